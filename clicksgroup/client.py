@@ -1,0 +1,399 @@
+"""The face: from an API key to click records."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import functools
+import hashlib
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import AsyncExitStack
+from operator import attrgetter
+from types import TracebackType
+from typing import Any, Self, SupportsIndex, TypeVar
+
+import aiohttp
+
+from clicksgroup import settings
+from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
+from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
+from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
+from clicksgroup.plans import Plan, Quota
+from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Walk, split_groups
+from clicksgroup.protocol.answers import MAX_COUNT
+from clicksgroup.protocol.chain import REREADS
+from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.quota.local import local_quota
+from clicksgroup.quota.shared import SharedQuota
+from clicksgroup.retries import RetryPolicy
+from clicksgroup.streams import Delivery, Errand, Job, SharedAnswer, Stream
+from clicksgroup.transport import Transport
+from clicksgroup.wire import Counters, Secret, Wire
+
+T = TypeVar("T")
+
+_CLICKS: Delivery[GroupClicks] = Delivery(page=attrgetter("records"))
+_PAGES: Delivery[Page] = Delivery(page=lambda page: (page,))
+_DAYS: Delivery[Day] = Delivery(date=lambda walk: (walk.day(),))
+_TOTALS: Delivery[GroupTotals] = Delivery(page=attrgetter("records"))
+
+MONTH_DAYS = 31
+"""The longest range of v2 where the plan sets none: "at most 1 month" (vendor, v2), taken as 31 days."""
+
+
+class ClicksClient:
+    """Streams click records per link group from Vivoldi's "Clicks by Group" API, within its quota.
+
+    ```python
+    async with ClicksClient("my-key", plan="business") as client:
+        async for record in client.clicks("2025-01-31"):
+            print(record.group_name, record.clicks)
+    ```
+
+    It owns what it starts: leaving it ends all its streams and requests.
+
+    Args:
+        api_key: the key; else `CLICKSGROUP_API_KEY`.
+        plan: the key's plan; else `CLICKSGROUP_PLAN`, else `personal`, which is safe on every plan.
+        quota: how many requests may be sent; else the plan's documented figures. A `SharedQuota`
+            (`FileQuota`, `RedisQuota`) keeps it together with other processes.
+        base_url: where the API is; else `CLICKSGROUP_BASE_URL`, else `https://vivoldi.com`. `http` only to a
+            loopback address, or with `allow_http`.
+        user_agent: who calls, by company or brand name: the vendor refuses callers it cannot identify. Else
+            `CLICKSGROUP_USER_AGENT`, else `clicksgroup/<version>`.
+        language: of the vendor's messages, `en` or `ko`.
+        session: an aiohttp session to borrow, with its middlewares, traces, proxy and connector. It is left open,
+            and our headers win over its own. Without one the client opens its own, which ignores proxy variables,
+            netrc and cookies.
+        timeout: seconds for one attempt, from its start to the last byte. Waiting for quota does not count.
+        retry: how often and for how long a page is tried.
+        check: `"strict"` raises where pages, counts or types disagree with what is documented; `"warn"` lets pass
+            what loses nothing, with a `PaginationWarning` and a line in `Day.problems`.
+        api_version: `"v2"` asks the newer API for one date at a time: the same records.
+        allow_http: allow plain `http` to any host. The key then travels unprotected.
+
+    Raises:
+        ConfigurationError: an argument that cannot be right; nothing is sent.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        plan: Plan | str | None = None,
+        quota: Quota | SharedQuota | None = None,
+        base_url: str | None = None,
+        user_agent: str | None = None,
+        language: str = "en",
+        session: aiohttp.ClientSession | None = None,
+        timeout: float = 30.0,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        check: Check = "strict",
+        api_version: ApiVersion = "v1",
+        allow_http: bool = False,
+    ) -> None:
+        self._headers = settings.headers(api_key, user_agent, language)
+        self._base_url = settings.base_url(base_url, allow_http=allow_http)
+        self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
+        self._quota = settings.instance("quota", quota or Quota.of(self._plan), Quota, SharedQuota)
+        self._given_session = settings.instance("session", session, aiohttp.ClientSession, type(None))
+        self._timeout = settings.positive("timeout", timeout)
+        self._retry = settings.instance("retry", retry, RetryPolicy)
+        self._check: Check = settings.choice("check", check, "strict", "warn")
+        self._version: ApiVersion = settings.choice("api_version", api_version, "v1", "v2")
+        self._counters = Counters()
+        self._transport: Transport | None = None  # while it is open
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._exits = AsyncExitStack()
+        self._jobs: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+        self._crew: set[Errand] = set()
+        self._asked: dict[tuple[Any, ...], SharedAnswer[Any]] = {}  # by question, while it is on its way
+
+    @property
+    def stats(self) -> Stats:
+        """What the client has done so far."""
+        return self._counters.snapshot()
+
+    def clicks(
+        self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True
+    ) -> Stream[GroupClicks]:
+        """The records of one date or many, page by page as they arrive.
+
+        Args:
+            dates: one date, or any iterable of dates, read lazily.
+            groups: the ids to ask for, required on Premium; None for all groups.
+            ordered: give the dates in their order; else as they complete.
+
+        Raises:
+            ConfigurationError: dates or groups that cannot be right (at once, or, of dates that are read lazily, in
+                the stream).
+            RequestError: (in the stream) a date failed, after all that came before it has been given.
+        """
+        return self._stream(_CLICKS, self._walks(dates, groups), ordered=ordered)
+
+    def pages(
+        self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True, start: int = 1
+    ) -> Stream[Page]:
+        """The pages of one date or many, as they arrive.
+
+        Args:
+            dates: one date, or any iterable of dates, read lazily.
+            groups: the ids to ask for, required on Premium; None for all groups.
+            ordered: give the dates in their order; else as they complete.
+            start: the page to begin with, to resume a single date in the middle. Such a walk is not held to the total.
+
+        Raises:
+            ConfigurationError: as for `clicks`; or a `start` with several dates or a list that must be split.
+            RequestError: as for `clicks`.
+        """
+        return self._stream(_PAGES, self._walks(dates, groups, start=start), ordered=ordered)
+
+    def days(self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True) -> Stream[Day]:
+        """Whole dates, each complete and checked before it is given. A date that moved while it was read is read
+        again, twice at most.
+
+        Args:
+            dates: one date, or any iterable of dates, read lazily.
+            groups: the ids to ask for, required on Premium; None for all groups.
+            ordered: give the dates in their order; else as they complete.
+
+        Raises:
+            ConfigurationError: as for `clicks`.
+            RequestError: as for `clicks`.
+        """
+        return self._stream(_DAYS, self._walks(dates, groups, rereads=REREADS), ordered=ordered)
+
+    async def page(self, date: DateLike, number: int = 1, *, groups: Iterable[int] | None = None) -> Page:
+        """One page: one request, besides retries.
+
+        Whoever asks for the same page while it is on its way gets the same answer, from one request.
+
+        Raises:
+            ConfigurationError: a date, number or groups that cannot be right, or a list that must be split.
+            RequestError: it cannot be had.
+        """
+        day, ids = parse_date(date), self._group_ids(groups)
+        parts = self._parts(day, ids)
+        if len(parts) > 1:
+            raise ConfigurationError(
+                f"groups: {len(ids or ())} ids do not fit into one request, so they have no one page {number}; ask "
+                "for fewer, or use pages, clicks or day"
+            )
+        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True)
+        return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([walk])))
+
+    async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
+        """One whole date, checked. One that moved while it was read is read again, twice at most.
+
+        Whoever asks for the same date while it is on its way gets the same answer, from the same requests.
+
+        Raises:
+            ConfigurationError: a date or groups that cannot be right.
+            RequestError: it cannot be had.
+        """
+        day, ids = parse_date(date), self._group_ids(groups)
+        return await self._ask(("day", day, ids), lambda: self.days(day, groups=ids))
+
+    def totals(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Stream[GroupTotals]:
+        """Clicks and unique users of each group over a range, both dates included, always from v2.
+
+        Each person counts once over the whole range, which no sum over dates can give. For that reason a range
+        longer than the plan allows (Personal 7 days, Premium 14, else a month, taken as 31 days) is refused, never
+        split.
+
+        Raises:
+            ConfigurationError: a range the plan does not allow, dates or groups that cannot be right.
+            RequestError: (in the stream) a page cannot be had.
+        """
+        first, last = parse_date(start, "start"), parse_date(end, "end")
+        if last < first:
+            raise ConfigurationError(f"end: {last} is before start, {first}")
+        days, most = (last - first).days + 1, self._plan.totals_days or MONTH_DAYS
+        if days > most:
+            raise ConfigurationError(
+                f"end: {first} to {last} are {days} days, but {self._plan.label} allows {most} (vendor, v2); people "
+                "cannot be added up over ranges, so it is not split: ask for less"
+            )
+        ids = self._group_ids(groups)
+        walk = Walk(self._parts(first, ids, end=last), ids, self._check)
+        return self._stream(_TOTALS, iter([walk]))
+
+    def estimate(
+        self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
+    ) -> Estimate:
+        """What a job would cost, before any request is spent.
+
+        >>> client = ClicksClient("my-key", plan="business")
+        >>> client.estimate(date_range("2025-01-01", "2025-12-31"), group_count=100)
+        Estimate(requests=1460, seconds=3600.0)
+
+        Args:
+            dates: the dates of the job; they are counted, so they must end.
+            groups: the ids that the job will ask for. Groups without clicks may not be listed, so it can cost less.
+            group_count: how many groups a date lists. With neither, a date is taken to be one page.
+
+        Raises:
+            ConfigurationError: dates or groups that cannot be right.
+        """
+        if group_count is not None and (type(group_count) is not int or group_count < 0):
+            raise ConfigurationError(f"group_count: {group_count!r}: expected a whole number from 0")
+        if groups is not None or group_count is None:
+            ids = self._group_ids(groups) if groups is not None else None
+            sizes = [len(part.groups or ()) for part in self._parts(datetime.date.min, ids)]
+        elif (most := self._plan.groups_per_request) is not None:
+            sizes = [min(most, group_count - i) for i in range(0, max(group_count, 1), most)]
+        else:
+            sizes = [group_count]
+        requests = sum(1 for _ in read_dates(dates)) * sum(max(1, -(-size // PAGE_SIZE)) for size in sizes)
+        quota = self._quota if isinstance(self._quota, Quota) else self._quota.quota
+        return Estimate(requests, quota.seconds_for(requests))
+
+    async def __aenter__(self) -> Self:
+        if self._closed or self._loop is not None:
+            raise ClientClosedError("the client was opened before; a client is opened once: make a new one")
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._transport = await self._open()
+        except BaseException:
+            self._closed = True
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End all streams and requests, and close the session, unless it was borrowed."""
+        self._closed = True
+        self._transport = None
+        closed = ClientClosedError("the client was left: its streams have ended")
+        for job in list(self._jobs):
+            job.close(closed)
+        try:
+            while self._crew:
+                await Errand.end_all(self._crew)
+        finally:
+            await self._exits.aclose()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not opened" if self._transport is None else "open"
+        return f"<ClicksClient {self._base_url}, {self._plan.label}: {state}>"
+
+    async def _open(self) -> Transport:
+        if isinstance(self._quota, SharedQuota):
+            quota = self._quota
+        else:
+            digest = hashlib.sha256(self._headers["Authorization"].encode()).hexdigest()
+            quota = local_quota(self._quota, (settings.origin(self._base_url), digest))
+        await self._exits.enter_async_context(quota)
+        session = self._given_session
+        if session is None:
+            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            await self._exits.enter_async_context(session)
+        elif session.closed:
+            raise ConfigurationError("session: it is closed already")
+        key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
+        wire = Wire(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
+        return Transport(wire, quota, self._retry, self._timeout)
+
+    def _opened(self) -> Transport:
+        if self._closed:
+            raise ClientClosedError("the client is closed: use it inside its `async with` block")
+        if self._transport is None:
+            raise ClientClosedError("the client is not open: use `async with ClicksClient(...) as client`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientClosedError("the client belongs to another event loop: open one in each")
+        return self._transport
+
+    def _stream(self, delivery: Delivery[T], walks: Iterator[Walk], *, ordered: bool = True) -> Stream[T]:
+        return Stream(functools.partial(self._begin, delivery, walks, ordered))
+
+    def _begin(self, delivery: Delivery[T], walks: Iterator[Walk], ordered: bool) -> Job[T]:
+        transport = self._opened()
+        job = Job(
+            walks,
+            delivery,
+            ordered=ordered,
+            in_flight=transport.quota.quota.in_flight,
+            fetch=transport.fetch,
+            crew=self._crew,
+        )
+        self._jobs.add(job)
+        return job
+
+    def _outcomes(
+        self,
+        dates: DatesLike,
+        *,
+        groups: Iterable[int] | None = None,
+        fatal: Callable[[datetime.date, ClicksGroupError], bool],
+    ) -> Stream[tuple[datetime.date, Day | ClicksGroupError]]:
+        """Whole dates as they complete, those that fail as their errors.
+
+        `fatal` is asked at the moment a failure is known, before another request is out; if it says so, the stream
+        ends by raising that error, after all that is complete has been given.
+        """
+
+        def failure(
+            walk: Walk, error: ClicksGroupError
+        ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
+            return None if fatal(walk.date, error) else [(walk.date, error)]
+
+        delivery: Delivery[tuple[datetime.date, Day | ClicksGroupError]] = Delivery(
+            date=lambda walk: [(walk.date, walk.day())], failure=failure
+        )
+        return self._stream(delivery, self._walks(dates, groups, rereads=REREADS), ordered=False)
+
+    def _walks(
+        self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int = 0
+    ) -> Iterator[Walk]:
+        days, ids = read_dates(dates), self._group_ids(groups)
+        if settings.whole("start", start) > 1 and not (isinstance(days, Sized) and len(days) == 1):
+            raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
+        if start > 1 and len(self._parts(datetime.date.min, ids)) > 1:
+            raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
+        return (Walk(self._parts(day, ids), ids, self._check, start=start, rereads=rereads) for day in days)
+
+    def _parts(
+        self, date: datetime.date, ids: tuple[int, ...] | None, *, end: datetime.date | None = None
+    ) -> tuple[Question, ...]:
+        """What to ask for one date, or for a range that is summed up."""
+        last, totals = (date, False) if end is None else (end, True)
+        version = "v2" if totals else self._version
+        if ids is None:
+            return (Question(date, last, None, version, totals),)
+        lists = split_groups(ids, self._plan.groups_per_request, self._base_url)
+        return tuple(Question(date, last, part, version, totals) for part in lists)
+
+    def _group_ids(self, groups: Iterable[int] | None) -> tuple[int, ...] | None:
+        """The ids without repeats, in their order."""
+        if groups is None:
+            if self._plan.groups_required:
+                raise ConfigurationError(f"groups: {self._plan.label} requires them (vendor, v1); name the group ids")
+            return None
+        if isinstance(groups, (str, bytes)) or not isinstance(groups, Iterable):
+            raise TypeError(f"groups: expected an iterable of ints, got {type(groups).__name__}")
+        ids = tuple(dict.fromkeys(map(_group_id, groups)))
+        if not ids:
+            raise ConfigurationError("groups: it is empty, which could mean none or all; pass None for all groups")
+        return ids
+
+    async def _ask(self, question: tuple[Any, ...], stream: Callable[[], Stream[T]]) -> T:
+        """The one item of a stream, shared by all who ask the same while it is on its way."""
+        self._opened()
+        shared: SharedAnswer[T] | None = self._asked.get(question)
+        if shared is None:
+            shared = self._asked[question] = SharedAnswer(stream(), functools.partial(self._asked.pop, question, None))
+        return await shared.get()
+
+
+def _group_id(value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"groups: expected ints, got {type(value).__name__}")
+    number = value.__index__()
+    if not 0 < number <= MAX_COUNT:
+        raise ConfigurationError(f"groups: {number}: group ids are whole numbers from 1")
+    return number

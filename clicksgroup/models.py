@@ -1,0 +1,125 @@
+"""The values that the client gives. All are frozen, slotted, comparable and hashable."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+import attrs
+
+
+@attrs.frozen
+class GroupClicks:
+    """The clicks on one link group on one date.
+
+    Args:
+        date: the date that was asked for. In which time zone it begins is not documented by the vendor.
+        group_id: the vendor's `grpIdx`.
+        group_name: the vendor's `grpNm`.
+        clicks: all clicks on the group's links (`acesCnt`).
+        unique_users: people who clicked (`pernCnt`). Never add them over dates or groups: the same person counts
+            in each. For a range ask `ClicksClient.totals`.
+    """
+
+    date: datetime.date
+    group_id: int
+    group_name: str
+    clicks: int
+    unique_users: int
+
+
+@attrs.frozen
+class Page:
+    """One response: at most 30 records of one date.
+
+    Args:
+        date: the date that was asked for.
+        number: the page's number, from 1 (`pages`).
+        next_number: the number of the next page, or None on the last one (`nextPages`, `nextYn`).
+        count: records on this page, as the server said (`count`).
+        total_count: records on all pages, as the server said (`totalCount`).
+        records: the records, in the server's order.
+        groups: the ids that this request asked for, or None for all groups.
+    """
+
+    date: datetime.date
+    number: int
+    next_number: int | None
+    count: int
+    total_count: int
+    records: tuple[GroupClicks, ...]
+    groups: tuple[int, ...] | None
+
+
+@attrs.frozen
+class Day:
+    """A whole date: all its pages, checked. `len(day)` and iteration go over its records.
+
+    Args:
+        date: the date.
+        total_count: how many records the server said there are.
+        records: all of them, in the server's order.
+        fetched_at: when the first page was about to be asked for (aware, UTC).
+        groups: the ids that were asked for, or None for all groups.
+        problems: what `check="warn"` let pass, in words; empty otherwise.
+    """
+
+    date: datetime.date
+    total_count: int
+    records: tuple[GroupClicks, ...]
+    fetched_at: datetime.datetime
+    groups: tuple[int, ...] | None
+    problems: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[GroupClicks]:
+        return iter(self.records)
+
+    def __bool__(self) -> bool:
+        """A date without clicks is still an answer."""
+        return True
+
+
+@attrs.frozen
+class GroupTotals:
+    """The clicks on one link group over a range of dates, both ends included, each person counted once (v2)."""
+
+    start: datetime.date
+    end: datetime.date
+    group_id: int
+    group_name: str
+    clicks: int
+    unique_users: int
+
+
+@attrs.frozen
+class Estimate:
+    """What a job would cost: `requests` of the quota, and `seconds` until the last of them may start."""
+
+    requests: int
+    seconds: float
+
+
+@attrs.frozen
+class Stats:
+    """What a client has done so far, frozen at the moment it was asked.
+
+    Args:
+        requests: requests whose sending began, retries and resends included.
+        retries: requests that repeated one that had failed.
+        throttled: answers with status 429.
+        pages: pages received and decoded.
+        records: records on those pages.
+        bytes: bytes of body received, after decompression.
+        waited: seconds spent waiting for quota, summed over all requests.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    pages: int = 0
+    records: int = 0
+    bytes: int = 0
+    waited: float = 0.0

@@ -1,0 +1,21 @@
+"""The vendor's protocol without any I/O: what to ask, what an answer means, whether pages add up to a date.
+
+The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
+"""
+
+from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, status_error
+from clicksgroup.protocol.chain import Walk
+from clicksgroup.protocol.requests import ApiVersion, PageRequest, Question, split_groups
+
+__all__ = [
+    "ApiVersion",
+    "Check",
+    "Decoder",
+    "Extra",
+    "PageRequest",
+    "Question",
+    "Reply",
+    "Walk",
+    "split_groups",
+    "status_error",
+]

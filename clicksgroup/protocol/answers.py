@@ -1,0 +1,359 @@
+"""From bytes to records, strictly: nothing is coerced, and an error names the path of what is wrong."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import cattrs
+import orjson
+from cattrs.gen import make_dict_structure_fn
+
+from clicksgroup.errors import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    ForbiddenError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+)
+from clicksgroup.models import GroupClicks, GroupTotals
+from clicksgroup.protocol.requests import PageRequest
+
+Check: TypeAlias = Literal["strict", "warn"]
+Record: TypeAlias = GroupClicks | GroupTotals
+
+MAX_COUNT = 2**63 - 1
+"""The largest number taken for an id or a count: what a signed 64-bit column holds."""
+
+SNIPPET_LENGTH = 200
+"""Characters of a body, or of a vendor's message, that an error shows."""
+
+
+@attrs.frozen
+class Extra:
+    """The vendor's `extra`, under the vendor's names."""
+
+    pages: int
+    nextYn: str  # noqa: N815
+    count: int
+    totalCount: int  # noqa: N815
+    nextPages: int | None = None  # noqa: N815
+
+
+class Rows(list[Any]):
+    """The vendor's `list`, already turned into records."""
+
+
+@attrs.frozen
+class Listing:
+    """The vendor's `result`."""
+
+    extra: Extra
+    list: Rows
+
+
+@attrs.frozen
+class Reply:
+    """What came for one request: the page's own words, its records, and what `check="warn"` let pass.
+
+    `attempts` is how many requests it took.
+    """
+
+    request: PageRequest
+    extra: Extra
+    records: tuple[Any, ...]
+    problems: tuple[str, ...] = ()
+    attempts: int = 1
+
+
+class _MismatchError(Exception):
+    def __init__(self, wanted: str, came: object, path: str = "") -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+        self.came = came
+        self.path = path
+
+
+_MISSING = object()
+_WHOLE = f"a whole number from 0 to {MAX_COUNT}"
+_fields = itemgetter("grpIdx", "grpNm", "acesCnt", "pernCnt")
+
+
+class Decoder:
+    """Turns bodies into replies. One for each client, since it remembers which request it is reading for.
+
+    Args:
+        check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss
+            (`"181"`, `181.0`, a null name) and says so in `Reply.problems`.
+    """
+
+    def __init__(self, check: Check = "strict") -> None:
+        self._lenient = check == "warn"
+        self._problems: list[str] = []
+        self._make: Callable[[int, str, int, int], Record] = GroupClicks  # type: ignore[assignment]
+        self._converter = cattrs.Converter(detailed_validation=True)
+        self._converter.register_structure_hook(int, self._whole)
+        self._converter.register_structure_hook(str, self._text)
+        self._converter.register_structure_hook(Rows, self._records)
+        self._converter.register_structure_hook_factory(attrs.has, self._object)
+
+    def read(self, body: bytes, request: PageRequest) -> Reply:
+        """The reply that a successful status' body holds.
+
+        Raises:
+            APIError: an envelope whose code is not 0.
+            DecodeError: no JSON (`field` is empty), or JSON of another shape.
+        """
+        envelope = _load(body, request)
+        self._problems = []
+        question = request.question
+        self._make = (
+            functools.partial(GroupClicks, question.start)
+            if not question.totals
+            else functools.partial(GroupTotals, question.start, question.end)
+        )
+        try:
+            _refuse_error_code(envelope, self._code(envelope), request)
+            listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
+        except cattrs.BaseValidationError as error:
+            mismatch = _locate(error, "result")
+        except _MismatchError as error:
+            mismatch = error
+            mismatch.path = mismatch.path or "result"
+        else:
+            return Reply(request, listing.extra, tuple(listing.list), tuple(self._problems))
+        raise _decode_error(mismatch, body, request)
+
+    def _code(self, envelope: object) -> int:
+        if type(envelope) is not dict:
+            raise _MismatchError("an object", envelope, "$")
+        code = envelope.get("code", _MISSING)
+        if type(code) is int:
+            return code
+        if self._lenient and (whole := _lossless(code)) is not None:
+            self._converted("code", code, whole)
+            return whole
+        raise _MismatchError("a whole number", code, "code")
+
+    def _object(self, cls: type[Any]) -> Callable[[Any, Any], Any]:
+        structure = make_dict_structure_fn(cls, self._converter)
+
+        def checked(value: Any, type_: Any) -> Any:
+            if type(value) is not dict:
+                raise _MismatchError("an object", value)
+            return structure(value, type_)
+
+        return checked
+
+    def _whole(self, value: Any, _: Any) -> int:
+        if type(value) is int and 0 <= value <= MAX_COUNT:
+            return value
+        if self._lenient and (whole := _lossless(value)) is not None and 0 <= whole <= MAX_COUNT:
+            self._converted("result.extra", value, whole)
+            return whole
+        raise _MismatchError(_WHOLE, value)
+
+    def _text(self, value: Any, _: Any) -> str:
+        if type(value) is str:
+            return value
+        raise _MismatchError("a string", value)
+
+    def _records(self, rows: Any, _: Any) -> Rows:
+        if type(rows) is not list:
+            raise _MismatchError("a list", rows)
+        records = Rows()
+        make = self._make
+        for row in rows:
+            try:
+                group_id, name, clicks, users = _fields(row)
+            except (KeyError, TypeError):
+                group_id = name = clicks = users = None
+            if (
+                type(group_id) is type(clicks) is type(users) is int
+                and type(name) is str
+                and 0 <= group_id <= MAX_COUNT
+                and 0 <= clicks <= MAX_COUNT
+                and 0 <= users <= MAX_COUNT
+            ):
+                records.append(make(group_id, name, clicks, users))
+            else:
+                records.append(make(*self._odd_row(row, f"[{len(records)}]")))
+        return records
+
+    def _odd_row(self, row: Any, path: str) -> tuple[int, str, int, int]:
+        """The fields of a row that is not as documented, where they can be had without loss."""
+        if type(row) is not dict:
+            raise _MismatchError("an object", row, path)
+        group_id = self._odd_whole(row, "grpIdx", path)
+        name = row.get("grpNm", _MISSING)
+        if self._lenient and name is None:
+            name = ""
+            self._converted(f"result.list{path}.grpNm", None, name)
+        if type(name) is not str:
+            raise _MismatchError("a string", name, f"{path}.grpNm")
+        return group_id, name, self._odd_whole(row, "acesCnt", path), self._odd_whole(row, "pernCnt", path)
+
+    def _odd_whole(self, row: dict[str, Any], field: str, path: str) -> int:
+        value = row.get(field, _MISSING)
+        whole = value if type(value) is int else _lossless(value) if self._lenient else None
+        if whole is None or not 0 <= whole <= MAX_COUNT:
+            raise _MismatchError(_WHOLE, value, f"{path}.{field}")
+        if whole is not value:
+            self._converted(f"result.list{path}.{field}", value, whole)
+        return int(whole)
+
+    def _converted(self, path: str, came: object, taken: object) -> None:
+        self._problems.append(f"{path}: {came!r} was taken as {taken!r}")
+
+
+def status_error(
+    status: int, body: bytes, request: PageRequest, *, user_agent: str = "", retry_after: float | None = None
+) -> RequestError:
+    """The error that an answer without success stands for.
+
+    Args:
+        status: not 2xx.
+        body: what came with it; nothing is documented about its form.
+        request: what was asked.
+        user_agent: what was sent as User-Agent, which a 403 may be about.
+        retry_after: the seconds that the answer asked to wait.
+    """
+    date, page = request.question.start, request.number
+    envelope = _envelope(body)
+    if 300 <= status < 400 and envelope is not None:
+        code = envelope.get("code")
+        if type(code) is int and code != 0:
+            return _api_error(envelope, code, request)
+    said = envelope.get("message") if envelope is not None else None
+    said = f" The server says: {_bounded(said)!r}." if isinstance(said, str) and said else ""
+    text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
+    if status == 429:
+        return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
+    kind = ServerError if status >= 500 else _KINDS.get(status, StatusError)
+    return kind(text, status=status, date=date, page=page)
+
+
+_KINDS = {401: AuthenticationError, 403: ForbiddenError}
+
+
+def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
+    """What a status means and what its reader can do."""
+    if status == 401:
+        return "the API key is not accepted; check CLICKSGROUP_API_KEY or api_key"
+    if status == 403:
+        return (
+            "access is refused; the vendor refuses a User-Agent that does not identify the caller by company or brand "
+            f"name (sent: {user_agent!r}; set user_agent), and keys whose plan lacks this API"
+        )
+    if status == 429:
+        wait = "does not say for how long" if retry_after is None else f"asks to wait {retry_after:g} s"
+        return f"the quota is used up and the server {wait}; if the key is used elsewhere too, share its quota"
+    if status >= 500:
+        return "the server failed; try again later"
+    if 300 <= status < 400:
+        return "a redirect, which is never followed; check base_url"
+    return "expected 200; check base_url, the dates and the groups"
+
+
+def too_large(size: str, limit: int, head: bytes, request: PageRequest) -> DecodeError:
+    """The error for a body that is larger than any page can be."""
+    error = DecodeError(
+        f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
+        "check base_url",
+        snippet=_snippet(head),
+        date=request.question.start,
+        page=request.number,
+    )
+    error._permanent = True
+    return error
+
+
+def _load(body: bytes, request: PageRequest) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        reason = "nothing" if not body.strip() else f"no JSON ({error.msg})"
+    raise DecodeError(
+        f"{request}: expected a JSON envelope, got {reason}: {_snippet(body)!r}",
+        snippet=_snippet(body),
+        date=request.question.start,
+        page=request.number,
+    )
+
+
+def _envelope(body: bytes) -> dict[str, Any] | None:
+    try:
+        envelope = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return envelope if isinstance(envelope, dict) else None
+
+
+def _refuse_error_code(envelope: dict[str, Any], code: int, request: PageRequest) -> None:
+    if code != 0:
+        raise _api_error(envelope, code, request)
+
+
+def _api_error(envelope: dict[str, Any], code: int, request: PageRequest) -> APIError:
+    message = envelope.get("message")
+    message = _bounded(message) if isinstance(message, str) else ""
+    return APIError(
+        f"{request}: the server refuses with code {code}: {message or 'no message'}",
+        code=code,
+        message=message,
+        date=request.question.start,
+        page=request.number,
+    )
+
+
+def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
+    """The first thing that is wrong, with its path, out of cattrs' tree of errors."""
+    inner = error.exceptions[0]
+    field = next((str(note.name) for note in getattr(inner, "__notes__", ()) if hasattr(note, "name")), "")
+    path = f"{path}.{field}"
+    if isinstance(inner, cattrs.BaseValidationError):
+        return _locate(inner, path)
+    if isinstance(inner, _MismatchError):
+        return _MismatchError(inner.wanted, inner.came, path + inner.path)
+    return _MismatchError("a value", _MISSING, path)
+
+
+def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest) -> DecodeError:
+    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came)
+    return DecodeError(
+        f"{request}: {mismatch.path}: expected {mismatch.wanted}, got {came}",
+        field=mismatch.path,
+        snippet=_snippet(body),
+        date=request.question.start,
+        page=request.number,
+    )
+
+
+def _show(value: object) -> str:
+    """A JSON value as JSON, bounded."""
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    return _bounded(json.dumps(value, ensure_ascii=False))
+
+
+def _lossless(value: object) -> int | None:
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return None
+
+
+def _snippet(body: bytes) -> str:
+    return _bounded(body[: 4 * SNIPPET_LENGTH + 1].decode("utf-8", "replace"))
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= SNIPPET_LENGTH else text[:SNIPPET_LENGTH] + "…"

@@ -1,0 +1,116 @@
+"""When a request may start, decided from what is known: no clock, no I/O, no asyncio. Time is an argument.
+
+A request may start iff nothing is paused, fewer than C are in flight, and, for every window, *those not answered
+yet + those answered less than a window ago* are fewer than N.
+
+Why no sliding window at the server ever holds more than N: take any window of length W there, and of the requests
+that arrived in it the one granted last, j. Every other one, i, was granted before j. It was answered no earlier than
+it arrived, which is later than j's arrival - W, hence later than j's grant - W. So when j was granted, i was either
+unanswered or answered less than W ago: it was counted. Hence at most N, whatever the network's delays, and wherever
+between sending and answering the server counts. Fixed windows of any phase are sliding windows too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from clicksgroup.plans import Quota
+from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
+
+
+class Ledger:
+    """The state of one quota."""
+
+    __slots__ = ("_orphans", "_unanswered", "_windows", "in_flight", "paused_until", "probation", "probing", "quota")
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        self.in_flight = 0
+        self.paused_until = -math.inf
+        self.probation = False  # a pause was the last thing heard: the next request goes alone
+        self.probing = False  # ... and it is out
+        self._unanswered = 0
+        # For each limit: how many, how long, and when those that are answered will be forgotten (ascending).
+        self._windows: list[tuple[int, float, deque[float]]] = [
+            (count, window * CLOCK_DRIFT, deque()) for count, window in quota.limits
+        ]
+        self._orphans: deque[float] = deque()  # when their places in flight come back (ascending)
+
+    def delay(self, now: float) -> float:
+        """0 if a request may start, else the seconds until time may let it, or infinity if one must end first."""
+        wait = self.paused_until - now
+        if self.probation and self.probing:
+            return math.inf
+        while self._orphans and self._orphans[0] <= now:
+            self._orphans.popleft()
+            self.in_flight -= 1
+        if self.in_flight >= self.quota.in_flight:
+            if not self._orphans:
+                return math.inf
+            wait = max(wait, self._orphans[0] - now)
+        for count, _, forgotten_at in self._windows:
+            while forgotten_at and forgotten_at[0] <= now:
+                forgotten_at.popleft()
+            excess = self._unanswered + len(forgotten_at) - count
+            if excess >= 0:
+                if excess >= len(forgotten_at):
+                    return math.inf
+                wait = max(wait, forgotten_at[excess] - now)
+        return max(wait, 0.0)
+
+    def grant(self) -> bool:
+        """Count a request that is about to start; call it only when `delay` is 0. True if it is a probe."""
+        self.in_flight += 1
+        self._unanswered += 1
+        self.probing = self.probation
+        return self.probing
+
+    def answered(self, now: float) -> None:
+        """A request was answered, or given up."""
+        self._unanswered -= 1
+        for _, window, forgotten_at in self._windows:
+            forgotten_at.append(now + window)
+
+    def released(self) -> None:
+        """A place in flight is free."""
+        self.in_flight -= 1
+
+    def refunded(self) -> None:
+        """A request was never sent."""
+        self._unanswered -= 1
+        self.in_flight -= 1
+
+    def orphaned(self, now: float) -> None:
+        """A request's end will never be known: its place in flight comes back by itself."""
+        self._orphans.append(now + ORPHAN_HOLD)
+
+    def pause(self, now: float, seconds: float) -> None:
+        """Nothing starts for `seconds`; after that one goes first."""
+        self.paused_until = max(self.paused_until, now + seconds)
+        self.probation = True
+        self.probing = False
+
+    def probe_ended(self, passed: bool) -> None:
+        """The probe was answered, or ended without an answer: then the next one probes."""
+        self.probing = False
+        if passed:
+            self.probation = False
+
+    def pause_left(self, now: float) -> float:
+        """The seconds that remain of a pause."""
+        return max(self.paused_until - now, 0.0)
+
+    def used(self, now: float) -> list[tuple[int, int, float]]:
+        """For each limit: how many are counted now, of how many, in how long."""
+        return [
+            (self._unanswered + sum(at > now for at in forgotten_at), count, window)
+            for (count, window), (_, _, forgotten_at) in zip(self.quota.limits, self._windows, strict=True)
+        ]
+
+    def remembers(self, now: float) -> bool:
+        """Whether anything that happened can still make a request wait."""
+        windows = any(forgotten_at and forgotten_at[-1] > now for _, _, forgotten_at in self._windows)
+        orphans = bool(self._orphans) and self._orphans[-1] > now
+        live = self._unanswered > 0 or self.in_flight > len(self._orphans)
+        return windows or orphans or live or self.paused_until > now

@@ -1,0 +1,181 @@
+"""The quota of one event loop: what a client keeps when it is given none that reaches further."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import OrderedDict
+
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.plans import Quota
+from clicksgroup.quota.ledger import Ledger
+from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
+
+logger = logging.getLogger("clicksgroup")
+
+
+class LocalQuota(SharedQuota):
+    """Keeps a quota for all who share this object in one event loop.
+
+    First come, first served; one timer; nobody polls. A waiter that is cancelled costs nothing.
+    """
+
+    def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(quota)
+        self._loop = loop
+        self._ledger = Ledger(quota)
+        self._waiters: OrderedDict[asyncio.Future[_LocalSlot], float] = OrderedDict()  # to their patience
+        self._timer: asyncio.TimerHandle | None = None
+        self._announced_pause = False
+
+    async def acquire(self, patience: float = math.inf) -> Slot:
+        now = self._loop.time()
+        pause = self._ledger.pause_left(now)
+        if pause > patience:
+            raise QuotaPausedError(pause)
+        if not self._waiters and self._ledger.delay(now) <= 0:
+            return self._grant()
+        waiter: asyncio.Future[_LocalSlot] = self._loop.create_future()
+        self._waiters[waiter] = patience
+        self._dispatch()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if self._waiters.pop(waiter, None) is None and not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().refund()
+            self._dispatch()
+            raise
+
+    def remembers(self) -> bool:
+        """Whether anything that happened can still make a request wait."""
+        return bool(self._waiters) or self._ledger.remembers(self._loop.time())
+
+    def _grant(self) -> _LocalSlot:
+        if self._announced_pause:
+            self._announced_pause = False
+            logger.info("the pause is over, a request goes first to see whether it passes")
+        return _LocalSlot(self, self._ledger.grant())
+
+    def _dispatch(self) -> None:
+        """Grant what may start now, and set the timer for what may start later."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiters:
+            now = self._loop.time()
+            delay = self._ledger.delay(now)
+            if delay > 0:
+                if delay < math.inf:
+                    self._timer = self._loop.call_at(now + delay, self._dispatch)
+                return
+            waiter, _ = self._waiters.popitem(last=False)
+            if not waiter.done():
+                waiter.set_result(self._grant())
+
+    def _pause(self, seconds: float) -> None:
+        now = self._loop.time()
+        self._ledger.pause(now, seconds)
+        self._announced_pause = True
+        logger.info("429: nobody who shares this quota sends a request for %.1f s", seconds)
+        pause = self._ledger.pause_left(now)
+        for waiter in [waiter for waiter, patience in self._waiters.items() if pause > patience]:
+            del self._waiters[waiter]
+            if not waiter.done():
+                waiter.set_exception(QuotaPausedError(pause))
+        self._dispatch()
+
+    def __repr__(self) -> str:
+        now = self._loop.time()
+        windows = [f"{used} of {count} in {window:g} s" for used, count, window in self._ledger.used(now)]
+        state = [f"{self._ledger.in_flight} of {self.quota.in_flight} in flight", *windows]
+        state.append(f"{len(self._waiters)} waiting")
+        if pause := self._ledger.pause_left(now):
+            state.append(f"paused for {pause:.1f} s")
+        return f"<LocalQuota {', '.join(state)}>"
+
+
+class _LocalSlot(Slot):
+    __slots__ = ("_answered", "_probe", "_quota", "_released")
+
+    def __init__(self, quota: LocalQuota, probe: bool) -> None:
+        self._quota = quota
+        self._probe = probe
+        self._answered = False
+        self._released = False
+
+    def answered(self) -> None:
+        if not self._answered:
+            self._count()
+            self._end_probe(passed=True)
+
+    def throttled(self, seconds: float) -> None:
+        if not self._answered:
+            self._count()
+            self._end_probe(passed=False)
+        self._quota._pause(seconds)
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            if not self._answered:
+                self._count()
+                self._end_probe(passed=False)
+            self._quota._ledger.released()
+            self._quota._dispatch()
+
+    def refund(self) -> None:
+        if not self._released and not self._answered:
+            self._released = self._answered = True
+            self._quota._ledger.refunded()
+            self._end_probe(passed=False)
+            self._quota._dispatch()
+
+    def abandon(self) -> None:
+        if not self._released:
+            self._released = True
+            if not self._answered:
+                self._count()
+                self._end_probe(passed=False)
+            self._quota._ledger.orphaned(self._quota._loop.time())
+            self._quota._dispatch()
+
+    def _count(self) -> None:
+        self._answered = True
+        self._quota._ledger.answered(self._quota._loop.time())
+
+    def _end_probe(self, *, passed: bool) -> None:
+        if self._probe:
+            self._probe = False
+            self._quota._ledger.probe_ended(passed)
+            self._quota._dispatch()
+
+
+_Key = tuple[str, str]
+_quotas: dict[asyncio.AbstractEventLoop, dict[_Key, LocalQuota]] = {}
+
+
+def local_quota(quota: Quota, owner: _Key) -> LocalQuota:
+    """The one live quota of this event loop for `owner`, an origin and a digest of a key.
+
+    It outlives those who use it as long as it remembers anything.
+
+    Raises:
+        ConfigurationError: another quota is kept for that owner.
+    """
+    loop = asyncio.get_running_loop()
+    for other in list(_quotas):
+        if other.is_closed():
+            _quotas.pop(other, None)
+    quotas = _quotas.setdefault(loop, {})
+    for idle in [key for key, kept in quotas.items() if not kept._users and not kept.remembers()]:
+        del quotas[idle]
+    kept = quotas.get(owner)
+    if kept is None:
+        kept = quotas[owner] = LocalQuota(quota, loop)
+    elif kept.quota != quota:
+        raise ConfigurationError(
+            f"quota: {kept.quota!r} is kept for this origin and key in this event loop, so {quota!r} cannot be: "
+            "the vendor counts them as one. Give all clients of a key the same plan or quota"
+        )
+    return kept

@@ -1,0 +1,171 @@
+"""Which failure is tried again, and when."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import math
+import random
+import re
+
+import attrs
+
+from clicksgroup.errors import (
+    ConfigurationError,
+    DecodeError,
+    RequestError,
+    StatusError,
+    TransportError,
+)
+
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
+"""Besides 5xx: the statuses that say that the same request may succeed later."""
+
+
+def _positive(name: str, value: float, *, zero: bool = False) -> None:
+    if type(value) not in (int, float):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    if not (value >= 0 if zero else value > 0):
+        raise ConfigurationError(f"{name}: {value!r}: expected a {'number from 0' if zero else 'positive number'}")
+
+
+@attrs.frozen
+class RetryPolicy:
+    """How often and for how long a page is tried. Every attempt counts against the quota.
+
+    >>> from clicksgroup import RetryPolicy
+    >>> RetryPolicy(attempts=1)  # no second try
+    RetryPolicy(attempts=1, backoff=0.5, max_backoff=30.0, deadline=300.0)
+
+    Args:
+        attempts: requests for one page at the most, the first included.
+        backoff: seconds; before the n-th retry a random time up to `backoff * 2**(n-1)` passes (full jitter).
+        max_backoff: seconds; the most that such a random time may be.
+        deadline: seconds for one page from its first attempt to its last, waits for quota apart. It bounds a pause
+            too: one that is longer raises `RateLimitError` without a request.
+
+    Raises:
+        ConfigurationError: fewer than one attempt, a negative time, a deadline that is not positive.
+    """
+
+    attempts: int = 10
+    backoff: float = 0.5
+    max_backoff: float = 30.0
+    deadline: float = 300.0
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.attempts) is not int:
+            raise TypeError(f"attempts: expected an int, got {type(self.attempts).__name__}")
+        if self.attempts < 1:
+            raise ConfigurationError(f"attempts: {self.attempts}: expected at least 1")
+        _positive("backoff", self.backoff, zero=True)
+        _positive("max_backoff", self.max_backoff, zero=True)
+        _positive("deadline", self.deadline)
+
+    def delay(self, attempts: int) -> float:
+        """A random time to wait after so many attempts have failed."""
+        return random.uniform(0, min(self.max_backoff, self.backoff * 2.0 ** min(attempts - 1, 60)))
+
+
+def is_transient(error: RequestError) -> bool:
+    """Whether the same request may succeed later."""
+    if error._permanent:
+        return False
+    if isinstance(error, DecodeError):
+        return error.field == ""  # a body that is no JSON looks just like one that was cut on its way
+    if isinstance(error, StatusError):
+        return error.status >= 500 or error.status in TRANSIENT_STATUSES
+    return isinstance(error, TransportError)
+
+
+_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
+
+
+def retry_after(value: str | None, answered_at: str | None) -> float | None:
+    """The seconds that a `Retry-After` header asks for, or None where it says nothing that can be obeyed.
+
+    Args:
+        value: the header: seconds, with or without a fraction, or an HTTP date.
+        answered_at: the answer's own `Date`, to which such a date is relative: our clock may be wrong.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if _SECONDS.fullmatch(value):
+        seconds = float(value)
+        return seconds if seconds < math.inf else None
+    if answered_at is None:
+        return None
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+        now = email.utils.parsedate_to_datetime(answered_at)
+        return max((until - now).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+class Outage:
+    """What one client knows of a server that fails, so that an outage never multiplies its requests.
+
+    While it lasts, one request at a time probes, and everybody else waits without spending attempts. The first page
+    that failed owns the outage: it probes on its own schedule. Before that, one other page may go ahead once, to
+    tell a server that is down from a page that always fails.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0  # in a row, over all pages
+        self._owner: object | None = None
+        self._probe: object | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def admits(self, page: object) -> bool:
+        """Whether `page` may send a request now; call `began` before anything else happens."""
+        if not self._failures:
+            return True
+        if self._probe is not None:
+            return False
+        if self._owner is None:
+            self._owner = page
+        return page is self._owner or self._failures == 1
+
+    async def wait(self, page: object) -> None:
+        """Wait until `page` may send a request."""
+        while not self.admits(page):
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    def began(self, page: object) -> None:
+        """A request of `page` goes out."""
+        if self._failures:
+            self._probe = page
+
+    def ended(self, page: object, *, failed: bool) -> None:
+        """It ended; `failed` in a way that may pass, or else the server answered and the outage is over."""
+        if failed:
+            self._failures += 1
+            if self._owner is None:
+                self._owner = page
+            self._probe_ended(page)
+        elif self._failures:
+            self._failures = 0
+            self._owner = self._probe = None
+            self._wake()
+
+    def leave(self, page: object) -> None:
+        """Nobody tries `page` any more."""
+        if self._owner is page:
+            self._owner = None
+            self._wake()
+        self._probe_ended(page)
+
+    def _probe_ended(self, page: object) -> None:
+        if self._probe is page:
+            self._probe = None
+            self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

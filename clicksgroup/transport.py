@@ -1,0 +1,175 @@
+"""One page, tried as often as the policy allows: a slot of the quota, an attempt, an answer or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+import attrs
+
+from clicksgroup.errors import RateLimitError, RequestError
+from clicksgroup.protocol import PageRequest, Reply
+from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
+from clicksgroup.retries import Outage, RetryPolicy, is_transient
+from clicksgroup.wire import Attempt, Wire
+
+logger = logging.getLogger("clicksgroup")
+
+
+class Errand(Protocol):
+    """Whoever runs `fetch`: it is told when a request is under way, since that must not be cancelled."""
+
+    def takes_off(self) -> None:
+        """A request is about to be sent."""
+
+    def lands(self) -> None:
+        """It has ended. Raises `CancelledError` where the errand was called back in the meantime."""
+
+    def rests(self, resting: bool) -> None:
+        """A wait before another attempt begins or ends."""
+
+
+@attrs.frozen(eq=False)
+class Transport:
+    """Fetches pages over one session, within one quota.
+
+    Args:
+        wire: where to send requests, and with what.
+        quota: asked before every request.
+        retry: how often, and for how long, a page is tried.
+        timeout: seconds for one attempt, from its start to the last byte.
+    """
+
+    wire: Wire
+    quota: SharedQuota
+    retry: RetryPolicy
+    timeout: float
+    outage: Outage = attrs.field(factory=Outage)
+
+    async def fetch(self, request: PageRequest, errand: Errand) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            RequestError: no attempt gave a page, or one failed in a way that will not pass.
+        """
+        page = _Fetch(self, request, errand)
+        try:
+            return await page.run()
+        finally:
+            self.outage.leave(page)
+
+
+class _Fetch:
+    """One page on its way: what it has cost so far."""
+
+    __slots__ = ("_attempts", "_errand", "_patience", "_request", "_transport")
+
+    def __init__(self, transport: Transport, request: PageRequest, errand: Errand) -> None:
+        self._transport = transport
+        self._request = request
+        self._errand = errand
+        self._attempts = 0
+        self._patience = transport.retry.deadline  # seconds; what waiting for quota takes does not count
+
+    async def run(self) -> Reply:
+        transport, errand = self._transport, self._errand
+        clock = asyncio.get_running_loop().time
+        while True:
+            slot = await self._admit()
+            self._attempts += 1
+            attempt = Attempt(transport.wire, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
+            began = clock()
+            errand.takes_off()
+            outcome = await attempt.run(min(transport.timeout, self._patience))
+            elapsed = clock() - began
+            self._patience -= elapsed
+            error = outcome if isinstance(outcome, RequestError) else None
+            transient = error is not None and is_transient(error)
+            transport.outage.ended(self, failed=transient and attempt.pause is None)
+            if logger.isEnabledFor(logging.DEBUG):
+                self._log_request(attempt, elapsed, outcome)
+            errand.lands()
+            if isinstance(outcome, Reply):
+                return attrs.evolve(outcome, attempts=self._attempts) if self._attempts > 1 else outcome
+            outcome.attempts = self._attempts
+            delay = self._backoff() if attempt.pause is None else attempt.pause
+            if not transient or self._attempts >= transport.retry.attempts or delay >= self._patience:
+                raise outcome
+            self._log_retry(attempt, elapsed, delay, outcome)
+            transport.wire.counters.retries += 1
+            if attempt.pause is None:  # a pause is the quota's to wait for
+                await _rest(errand, delay)
+                self._patience -= delay
+
+    async def _admit(self) -> Slot:
+        """Wait until nothing speaks against a request: no outage, no pause, and quota enough."""
+        outage = self._transport.outage
+        while True:
+            await outage.wait(self)
+            slot = await self._acquire()
+            if outage.admits(self):
+                outage.began(self)
+                return slot
+            slot.refund()
+
+    async def _acquire(self) -> Slot:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            return await self._transport.quota.acquire(self._patience)
+        except QuotaPausedError as error:
+            seconds = error.seconds
+        finally:
+            self._transport.wire.counters.waited += clock() - began
+        raise RateLimitError(
+            f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {self._patience:.1f} s "
+            "that are left of the deadline; try again later, or give RetryPolicy a longer deadline",
+            retry_after=seconds,
+            date=self._request.question.start,
+            page=self._request.number,
+            attempts=self._attempts,
+        )
+
+    def _backoff(self) -> float:
+        return self._transport.retry.delay(self._attempts)
+
+    def _log_request(self, attempt: Attempt, elapsed: float, outcome: Reply | RequestError) -> None:
+        what = f"{len(outcome.records)} records" if isinstance(outcome, Reply) else type(outcome).__name__
+        logger.debug(
+            "%s: attempt %d, HTTP %s in %.0f ms: %s",
+            self._request,
+            self._attempts,
+            "-" if attempt.status is None else attempt.status,
+            elapsed * 1000,
+            what,
+            extra=self._extra(attempt, elapsed),
+        )
+
+    def _log_retry(self, attempt: Attempt, elapsed: float, delay: float, error: RequestError) -> None:
+        logger.warning(
+            "attempt %d failed, the next comes in %.1f s or later: %s",
+            self._attempts,
+            delay,
+            error,
+            extra=self._extra(attempt, elapsed),
+        )
+
+    def _extra(self, attempt: Attempt, elapsed: float) -> dict[str, object]:
+        extra: dict[str, object] = {
+            "date": self._request.question.start,
+            "page": self._request.number,
+            "attempt": self._attempts,
+            "elapsed_ms": round(elapsed * 1000, 1),
+        }
+        if attempt.status is not None:
+            extra["status"] = attempt.status
+        return extra
+
+
+async def _rest(errand: Errand, seconds: float) -> None:
+    errand.rests(True)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        errand.rests(False)
