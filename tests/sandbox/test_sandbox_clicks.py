@@ -1,0 +1,155 @@
+"""The clicks: the same for ever, in the numbers asked for, and believable."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clicksgroup.dates import date_range
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.sandbox import Sandbox
+from clicksgroup.sandbox.clicks import Clicks
+
+YEAR = date_range("2025-01-01", "2025-12-31")
+
+
+def test_same_seed_same_clicks_for_ever() -> None:
+    """Users' tests and examples hold these numbers."""
+    records = Sandbox().truth("2025-01-03")
+    assert [(r.group_id, r.group_name, r.clicks, r.unique_users) for r in records[:6]] == [
+        (151, "Electronics", 275, 215),
+        (207, "Kitchenware", 15994, 11472),
+        (209, "Brian Smith Advertiser Only", 16189, 12616),
+        (4900212, "커피 원두 카카오톡 채널 2024년 10월", 3, 3),
+        (224, "Skincare QR flyer", 4, 4),
+        (226, '"Buy 2, get 1" coupon', 4, 3),
+    ]
+    assert [sum(r.clicks for r in records), sum(r.unique_users for r in records)] == [139754, 115143]
+
+
+def test_another_seed_gives_other_clicks() -> None:
+    assert Sandbox(seed=1).truth("2025-01-03") != Sandbox(seed=2).truth("2025-01-03")
+
+
+def test_a_date_does_not_depend_on_what_was_asked_before() -> None:
+    asked_alone, asked_late = Clicks(), Clicks()
+    for date in YEAR[:100]:
+        asked_late.records(date)
+    assert asked_alone.records(YEAR[200]) == asked_late.records(YEAR[200])
+
+
+@settings(deadline=None)
+@given(st.dates(), st.integers(0, 70), st.integers(0, 5))
+def test_any_date_lists_exactly_that_many_possible_records(date: datetime.date, groups: int, seed: int) -> None:
+    records = Clicks(seed, groups).records(date)
+    assert len(records) == groups == len({record.group_id for record in records})
+    for record in records:
+        assert record.date == date
+        assert record.group_id > 0
+        assert record.group_name
+        assert 0 <= record.unique_users <= record.clicks
+
+
+def test_groups_may_depend_on_the_date() -> None:
+    sandbox = Sandbox(groups=lambda date: date.day)
+    assert [len(sandbox.truth(f"2025-01-{day:02}")) for day in (1, 17, 31)] == [1, 17, 31]
+
+
+def test_fewer_groups_are_the_first_of_more() -> None:
+    assert Sandbox(groups=40).truth("2025-01-03") == Sandbox(groups=95).truth("2025-01-03")[:40]
+
+
+@pytest.mark.parametrize("groups", [-1, 10_001, 1.0, True, "3"])
+def test_an_impossible_number_of_groups_is_refused(groups: object) -> None:
+    with pytest.raises(ConfigurationError, match="groups"):
+        Sandbox(groups=groups)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="groups"):
+        Sandbox(groups=lambda date: groups).truth("2025-01-03")  # type: ignore[arg-type,return-value]
+
+
+def test_ids_stay_apart_up_to_the_most_groups() -> None:
+    records = Clicks(0, 10_000).records(datetime.date(2025, 1, 3))
+    assert len({record.group_id for record in records}) == 10_000
+
+
+def test_groups_come_and_go_while_their_number_stays() -> None:
+    clicks = Clicks(groups=60)
+    first, last = ({record.group_id for record in clicks.records(date)} for date in (YEAR[0], YEAR[-1]))
+    assert len(first) == len(last) == 60
+    assert 10 <= len(first - last) <= 40
+
+
+def test_a_group_keeps_its_name() -> None:
+    clicks = Clicks(groups=40)
+    named = {(record.group_id, record.group_name) for date in YEAR for record in clicks.records(date)}
+    assert len(named) == len({group_id for group_id, _ in named})
+
+
+def test_names_are_english_and_korean_and_some_are_hard() -> None:
+    everything = [record.group_name for record in Clicks(groups=1000).records(YEAR[0])]
+    assert len(set(everything)) == 1000
+    names = everything[:60]
+    assert sum(any("가" <= letter <= "힣" for letter in name) for name in names) >= 15
+    assert sum(name.isascii() for name in names) >= 15
+    for hard in '",\n🏖':
+        assert any(hard in name for name in names[:30]), hard
+
+
+def test_weeks_have_a_rhythm() -> None:
+    """Newsletters rest at the weekend, shops do not; both can be seen in the account."""
+    series = _series(40)
+    weekend_share = [
+        sum(series[group_id][date] for date in YEAR if date.weekday() >= 5) / sum(series[group_id].values())
+        for group_id in series
+        if len(series[group_id]) == len(YEAR)
+    ]
+    assert min(weekend_share) < 0.15
+    assert max(weekend_share) > 0.36
+
+
+def test_a_group_collapses_by_nine_tenths() -> None:
+    collapsing = _series(3)[209]
+    before = statistics.median(collapsing[date] for date in date_range("2025-02-01", "2025-03-04"))
+    after = statistics.median(collapsing[date] for date in date_range("2025-03-05", "2025-03-31"))
+    assert after < 0.15 * before
+
+
+def test_a_group_grows() -> None:
+    growing = _series(1)[151]
+    january, december = (sum(growing[date] for date in YEAR if date.month == month) for month in (1, 12))
+    assert december > 2 * january
+
+
+def test_there_are_bursts() -> None:
+    kitchenware = _series(2)[207]
+    week = statistics.median(kitchenware.values())
+    assert 2 <= sum(clicks > 1.8 * week for clicks in kitchenware.values()) <= 30
+
+
+@settings(deadline=None)
+@given(st.dates(datetime.date(2024, 1, 1), datetime.date(2026, 1, 1)), st.integers(0, 30))
+def test_totals_add_clicks_and_count_people_once(start: datetime.date, days: int) -> None:
+    clicks = Clicks(groups=12)
+    end = start + datetime.timedelta(days)
+    records = [record for date in date_range(start, end) for record in clicks.records(date)]
+    totals = clicks.totals(start, end)
+    assert {total.group_id for total in totals} == {record.group_id for record in records}
+    for total in totals:
+        mine = [record for record in records if record.group_id == total.group_id]
+        people = [record.unique_users for record in mine]
+        assert total.clicks == sum(record.clicks for record in mine)
+        assert max(people) <= total.unique_users <= sum(people)
+        assert total.unique_users < sum(people) or max(people) == sum(people)
+
+
+def _series(groups: int) -> dict[int, dict[datetime.date, int]]:
+    clicks = Clicks(groups=groups)
+    series: dict[int, dict[datetime.date, int]] = {}
+    for date in YEAR:
+        for record in clicks.records(date):
+            series.setdefault(record.group_id, {})[date] = record.clicks
+    return series
