@@ -1,0 +1,55 @@
+"""Starts and ends the worker processes of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pathlib
+import signal
+import sys
+from types import TracebackType
+from typing import Any, Self
+
+from clicksgroup.plans import Quota
+from tests.quota.judge import Judge
+
+WORKER = pathlib.Path(__file__).with_name("worker.py")
+
+
+class Crew:
+    """Workers that ask one judge; `async with` ends those who still run."""
+
+    def __init__(self, judge: Judge, quota: Quota, **how: Any) -> None:
+        self._judge = judge
+        self._how = {"limits": quota.limits, "in_flight": quota.in_flight, **how}
+        self._workers: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for name in tuple(self._workers):
+            await self.kill(name)
+
+    async def start(self, name: str, *, tasks: int = 3) -> None:
+        self._workers[name] = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", WORKER, name, str(self._judge.port), str(tasks), json.dumps(self._how),
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL: it can report nothing."""
+        worker = self._workers.pop(name)
+        if worker.returncode is None:
+            worker.send_signal(signal.SIGKILL)
+        await worker.communicate()
+
+    async def finish(self) -> None:
+        """Until all have ended by themselves, without a complaint."""
+        self._judge.stop()
+        for name in tuple(self._workers):
+            worker = self._workers.pop(name)
+            _, complaints = await worker.communicate()
+            assert (worker.returncode, complaints.decode()) == (0, ""), name
