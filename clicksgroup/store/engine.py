@@ -1,0 +1,320 @@
+"""SQLite and PostgreSQL: opening, transactions, connections that drop, and what went wrong in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from clicksgroup.errors import ConfigurationError, StoreError
+from clicksgroup.store.schema import SCHEMA_VERSION, Tables
+
+try:
+    import asyncpg  # type: ignore[import-untyped]
+except ImportError:  # pragma: no cover - needs an environment without the extra
+    _ASYNCPG_ERRORS: tuple[type[BaseException], ...] = ()
+else:
+    _ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
+Place: TypeAlias = str | os.PathLike[str] | URL | AsyncEngine
+
+BUSY_TIMEOUT = 30.0
+"""Seconds for which SQLite waits for another writer. One of ours holds the file for milliseconds."""
+
+COMMAND_TIMEOUT = 60.0
+"""Seconds after which a statement is given up on PostgreSQL: a network that swallows packets must not hang a job."""
+
+RECONNECT_DELAYS = (0.0, 0.5, 2.0, 5.0)
+"""Seconds before a transaction whose connection was lost is tried again: enough for PostgreSQL to restart."""
+
+CANCEL_GRACE = 5.0
+"""Seconds that a transaction has to end by itself when whoever waits for it is cancelled."""
+
+_DRIVER_ERRORS: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, sqlite3.Error, *_ASYNCPG_ERRORS)
+
+# SQLSTATEs of connections that are lost or refused for now, and of transactions that lost a race.
+_PASSING_STATES = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
+
+
+class Database:
+    """An engine that is ours, or one that was lent, and the two ways to use it: `read` and `write`."""
+
+    def __init__(self, place: Place, schema: str | None) -> None:
+        self._lent = place if isinstance(place, AsyncEngine) else None
+        self._engine = self._lent
+        self._url = place.url if isinstance(place, AsyncEngine) else _parse(place)
+        self.dialect = self._url.get_backend_name()
+        if self.dialect not in ("sqlite", "postgresql"):
+            raise ConfigurationError(f"url: {self.dialect!r} is no engine of the store's; use sqlite or postgresql")
+        if schema is not None and self.dialect == "sqlite":
+            raise ConfigurationError("schema: SQLite has none; it is for PostgreSQL")
+        self.tables = Tables.of(schema)
+        self._schema = schema
+        self._open = False
+
+    @property
+    def name(self) -> str:
+        """Where the store is, as messages say it: a path, or the URL without password and query."""
+        if self.dialect == "sqlite":
+            return self._url.database or ":memory:"
+        return self._url.set(query={}).render_as_string(hide_password=True)
+
+    async def open(self) -> None:
+        """Connect, refuse a newer schema, make the tables where there are none.
+
+        Raises:
+            StoreError: the store cannot be opened.
+        """
+        if self._open:
+            raise StoreError(f"the store {self.name} is open already")
+        self._engine = self._lent or self._make_engine()
+        self._open = True
+        try:
+            version = await self._guarded(self._version, "opened")
+            if version is None:
+                version = await self._create()
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"the store {self.name} was made by a newer clicksgroup (schema {version}, this one knows "
+                    f"{SCHEMA_VERSION}): upgrade clicksgroup"
+                )
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Give the connections back, and end them where they are ours."""
+        self._open = False
+        if self._engine is not None and self._lent is None:
+            engine, self._engine = self._engine, None
+            await _finish(engine.dispose())
+
+    async def read(self, work: Work[T]) -> T:
+        """What `work` returns; all that it reads is of one moment."""
+        return await self._persist(lambda: self._transact(work, None), "read")
+
+    async def write(self, work: Work[T], lock: str) -> T:
+        """Do `work` in one transaction, alone among those with the same `lock`.
+
+        A connection that is lost starts it anew, so it must not matter whether it was done before.
+        """
+        return await self._persist(lambda: self._transact(work, lock), "written")
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+        for delay in RECONNECT_DELAYS:
+            try:
+                return await _finish(attempt())
+            except _DRIVER_ERRORS as error:
+                if not _passes(error):
+                    raise self._explained(error, verb) from error
+            await asyncio.sleep(delay)
+        return await self._guarded(attempt, verb)
+
+    async def _guarded(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+        try:
+            return await _finish(attempt())
+        except _DRIVER_ERRORS as error:
+            raise self._explained(error, verb) from error
+
+    async def _transact(self, work: Work[T], lock: str | None) -> T:
+        async with self._connected() as connection:
+            if self.dialect == "sqlite":
+                # The driver's own transactions begin too late and read first, which fails beside another writer.
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
+                await connection.exec_driver_sql("BEGIN" if lock is None else "BEGIN IMMEDIATE")
+                result = await work(connection)
+                await connection.exec_driver_sql("COMMIT")
+                return result
+            level = "REPEATABLE READ" if lock is None else "READ COMMITTED"
+            await connection.execution_options(isolation_level=level)
+            async with connection.begin():
+                if lock is not None:
+                    await connection.execute(
+                        sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))"), {"lock": lock}
+                    )
+                return await work(connection)
+
+    def _connected(self) -> AsyncConnection:
+        if not self._open or self._engine is None:
+            raise StoreError(f"the store {self.name} is not open: use it inside `async with`")
+        return self._engine.connect()
+
+    async def _version(self) -> int | None:
+        async with self._connected() as connection:
+            if not await connection.run_sync(self._has_table, self.tables.version.name):
+                return None
+            return await self._stored_version(connection)
+
+    async def _stored_version(self, connection: AsyncConnection) -> int | None:
+        version: int | None = (await connection.execute(sa.select(sa.func.max(self.tables.version.c.version)))).scalar()
+        return version
+
+    def _has_table(self, connection: sa.Connection, name: str) -> bool:
+        return sa.inspect(connection).has_table(name, schema=self._schema)
+
+    async def _create(self) -> int:
+        if self.dialect == "sqlite":
+            await self._persist(self._use_wal, "opened")
+        return await self._persist(lambda: self._transact(self._make_tables, "clicksgroup schema"), "opened")
+
+    async def _use_wal(self) -> None:
+        async with self._connected() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+    async def _make_tables(self, connection: AsyncConnection) -> int:
+        if await connection.run_sync(self._has_table, self.tables.version.name):
+            version = await self._stored_version(connection)  # another process was faster
+            if version is not None:
+                return version
+        for table in (self.tables.group_clicks, self.tables.click_dates):
+            if await connection.run_sync(self._has_table, table.name):
+                raise StoreError(
+                    f"the store {self.name} has a table {table.name} that is not clicksgroup's: use another"
+                )
+        schema = self._schema
+        if schema is not None and not await connection.run_sync(lambda c: sa.inspect(c).has_schema(schema)):
+            await connection.execute(sa.schema.CreateSchema(schema))
+        await connection.run_sync(self.tables.metadata.create_all)
+        await connection.execute(self.tables.version.insert(), {"version": SCHEMA_VERSION})
+        return SCHEMA_VERSION
+
+    def _make_engine(self) -> AsyncEngine:
+        if self.dialect == "sqlite":
+            self._check_file()
+            options: dict[str, Any] = {
+                "connect_args": {"timeout": BUSY_TIMEOUT},
+                "poolclass": AsyncAdaptedQueuePool,
+            }
+            if self._url.database in (None, "", ":memory:"):  # one connection is one database
+                options |= {"pool_size": 1, "max_overflow": 0}
+        else:
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}}
+        try:
+            return create_async_engine(self._url, **options)
+        except ImportError as error:
+            raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
+        except SQLAlchemyError as error:
+            raise self._explained(error, "opened") from error
+
+    def _check_file(self) -> None:
+        database = self._url.database
+        if not database or database == ":memory:" or database.startswith("file:"):
+            return
+        path = Path(database)
+        if path.is_dir():
+            raise StoreError(f"the store {self.name} cannot be opened: it is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise StoreError(
+                f"the store {self.name} cannot be opened: there is no folder {path.parent}; create it first"
+            )
+        try:  # aiosqlite's thread outlives a connection that fails, and may then report to a loop that is closed
+            sqlite3.connect(database).close()
+        except sqlite3.Error as error:
+            raise self._explained(error, "opened") from error
+
+    def _explained(self, error: BaseException, verb: str) -> StoreError:
+        origin: BaseException = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        text = " ".join(str(origin).split()) or type(origin).__name__
+        text = text.removeprefix(f"{type(origin)}: ")
+        password = self._url.password
+        if password and len(password) > 3:
+            text = text.replace(password, "***")
+        return StoreError(f"the store {self.name} cannot be {verb}: {text}{_advice(error, text)}")
+
+
+def _parse(place: str | os.PathLike[str] | URL) -> URL:
+    if isinstance(place, str) and "://" in place:
+        try:
+            url = make_url(place)
+            url.get_dialect()
+        except (SQLAlchemyError, ValueError):
+            raise ConfigurationError(
+                "url: it is no SQLAlchemy URL, such as postgresql+asyncpg://user@host/db"
+            ) from None
+    elif isinstance(place, URL):
+        url = place
+    elif isinstance(place, (str, os.PathLike)):
+        path = os.fspath(place)
+        if not isinstance(path, str) or not path:
+            raise ConfigurationError("url: expected a URL, an AsyncEngine or the path of a file")
+        return URL.create("sqlite+aiosqlite", database=path if path == ":memory:" else str(Path(path).expanduser()))
+    else:
+        raise TypeError(f"url: expected a URL, an AsyncEngine or a path, got {type(place).__name__}")
+    async_drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+    return url.set(drivername=async_drivers.get(url.drivername, url.drivername))
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether the same transaction may succeed on a new connection, or a little later."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    if _sqlstate(error).startswith(_PASSING_STATES):
+        return True
+    return isinstance(error, OSError) and not isinstance(error, TimeoutError)
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    while error is not None:
+        state = getattr(error, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        error = getattr(error, "orig", None) or error.__cause__
+    return ""
+
+
+_ADVICE = {
+    "unable to open database file": "is the folder there, and may you write to it?",
+    "readonly database": "it can only be read; give yourself leave to write to the file and its folder",
+    "disk is full": "make room; what was stored is safe, and running it again goes on",
+    "disk I/O error": "look at the disk; what was stored is safe, and running it again goes on",
+    "database is locked": "another program holds it; end that one, or run it again later",
+    "not a database": "name another file",
+    "Connect call failed": "does the server run, and are host and port right?",
+    "Name or service not known": "is the host right?",
+}
+
+
+def _advice(error: BaseException, text: str) -> str:
+    state = _sqlstate(error)
+    if state in ("28P01", "28000"):
+        return "; check user and password in the URL"
+    if state == "3D000":
+        return "; create the database first, or name another"
+    if state == "42501":
+        return "; let the user create and write tables there"
+    if state.startswith("53"):
+        return "; give the server room; what was stored is safe, and running it again goes on"
+    for words, advice in _ADVICE.items():
+        if words in text:
+            return f"; {advice}"
+    return "; what was stored is safe, and running it again goes on"
+
+
+async def _finish(work: Awaitable[T]) -> T:
+    """Await `work`; if that is cancelled, let it end first, so that no connection is left in the middle of anything."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await asyncio.wait([task], timeout=CANCEL_GRACE)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise

@@ -1,0 +1,132 @@
+"""The tables. `group_clicks` and `click_dates` are public: read them with your own SQL.
+
+- `group_clicks(account, date, group_id, group_name, clicks, unique_users)`: one row for each group of each date.
+- `click_dates(account, date, total_count, fetched_at, problems)`: one row for each date that was fetched whole.
+
+The others are the store's own and may change: `click_date_groups` (groups that were asked for by id, listed or not),
+`click_date_failures` (the last failure of a date that could not be had), `clicksgroup_schema` (the version).
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import attrs
+import orjson
+import sqlalchemy as sa
+
+SCHEMA_VERSION = 1
+"""Goes up when the tables change; a store of a newer version than the code is refused."""
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """`text` with NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold, replaced by U+FFFD."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+class UTCDateTime(sa.TypeDecorator[datetime.datetime]):
+    """An aware moment in UTC.
+
+    PostgreSQL holds it as `timestamptz`. SQLite holds it as text of fixed width, such as
+    `2025-02-01T12:00:00.000000Z`, which sorts as time does and which SQLite's own date functions understand.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        kind = sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> Any:
+        if value is None:
+            return None
+        value = value.astimezone(datetime.UTC)
+        if dialect.name == "sqlite":
+            return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime.datetime | None:  # noqa: ARG002
+        if isinstance(value, str):
+            value = datetime.datetime.fromisoformat(value)
+        return None if value is None else value.astimezone(datetime.UTC)
+
+
+class Problems(sa.TypeDecorator[tuple[str, ...]]):
+    """Sentences, held as a JSON array; NULL where there are none."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        return orjson.dumps([storable(problem) for problem in value]).decode() if value else None
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> tuple[str, ...]:  # noqa: ARG002
+        return tuple(orjson.loads(value)) if value else ()
+
+
+@attrs.frozen
+class Tables:
+    """The tables in one PostgreSQL schema, or without one."""
+
+    metadata: sa.MetaData
+    group_clicks: sa.Table
+    click_dates: sa.Table
+    click_date_groups: sa.Table
+    click_date_failures: sa.Table
+    version: sa.Table
+
+    @classmethod
+    def of(cls, schema: str | None) -> Tables:
+        metadata = sa.MetaData(schema=schema)
+        return cls(
+            metadata,
+            group_clicks=sa.Table(
+                "group_clicks",
+                metadata,
+                *_key("account", "date", "group_id"),
+                sa.Column("group_name", sa.Text, nullable=False),
+                sa.Column("clicks", sa.BigInteger, nullable=False),
+                sa.Column("unique_users", sa.BigInteger, nullable=False),
+            ),
+            click_dates=sa.Table(
+                "click_dates",
+                metadata,
+                *_key("account", "date"),
+                sa.Column("total_count", sa.BigInteger, nullable=False),
+                sa.Column("fetched_at", UTCDateTime, nullable=False),
+                sa.Column("problems", Problems),
+            ),
+            click_date_groups=sa.Table(
+                "click_date_groups",
+                metadata,
+                *_key("account", "date", "group_id"),
+                sa.Column("fetched_at", UTCDateTime, nullable=False),
+                sa.Column("problems", Problems),
+            ),
+            click_date_failures=sa.Table(
+                "click_date_failures",
+                metadata,
+                *_key("account", "date"),
+                sa.Column("failed_at", UTCDateTime, nullable=False),
+                sa.Column("error", sa.Text, nullable=False),
+            ),
+            version=sa.Table(
+                "clicksgroup_schema", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
+            ),
+        )
+
+
+_KEY_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
+    "account": sa.Text(),
+    "date": sa.Date(),
+    "group_id": sa.BigInteger(),
+}
+
+
+def _key(*names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, _KEY_TYPES[name], primary_key=True, autoincrement=False) for name in names]

@@ -1,0 +1,218 @@
+"""What was fetched is there for good: through kills, cuts, two writers and a million records.
+
+`CLICKSGROUP_TEST_FULL=1` runs these at the size that the store is meant for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import os
+import random
+import sqlite3
+import sys
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import pytest
+from sqlalchemy.engine import make_url
+
+from clicksgroup.dates import date_range
+from clicksgroup.models import Day
+from clicksgroup.plans import Quota
+from clicksgroup.sandbox import Sandbox
+from clicksgroup.store import ClickStore
+from clicksgroup.streams import LOOK_AHEAD
+from tests.store.places import Place
+
+FULL = os.environ.get("CLICKSGROUP_TEST_FULL") == "1"
+START = datetime.date(2025, 1, 1)
+DATES = date_range(START, START + datetime.timedelta(days=149 if FULL else 23))
+PAGES = 4  # of 95 groups
+QUOTA = Quota(in_flight=2)
+
+WORKER = """
+import asyncio, sys
+from clicksgroup import ClicksClient, Quota, date_range
+from clicksgroup.store import ClickStore
+
+async def main(url, key, store, schema, start, end):
+    async with (
+        ClicksClient(key, base_url=url, plan="business", quota=Quota(in_flight=2)) as client,
+        ClickStore(store, schema=schema or None) as store,
+    ):
+        report = await store.backfill(client, date_range(start, end))
+    return 1 if report.failed else 0
+
+sys.exit(asyncio.run(main(*sys.argv[1:])))
+"""
+
+
+async def worker(sandbox: Sandbox, place: Place) -> asyncio.subprocess.Process:
+    """A backfill in a process of its own."""
+    arguments = (sandbox.url, sandbox.api_key, place.url, place.schema or "", str(DATES[0]), str(DATES[-1]))
+    return await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", WORKER, *arguments)
+
+
+async def stored(place: Place) -> dict[datetime.date, Day]:
+    async with place.store() as store:
+        return {day.date: day async for day in store.days(DATES[0], DATES[-1])}
+
+
+def assert_whole_and_true(days: dict[datetime.date, Day], sandbox: Sandbox) -> None:
+    for date, day in days.items():
+        assert list(day) == sorted(sandbox.truth(date), key=lambda record: record.group_id)
+        assert day.total_count == len(day) == 95
+
+
+async def test_kills_cost_the_dates_in_flight_and_nothing_else(place: Place) -> None:
+    """SIGKILL again and again until it is done; after each every date is whole and true."""
+    wasted: Counter[datetime.date] = Counter()
+    async with Sandbox(groups=95, quota=Quota(in_flight=9), latency=0.02) as sandbox:
+        kills = 0
+        while True:
+            before = len(sandbox.requests)
+            process = await worker(sandbox, place)
+            ended = asyncio.ensure_future(process.wait())
+            reached = asyncio.ensure_future(sandbox.wait_for_requests(before + 37))
+            await asyncio.wait([ended, reached], return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                reached.cancel()
+                assert await ended == 0
+                break
+            process.kill()
+            await ended
+            kills += 1
+            asked = Counter(request.date for request in sandbox.requests[before:])
+            days = await stored(place)
+            assert_whole_and_true(days, sandbox)
+            lost = {date: count for date, count in asked.items() if date is not None and date not in days}
+            assert len(lost) <= QUOTA.in_flight + LOOK_AHEAD + 1
+            wasted.update(lost)
+        days = await stored(place)
+        assert list(days) == list(DATES)
+        assert_whole_and_true(days, sandbox)
+        assert kills >= 2
+        assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
+        again = await worker(sandbox, place)
+        assert await again.wait() == 0
+        assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
+
+
+async def test_two_processes_fill_one_store_without_an_error(place: Place) -> None:
+    async with Sandbox(groups=95, quota=Quota(in_flight=9)) as sandbox:
+        processes = [await worker(sandbox, place) for _ in range(2)]
+        assert [await process.wait() for process in processes] == [0, 0]
+        days = await stored(place)
+        assert list(days) == list(DATES)
+        assert_whole_and_true(days, sandbox)
+
+
+@attrs.define
+class CuttingProxy:
+    """Stands between the store and PostgreSQL, and every so often resets the connection in the middle of anything."""
+
+    host: str
+    port: int
+    cuts: int = 0
+    random: random.Random = attrs.field(factory=lambda: random.Random(0))
+    tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(self.host, self.port)
+        patience = [self.random.randrange(40, 200)]
+        pumps = [
+            asyncio.ensure_future(self.pump(reader, there[1], patience)),
+            asyncio.ensure_future(self.pump(there[0], writer, patience)),
+        ]
+        self.tasks.update(pumps)
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for end in (writer, there[1]):
+            end.transport.abort()
+
+    async def pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, patience: list[int]) -> None:
+        while data := await source.read(65536):
+            patience[0] -= 1
+            if patience[0] <= 0:
+                self.cuts += 1
+                return
+            sink.write(data)
+
+
+async def test_connections_that_are_reset_cost_nothing(postgres: Place) -> None:
+    """Whether before, within or after a commit: the backfill ends, and every date is whole and true."""
+    async with postgres.store():
+        pass  # the tables are there: opening does not try again
+    url = make_url(postgres.url)
+    proxy = CuttingProxy(url.host or "127.0.0.1", url.port or 5432)
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with (
+        server,
+        Sandbox(groups=95, quota=QUOTA) as sandbox,
+        sandbox.client() as client,
+        ClickStore(url.set(host="127.0.0.1", port=port), schema=postgres.schema) as store,
+    ):
+        report = await store.backfill(client, DATES)
+        assert (report.fetched, report.failed) == (len(DATES), {})
+        assert len(sandbox.requests) == len(DATES) * PAGES
+        assert proxy.cuts >= 3
+        days = await stored(postgres)
+        assert list(days) == list(DATES)
+        assert_whole_and_true(days, sandbox)
+
+
+MEASURE = """
+import asyncio, resource, sys
+from clicksgroup import exports
+from clicksgroup.store import ClickStore
+
+async def main(path, out):
+    async with ClickStore(path) as store:
+        with open(out, "wb") as file:
+            rows = await exports.write_parquet(store.clicks("2025-01-01", "2029-12-31"), file)
+        days = 0
+        async for day in store.days("2025-01-01", "2029-12-31"):
+            days += 1
+    print(rows, days, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_however_many_records_memory_stays_flat(tmp_path: Path) -> None:
+    """Ten times the records take next to no more, out of the store and into Parquet."""
+    pytest.importorskip("arro3.io")
+    dates = 1000 if FULL else 150
+    used = {}
+    for share in (10, 1):
+        path = tmp_path / f"{share}.db"
+        async with ClickStore(path):
+            pass
+        _fill(path, dates // share)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MEASURE, str(path), str(tmp_path / "out.parquet"), stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        rows, days, used[share] = map(int, output.split())
+        assert (rows, days) == (dates // share * 1000, dates // share)
+    assert used[1] - used[10] < 25, used  # MiB
+
+
+def _fill(path: Path, dates: int) -> None:
+    """1,000 groups a date, as fast as SQLite can."""
+    days = [str(date) for date in date_range(START, START + datetime.timedelta(days=dates - 1))]
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO group_clicks VALUES ('default', ?, ?, ?, ?, ?)",
+            ((day, group, f"group {group}", group * 7, group) for day in days for group in range(1, 1001)),
+        )
+        connection.executemany(
+            "INSERT INTO click_dates VALUES ('default', ?, 1000, '2029-12-31T00:00:00.000000Z', NULL)",
+            ((day,) for day in days),
+        )
+    connection.close()
