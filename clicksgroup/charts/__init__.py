@@ -1,0 +1,22 @@
+"""Clicks to look at: a table with sparklines, small multiples in a file, a calendar of what a store holds. Provisional.
+
+`summarise` reduces records to a `Summary`; `table` (extra `cli`) and `render` (extra `chart`) draw it; `calendar`
+(extra `cli`) draws a `Coverage`. All of it counts clicks: people do not add up over days or groups.
+"""
+
+from clicksgroup.charts.series import Change, Series, Summary, summarise
+from clicksgroup.charts.terminal import calendar, table
+from clicksgroup.charts.vega import FORMATS, THEMES, render, specification
+
+__all__ = [
+    "FORMATS",
+    "THEMES",
+    "Change",
+    "Series",
+    "Summary",
+    "calendar",
+    "render",
+    "specification",
+    "summarise",
+    "table",
+]

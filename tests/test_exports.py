@@ -1,0 +1,153 @@
+"""Exports hold every record, read as it was, whatever the names, and take no memory for the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from clicksgroup import exports
+from clicksgroup.models import GroupClicks
+
+NAMES = ["Electronics", "전자 제품, 신규", 'a "quoted" name', "line\nbreak", "=1+1", "", "🛒"]
+RECORDS = [
+    GroupClicks(datetime.date(2025, 1, 1) + datetime.timedelta(days=n), n + 1, name, 2**53 + n, n)
+    for n, name in enumerate(NAMES)
+]
+
+
+async def stream(records: list[GroupClicks]) -> AsyncIterator[GroupClicks]:
+    for record in records:
+        yield record
+
+
+@pytest.fixture(params=["list", "stream"])
+def records(request: pytest.FixtureRequest) -> list[GroupClicks] | AsyncIterator[GroupClicks]:
+    return RECORDS if request.param == "list" else stream(RECORDS)
+
+
+async def test_csv_reads_back(records: list[GroupClicks]) -> None:
+    file = io.BytesIO()
+    assert await exports.write_csv(records, file) == len(RECORDS)
+    rows = list(csv.DictReader(io.StringIO(file.getvalue().decode(), newline="")))
+    assert list(rows[0]) == ["date", "group_id", "group_name", "clicks", "unique_users"]
+    back = [
+        GroupClicks(
+            datetime.date.fromisoformat(row["date"]),
+            int(row["group_id"]),
+            row["group_name"],
+            int(row["clicks"]),
+            int(row["unique_users"]),
+        )
+        for row in rows
+    ]
+    assert back == RECORDS
+
+
+async def test_ndjson_reads_back(records: list[GroupClicks]) -> None:
+    file = io.BytesIO()
+    assert await exports.write_ndjson(records, file) == len(RECORDS)
+    rows = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [GroupClicks(datetime.date.fromisoformat(row.pop("date")), **row) for row in rows] == RECORDS
+
+
+async def test_parquet_reads_back(records: list[GroupClicks]) -> None:
+    arro3_io = pytest.importorskip("arro3.io")
+    file = io.BytesIO()
+    assert await exports.write_parquet(records, file) == len(RECORDS)
+    table = arro3_io.read_parquet(file).read_all()
+    assert rows_of(table) == RECORDS
+
+
+async def test_arrow_holds_every_record(records: list[GroupClicks]) -> None:
+    pytest.importorskip("arro3.core")
+    table = await exports.to_arrow(records)
+    assert rows_of(table) == RECORDS
+
+
+@pytest.mark.parametrize(
+    ("library", "total"),
+    [
+        ("polars", lambda polars, clicks: polars.DataFrame(clicks)["unique_users"].sum()),
+        ("duckdb", lambda duckdb, clicks: duckdb.sql("SELECT sum(unique_users) FROM clicks").fetchall()[0][0]),
+        ("pyarrow", lambda pyarrow, clicks: sum(pyarrow.table(clicks)["unique_users"].to_pylist())),
+        ("pandas", lambda pandas, clicks: pandas.DataFrame.from_arrow(clicks)["unique_users"].sum()),
+    ],
+)
+async def test_others_take_arrow_as_it_is(library: str, total: Callable[[Any, Any], int]) -> None:
+    module = pytest.importorskip(library)
+    assert total(module, await exports.to_arrow(RECORDS)) == sum(record.unique_users for record in RECORDS)
+
+
+async def test_of_no_records_there_is_an_empty_file_of_the_same_shape() -> None:
+    arro3_io = pytest.importorskip("arro3.io")
+    file = io.BytesIO()
+    assert await exports.write_csv([], file) == 0
+    assert file.getvalue() == b"date,group_id,group_name,clicks,unique_users\n"
+    file = io.BytesIO()
+    assert await exports.write_parquet([], file) == 0
+    assert arro3_io.read_parquet(file).read_all().column_names == list(exports.COLUMNS)
+    assert (await exports.to_arrow([])).num_rows == 0
+    file = io.BytesIO()
+    assert await exports.write_ndjson([], file) == 0
+
+
+@pytest.mark.parametrize("write", [exports.write_csv, exports.write_ndjson, exports.write_parquet])
+async def test_a_failure_of_the_stream_is_raised_as_it_is(write: object) -> None:
+    async def failing() -> AsyncIterator[GroupClicks]:
+        yield RECORDS[0]
+        raise ZeroDivisionError("in the middle")
+
+    with pytest.raises(ZeroDivisionError, match="in the middle"):
+        await write(failing(), io.BytesIO())  # type: ignore[operator]
+
+
+async def test_a_parquet_export_can_be_cancelled() -> None:
+    """While its thread waits for the stream, which never goes on."""
+    pytest.importorskip("arro3.io")
+    waiting = asyncio.Event()
+
+    async def hanging() -> AsyncIterator[GroupClicks]:
+        yield RECORDS[0]
+        waiting.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(exports.write_parquet(hanging(), io.BytesIO()))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_records_are_read_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than a chunk ahead of the file."""
+    monkeypatch.setattr(exports, "CHUNK_ROWS", 10)
+    read = 0
+
+    def source() -> Iterator[GroupClicks]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield RECORDS[0]
+
+    class File(io.BytesIO):
+        ahead = 0
+
+        def write(self, data: object) -> int:
+            self.ahead = max(self.ahead, read - self.getvalue().count(b"\n"))
+            return super().write(data)  # type: ignore[arg-type]
+
+    file = File()
+    await exports.write_csv(source(), file)
+    assert file.ahead <= 11
+
+
+def rows_of(table: Any) -> list[GroupClicks]:
+    columns = [[value.as_py() for chunk in table.column(name).chunks for value in chunk] for name in exports.COLUMNS]
+    return [GroupClicks(*row) for row in zip(*columns, strict=True)]
