@@ -23,7 +23,7 @@ try:
     from redis.backoff import NoBackoff
     from redis.exceptions import RedisError
 except ImportError as error:
-    raise ImportError("RedisQuota needs redis-py: pip install clicksgroup[redis]") from error
+    raise ImportError('RedisQuota needs an extra: pip install "clicksgroup[redis]"') from error
 
 LEASE = 30.0
 """Seconds after which a process that was not heard of is taken for dead, and what it holds comes back: as long as one

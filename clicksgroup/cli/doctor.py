@@ -1,0 +1,75 @@
+"""`clicksgroup doctor`: whether the service is as it is documented."""
+
+from __future__ import annotations
+
+import datetime
+
+import aiohttp
+import attrs
+import click
+from rich.table import Table
+from rich.text import Text
+
+from clicksgroup.cli import options, words
+from clicksgroup.cli.console import printable, say, stdout
+from clicksgroup.cli.dates import today_in
+from clicksgroup.cli.run import FAILED, run
+from clicksgroup.cli.session import open_client
+from clicksgroup.dates import parse_date
+from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
+from clicksgroup.retries import RetryPolicy
+
+_STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN: "yellow"}
+
+
+@click.command(
+    short_help="Check the service against what is documented.",
+    epilog="""\b
+Examples:
+  clicksgroup doctor
+  clicksgroup doctor 2025-01-31 --groups 151,207,209
+  clicksgroup doctor --sandbox""",
+)
+@click.argument("date", required=False)
+@options.groups
+@options.access
+@options.verbose
+def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Access) -> None:
+    """Ask for one date (the day before yesterday, if none is named) and check every assumption that can be checked.
+
+    This client was written from the vendor's documents alone. Each assumption has held, differs (then it says what
+    came, and what to set), or was not seen. It takes two requests, or three where the date has more than 30 groups:
+    best is a date that is over, with more than 30 groups. Exit status 1 if anything differs.
+    """
+    day = parse_date(date, "DATE") if date is not None else today_in("UTC") - datetime.timedelta(days=2)
+    run(_doctor(day, groups, attrs.evolve(access, check="warn")))
+
+
+async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: options.Access) -> int | None:
+    say(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
+    recorder = Recorder()
+    async with (
+        aiohttp.ClientSession(middlewares=(recorder,), cookie_jar=aiohttp.DummyCookieJar()) as session,
+        open_client(access, session=session, retry=RetryPolicy(attempts=1)) as opened,
+    ):
+        findings = await examine(opened.client, recorder, date, groups=groups)
+        sent = opened.client.stats.requests
+    _print(findings)
+    told = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
+    counts = ", ".join(f"{number} {verdict.value}" for verdict, number in told.items())
+    say(f"{counts}; {words.count(sent, 'request')}")
+    return FAILED if told[Verdict.DIFFERS] else None
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        text = Text(finding.assumption)
+        if finding.came:
+            text.append(f": {printable(finding.came)}", "dim" if finding.verdict is Verdict.HELD else "")
+        if finding.advice:
+            text.append(f"\n→ {finding.advice}", "yellow")
+        table.add_row(Text(finding.verdict.value, _STYLES[finding.verdict]), text)
+    stdout().print(table)

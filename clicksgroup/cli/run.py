@@ -1,0 +1,152 @@
+"""Running a command's work: signals end it promptly, and whatever ends it becomes one line and an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import sys
+import warnings
+from collections.abc import Coroutine, Iterator
+from types import FrameType
+from typing import Any, NoReturn, TextIO
+
+from clicksgroup.cli.console import abandon_stdout, say, writing
+from clicksgroup.errors import (
+    ClicksGroupError,
+    ConfigurationError,
+    PaginationWarning,
+    QuotaUnavailableError,
+    RateLimitError,
+    ServerError,
+    TransportError,
+)
+
+FAILED = 1
+WRONG_USAGE = 2
+INCOMPLETE = 3
+
+MOST_WARNINGS = 10
+"""Lines; a server that disagrees on every page would drown everything else."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_PASSING = (RateLimitError, TransportError, ServerError, QuotaUnavailableError)
+
+
+def run(work: Coroutine[Any, Any, int | None], *, resumable: bool = False) -> NoReturn:
+    """Run a command's work and leave with its exit status.
+
+    Args:
+        work: what to do; it returns the exit status, None for 0.
+        resumable: whether doing it again goes on where it stopped.
+    """
+    with guarded(resumable=resumable), _warnings_said():
+        status = _run(work, resumable=resumable)
+        sys.stdout.flush()
+        sys.exit(status)
+
+
+@contextlib.contextmanager
+def guarded(*, resumable: bool = False) -> Iterator[None]:
+    """Turn what ends the work into one line and an exit status."""
+    try:
+        yield
+    except BrokenPipeError:  # whoever reads us has had enough
+        abandon_stdout()
+        sys.exit(0)
+    except ConfigurationError as error:
+        _fail(str(error), WRONG_USAGE)
+    except _PASSING as error:
+        _fail(_resumable(error) if resumable else str(error), INCOMPLETE if resumable else FAILED)
+    except ClicksGroupError as error:
+        _fail(str(error), FAILED)
+    except ImportError as error:  # a part whose extra is missing says which
+        if "pip install" not in str(error):
+            raise
+        _fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        abandon_stdout()
+        what = error.filename or ("cannot write the output" if error.errno in _NO_ROOM else type(error).__name__)
+        _fail(f"{what}: {error.strerror or error}", FAILED)
+
+
+def _run(work: Coroutine[Any, Any, int | None], *, resumable: bool) -> int:
+    interruption = _Interruption()
+    with asyncio.Runner() as runner:
+        try:
+            return runner.run(interruption.around(work)) or 0
+        except BaseException:  # whatever ending early made of it
+            if interruption.signal is None:
+                raise
+    abandon_stdout()
+    say("interrupted; run the same command again to go on where it stopped" if resumable else "interrupted")
+    return 128 + interruption.signal
+
+
+class _Interruption:
+    """SIGINT and SIGTERM cancel the work; they break off what a loop cannot see the end of, a write to a reader that
+    does not read, and a second one breaks off whatever there is.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    async def around(self, work: Coroutine[Any, Any, int | None]) -> int | None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            again, self.signal = self.signal is not None, signum
+            if again:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(task.cancel)
+            writing.forbid()
+
+        writing.allow()
+        before = {}
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):  # not the main thread: then signals are somebody else's
+                before[signum] = signal.signal(signum, interrupt)
+        try:
+            return await work
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+
+@contextlib.contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Warnings as lines on stderr, the first few of them."""
+    said = 0
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,  # noqa: ARG001
+        lineno: int,  # noqa: ARG001
+        file: TextIO | None = None,  # noqa: ARG001
+        line: str | None = None,  # noqa: ARG001
+    ) -> None:
+        nonlocal said
+        said += 1
+        if said <= MOST_WARNINGS or not issubclass(category, PaginationWarning):
+            say(f"warning: {message}", "yellow")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PaginationWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            if said > MOST_WARNINGS:
+                say(f"… and {said - MOST_WARNINGS:,} more warnings", "yellow")
+
+
+def _resumable(error: ClicksGroupError) -> str:
+    return f"{error}. What was fetched is kept: run the same command again to go on"
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    say(f"error: {message}", "bold red")
+    sys.exit(status)

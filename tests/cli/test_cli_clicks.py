@@ -1,0 +1,258 @@
+"""`clicks` and `estimate`: the truth on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clicksgroup import GroupClicks, Quota, date_range
+from clicksgroup.quota.file import default_path
+from clicksgroup.sandbox import Fault, Sandbox
+from tests.cli.calls import call, call_beside, start
+
+PointAt = Callable[[Sandbox], None]
+FAST = Quota(in_flight=4)
+
+
+def rows(records: list[GroupClicks]) -> list[list[str]]:
+    return [[str(r.date), str(r.group_id), r.group_name, str(r.clicks), str(r.unique_users)] for r in records]
+
+
+def truth(start: str, end: str) -> list[GroupClicks]:
+    return [record for date in date_range(start, end) for record in Sandbox().truth(date)]
+
+
+def test_csv_is_what_a_pipe_gets_and_equals_the_truth() -> None:
+    result = call("clicks", "2025-01-01", "2025-01-05", "--sandbox")
+    header, *body = csv.reader(io.StringIO(result.stdout, newline=""))
+    assert result.exit_code == 0
+    assert header == ["date", "group_id", "group_name", "clicks", "unique_users"]
+    assert body == rows(truth("2025-01-01", "2025-01-05"))
+
+
+def test_ndjson_equals_the_truth() -> None:
+    result = call("clicks", "2025-01-01", "--sandbox", "--format", "ndjson")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [[str(value) for value in record.values()] for record in found] == rows(truth("2025-01-01", "2025-01-01"))
+
+
+def test_parquet_equals_the_truth(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    result = call("clicks", "2025-01-01", "2025-01-02", "--sandbox", "-o", str(tmp_path / "x.parquet"))
+    assert (result.exit_code, result.stdout) == (0, "")
+    table = parquet.read_table(tmp_path / "x.parquet").to_pylist()
+    assert [[str(value) for value in record.values()] for record in table] == rows(truth("2025-01-01", "2025-01-02"))
+
+
+def test_groups_are_asked_for_and_no_other_comes() -> None:
+    result = call("clicks", "2025-01-01", "--sandbox", "--groups", "207,151,207")
+    assert [line.split(",")[1] for line in result.stdout.splitlines()[1:]] == ["151", "207"]
+
+
+def test_the_table_has_thousands_separators_and_every_name_whole_where_there_is_room() -> None:
+    result = call("clicks", "2025-01-03", "--sandbox", "--format", "table")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["date", "id", "group", "clicks", "unique", "users"]
+    assert lines[2].split() == ["2025-01-03", "207", "Kitchenware", "15,994", "11,472"]
+    assert len(lines) == 96
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_table_keeps_its_columns_whatever_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.cells import cell_len
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = call("clicks", "2025-01-03", "--sandbox", "--format", "table")
+    lines = result.stdout.splitlines()
+    assert len({cell_len(line.rstrip()) for line in lines}) == 1
+    assert cell_len(lines[0]) <= max(columns, 55)
+
+
+async def test_a_name_that_would_command_the_terminal_does_not(point_at: PointAt) -> None:
+    def rename(envelope: dict) -> dict:  # type: ignore[type-arg]
+        envelope["result"]["list"][0]["grpNm"] = "a\x1b[2Jb\nc"
+        return envelope
+
+    async with Sandbox(groups=1, quota=FAST, faults=[Fault(change=rename)]) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "--format", "table")
+    assert "a\N{REPLACEMENT CHARACTER}[2Jb c" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+async def test_a_date_without_records_is_a_header_alone(point_at: PointAt) -> None:
+    async with Sandbox(groups=0, quota=FAST) as sandbox:
+        point_at(sandbox)
+        listed = await call_beside("clicks", "2025-01-03")
+        table = await call_beside("clicks", "2025-01-03", "--format", "table")
+    assert listed.stdout == "date,group_id,group_name,clicks,unique_users\n"
+    assert table.stdout == "no records\n"
+
+
+async def test_rows_are_written_as_pages_arrive(point_at: PointAt) -> None:
+    """The first page is read from the pipe while the second has not been answered."""
+    async with Sandbox(groups=60, quota=FAST, faults=[Fault(page=2, delay=3600)]) as sandbox:
+        point_at(sandbox)
+        process = await start("clicks", "2025-01-03")
+        assert process.stdout is not None
+        lines = [await process.stdout.readline() for _ in range(31)]
+        process.terminate()
+        await process.communicate()
+    assert lines[30].split(b",")[0] == b"2025-01-03"
+
+
+async def test_a_reader_that_has_had_enough_ends_it_quietly(point_at: PointAt) -> None:
+    async with Sandbox(quota=FAST) as sandbox:
+        point_at(sandbox)
+        process = await asyncio.create_subprocess_shell(
+            f"{sys.executable} -m clicksgroup clicks 2024-01 2024-12 | head -n 1",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert len(sandbox.requests) < 366 * 4
+    assert (out, err) == (b"date,group_id,group_name,clicks,unique_users\n", b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
+async def test_output_that_cannot_be_written_is_a_failure_in_one_line(form: str) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m clicksgroup clicks 2025-01-03 --sandbox --format {form} > /dev/full",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (1, b"error: cannot write the output: No space left on device\n")
+
+
+async def test_the_output_is_utf_8_whatever_the_locale(point_at: PointAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    async with Sandbox(quota=FAST) as sandbox:
+        point_at(sandbox)
+        for form in ("csv", "ndjson", "table"):
+            process = await start("clicks", "2025-01-03", "--format", form)
+            out, _ = await process.communicate()
+            assert process.returncode == 0
+            assert "가구 유튜브" in out.decode()
+
+
+async def test_a_job_that_fails_leaves_the_old_file_and_nothing_half(point_at: PointAt, tmp_path: Path) -> None:
+    file = tmp_path / "clicks.csv"
+    file.write_text("old")
+    async with Sandbox(groups=60, quota=FAST, faults=[Fault(page=2, status=404, attempts=None)]) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "-o", str(file))
+    assert (result.exit_code, file.read_text()) == (1, "old")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "state"] == ["clicks.csv"]
+
+
+async def test_a_file_that_cannot_be_written_is_said_before_a_request(point_at: PointAt, tmp_path: Path) -> None:
+    async with Sandbox(quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "-o", str(tmp_path / "no" / "clicks.csv"))
+        assert (result.exit_code, sandbox.requests) == (2, [])
+
+
+async def test_an_error_is_one_line_and_the_key_is_not_in_it(point_at: PointAt) -> None:
+    async with Sandbox(quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "--api-key-file", "-", stdin="another-key\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: 2025-01-03 page 1: HTTP 401: ")
+    assert "another-key" not in result.output
+
+
+async def test_what_came_before_the_failure_is_written(point_at: PointAt) -> None:
+    async with Sandbox(groups=3, quota=FAST, faults=[Fault(date="2025-01-03", status=404, attempts=None)]) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-01", "2025-01-05")
+    assert result.exit_code == 1
+    assert {line[:10] for line in result.stdout.splitlines()[1:]} == {"2025-01-01", "2025-01-02"}
+
+
+async def test_the_quota_is_that_of_all_processes_of_the_machine(point_at: PointAt) -> None:
+    """The file is made where the library says it is, so that programs share it too."""
+    async with Sandbox(groups=1, quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03")
+        path = default_path(sandbox.url, sandbox.api_key)
+    assert (result.exit_code, path.exists()) == (0, True)
+    assert sandbox.api_key not in path.read_text() + str(path)
+
+
+def test_the_sandbox_leaves_no_file_and_needs_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKSGROUP_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("CLICKSGROUP_PLAN", "premium")
+    result = call("clicks", "2025-01-03", "--sandbox")
+    assert result.exit_code == 0
+    assert not (tmp_path / "state").exists()
+
+
+async def test_check_warn_says_what_it_let_pass_in_one_line_each(point_at: PointAt) -> None:
+    def as_text(envelope: dict) -> dict:  # type: ignore[type-arg]
+        for record in envelope["result"]["list"]:
+            record["acesCnt"] = str(record["acesCnt"])
+        return envelope
+
+    async with Sandbox(groups=30, quota=FAST, faults=[Fault(change=as_text, attempts=None)]) as sandbox:
+        point_at(sandbox)
+        strict = await call_beside("clicks", "2025-01-03")
+        warned = await call_beside("clicks", "2025-01-03", "--check", "warn")
+        records = sandbox.truth("2025-01-03")
+    assert (strict.exit_code, strict.stdout) == (1, "")
+    assert "result.list[0].acesCnt" in strict.stderr
+    assert warned.exit_code == 0
+    assert list(csv.reader(io.StringIO(warned.stdout, newline="")))[1:] == rows(records)
+    lines = warned.stderr.splitlines()
+    assert all("warning: 2025-01-03 page 1: result.list" in line for line in lines[:10])
+    assert lines[10:] == ["… and 20 more warnings"]
+
+
+async def test_v2_gives_the_same_records(point_at: PointAt) -> None:
+    async with Sandbox(quota=FAST) as sandbox:
+        point_at(sandbox)
+        v1 = await call_beside("clicks", "2025-01-03")
+        v2 = await call_beside("clicks", "2025-01-03", "--api-version", "v2")
+        assert {request.path.split("/")[3] for request in sandbox.requests} == {"v1", "v2"}
+    assert v1.stdout == v2.stdout
+
+
+async def test_user_agent_names_the_caller(point_at: PointAt) -> None:
+    async with Sandbox(groups=1, quota=FAST) as sandbox:
+        point_at(sandbox)
+        await call_beside("clicks", "2025-01-03", "--user-agent", "Smith & Co")
+        assert sandbox.requests[0].user_agent == "Smith & Co"
+
+
+async def test_verbose_logs_each_request_without_the_key(point_at: PointAt) -> None:
+    async with Sandbox(groups=1, quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "-vv")
+        quiet = await call_beside("clicks", "2025-01-03")
+    assert "debug: 2025-01-03 page 1: attempt 1, HTTP 200" in result.stderr
+    assert sandbox.api_key not in result.output
+    assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["2025-01-01", "2025-12-31", "--group-count", "100", "--plan", "business"], "1,460 requests, about 1 h"),
+        (["2025-01", "--plan", "personal"], "at least 31 requests, at least 3 min"),
+        (["2025-01", "--groups", "151,207", "--plan", "personal"], "31 requests, about 3 min"),
+        (["2025-01-01", "--plan", "personal"], "at least 1 request, at once"),
+        (["2025-01", "--group-count", "95", "--quota", "10/1h"], "124 requests, about 12 h"),
+        (["2025-01", "--group-count", "95", "--sandbox"], "124 requests, at once"),
+    ],
+)
+def test_estimate_says_requests_and_time_without_key_or_request(args: list[str], said: str) -> None:
+    result = call("estimate", *args)
+    assert (result.exit_code, result.stdout) == (0, said + "\n")

@@ -1,0 +1,67 @@
+"""START and END mean what people mean by them."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from clicksgroup import ConfigurationError
+from clicksgroup.cli import dates
+from clicksgroup.cli.dates import parse_dates, today_in
+
+TODAY = datetime.date(2025, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        ("2025-01-31", None, "2025-01-31", "2025-01-31"),
+        ("2025-01", None, "2025-01-01", "2025-01-31"),
+        ("2024-02", None, "2024-02-01", "2024-02-29"),
+        ("9999-12", None, "9999-12-01", "9999-12-31"),
+        ("2025-01", "2025-02", "2025-01-01", "2025-02-28"),
+        ("2025-01-15", "2025-02", "2025-01-15", "2025-02-28"),
+        ("2025-01", "2025-02-03", "2025-01-01", "2025-02-03"),
+        ("today", None, "2025-03-01", "2025-03-01"),
+        ("yesterday", "today", "2025-02-28", "2025-03-01"),
+        ("2025-02", "yesterday", "2025-02-01", "2025-02-28"),
+    ],
+)
+def test_start_and_end_span_whole_months_and_relative_days(start: str, end: str | None, first: str, last: str) -> None:
+    span = parse_dates(start, end, TODAY)
+    assert (str(span[0]), str(span[-1])) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "word"),
+    [
+        ("2025-02", "2025-01", "before START"),
+        ("today", "yesterday", "before START"),
+        ("2025-13", None, "no month"),
+        ("0000-01", None, "no month"),
+        ("2025-02-30", None, "no date"),
+        ("2025-1", None, "START"),
+        ("2025", None, "START"),
+        ("20250131", None, "START"),
+        ("2025-01-01", "tomorrow", "END"),
+        ("٢٠٢٥-٠١", None, "START"),
+        ("", None, "START"),
+    ],
+)
+def test_what_is_no_date_is_refused_by_the_name_of_its_argument(start: str, end: str | None, word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word):
+        parse_dates(start, end, TODAY)
+
+
+def test_today_is_that_of_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime.datetime(2025, 1, 31, 20, tzinfo=datetime.UTC)
+    monkeypatch.setattr(dates, "_now", moment.astimezone)
+    assert today_in("UTC") == datetime.date(2025, 1, 31)
+    assert today_in("Asia/Seoul") == datetime.date(2025, 2, 1)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "", "/etc/localtime"])
+def test_a_time_zone_that_is_none_is_refused(zone: str) -> None:
+    with pytest.raises(ConfigurationError, match="--tz"):
+        today_in(zone)

@@ -1,0 +1,138 @@
+"""SIGINT and SIGTERM end every command promptly: exit status 130 or 143, one line, no traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from clicksgroup import Quota
+from clicksgroup.sandbox import Fault, Sandbox
+from tests.cli.calls import start
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on Unix")
+
+PointAt = Callable[[Sandbox], None]
+
+NEVER = 3600.0
+"""Seconds that nobody waits: whoever does not end at once does not end at all."""
+
+A_PAGE = 2000
+"""Bytes of CSV, at the most."""
+
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+async def ended(process: asyncio.subprocess.Process, signum: signal.Signals) -> tuple[int | None, bytes | None, bytes]:
+    process.send_signal(signum)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_while_an_answer_is_slow(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+    async with Sandbox(faults=[Fault(delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        process = await start("clicks", "2025-01-03")
+        await sandbox.wait_for_requests(1)
+        assert await ended(process, signum) == (status, b"", b"interrupted\n")
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_while_it_waits_for_quota(point_at: PointAt, tmp_path: Path, signum: signal.Signals, status: int) -> None:
+    async with Sandbox(groups=1, quota=Quota((2, NEVER))) as sandbox:
+        point_at(sandbox)
+        store = str(tmp_path / "clicks.db")
+        process = await start("backfill", "2025-01", "--store", store, "--quota", f"2/{NEVER:g}", "-v")
+        await sandbox.wait_for_requests(2)
+        returncode, out, err = await ended(process, signum)
+        assert (returncode, out) == (status, b"")
+        assert err.splitlines()[-1] == b"interrupted; run the same command again to go on where it stopped"
+        assert b"Traceback" not in err
+        assert len(sandbox.requests) == 2
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_while_it_waits_out_a_pause(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+    async with Sandbox(groups=1, faults=[Fault(retry_after=200)]) as sandbox:
+        point_at(sandbox)
+        process = await start("clicks", "2025-01-03", "-v")
+        assert process.stderr is not None
+        assert b"200" in await process.stderr.readline()  # the pause has begun
+        returncode, _, err = await ended(process, signum)
+        assert (returncode, err.splitlines()[-1]) == (status, b"interrupted")
+        assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how full a pipe is can be seen on Linux")
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_while_nobody_reads_what_it_writes(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+    import fcntl
+    import termios
+
+    reads, writes = os.pipe()
+    size = fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4096)
+    async with Sandbox(groups=300, quota=Quota(in_flight=2)) as sandbox:
+        point_at(sandbox)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "clicksgroup", "clicks", "2025-01"), stdout=writes, stderr=subprocess.PIPE
+        )
+        os.close(writes)
+        while int.from_bytes(fcntl.ioctl(reads, termios.FIONREAD, bytes(4)), sys.byteorder) < size - A_PAGE:
+            await asyncio.sleep(0.01)  # nobody tells
+        assert await ended(process, signum) == (status, None, b"interrupted\n")
+    os.close(reads)
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_the_sandbox_server_ends_so_too(signum: signal.Signals, status: int) -> None:
+    process = await start("sandbox")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    lines = [await process.stdout.readline() for _ in range(3)]
+    await process.stderr.readline()
+    assert [line.split(b"=")[0] for line in lines] == [
+        b"export CLICKSGROUP_BASE_URL",
+        b"export CLICKSGROUP_API_KEY",
+        b"export CLICKSGROUP_PLAN",
+    ]
+    assert await ended(process, signum) == (status, b"", b"interrupted\n")
+
+
+async def test_an_interrupted_file_is_not_there(point_at: PointAt, tmp_path: Path) -> None:
+    async with Sandbox(groups=60, faults=[Fault(page=2, delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        process = await start("clicks", "2025-01-03", "-o", str(tmp_path / "clicks.csv"))
+        await sandbox.wait_for_requests(2)
+        returncode, _, _ = await ended(process, signal.SIGTERM)
+    assert (returncode, [path.name for path in tmp_path.iterdir()]) == (143, ["state"])
+
+
+async def test_an_interrupted_backfill_goes_on_where_it_stopped(point_at: PointAt, tmp_path: Path) -> None:
+    store = ("--store", str(tmp_path / "clicks.db"))
+    async with Sandbox(groups=1, quota=Quota(in_flight=4), faults=[Fault(date="2025-01-20", delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        process = await start("backfill", "2025-01", *store, "--quota", "10000/1")
+        await sandbox.wait_for_requests(31)  # of the one date that hangs, and of all others
+        returncode, _, _ = await ended(process, signal.SIGINT)
+        assert returncode == 130
+        again = await start("backfill", "2025-01", *store, "--quota", "10000/1")
+        _, err = await again.communicate()
+        assert again.returncode == 0
+        found = re.search(r"(\d+) dates fetched · (\d+) final already", err.decode())
+        assert found is not None
+        fetched, kept = map(int, found.groups())
+        assert fetched + kept == 31
+        assert len(sandbox.requests) == 31 + fetched

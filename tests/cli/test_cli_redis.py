@@ -1,0 +1,63 @@
+"""`--redis` and `CLICKSGROUP_REDIS`: the quota of machines that share a key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from clicksgroup import Quota
+from clicksgroup.quota.file import default_path
+from clicksgroup.sandbox import Sandbox
+from tests.cli.calls import call_beside
+
+PointAt = Callable[[Sandbox], None]
+URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
+AWAY = "redis://:hunter2@127.0.0.1:1"
+
+
+@pytest.mark.parametrize("command", [("clicks", "2025-01-03"), ("backfill", "2025-01-03"), ("doctor", "2025-01-03")])
+async def test_every_command_that_sends_keeps_the_quota_there(
+    point_at: PointAt, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with redis.Redis.from_url(URL) as engine:
+        try:
+            engine.ping()
+        except redis.RedisError as error:
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"there is no Redis at {URL}: {error}")
+            pytest.skip(f"there is no Redis at {URL}: {error}")
+        monkeypatch.setenv("CLICKSGROUP_STORE", str(tmp_path / "clicks.db"))
+        monkeypatch.setenv("CLICKSGROUP_REDIS", URL)
+        async with Sandbox(groups=1, quota=Quota((9, 60), in_flight=1)) as sandbox:
+            point_at(sandbox)
+            result = await call_beside(*command, "--quota", "9/60", "--in-flight", "1")
+            path = default_path(sandbox.url, sandbox.api_key)
+        kept = list(engine.scan_iter(f"{{clicksgroup:{path.stem}}}*"))
+        engine.delete(*kept)
+    assert result.exit_code == 0, result.stderr
+    assert kept
+    assert not path.exists()
+
+
+async def test_an_engine_that_is_away_is_said_before_a_request_and_without_its_password(
+    point_at: PointAt, tmp_path: Path
+) -> None:
+    async with Sandbox(groups=1) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01-03", "--redis", AWAY, "--store", str(tmp_path / "clicks.db"))
+        assert sandbox.requests == []
+    assert result.exit_code == 3
+    assert len(result.stderr.splitlines()) == 1
+    assert "127.0.0.1:1" in result.stderr
+    assert "hunter2" not in result.output
+
+
+async def test_a_url_that_is_none_is_wrong_usage(point_at: PointAt) -> None:
+    async with Sandbox(groups=1) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("clicks", "2025-01-03", "--redis", "http://:hunter2@host")
+    assert (result.exit_code, "hunter2" in result.output) == (2, False)

@@ -1,0 +1,121 @@
+"""On a terminal: a table, a live line that says how far it is, and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import IO
+
+import attrs
+import pytest
+
+from clicksgroup import Quota
+from clicksgroup.sandbox import Fault, Sandbox
+
+pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
+
+PointAt = Callable[[Sandbox], None]
+NEVER = 3600.0
+
+
+@attrs.define
+class Terminal:
+    """A pseudo-terminal with a command in it."""
+
+    controller: int
+    side: int
+    process: asyncio.subprocess.Process | None = None
+    seen: str = ""
+
+    async def run(self, *args: str, stdout: IO[bytes] | None = None) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "clicksgroup", *args),
+            stdin=self.side,
+            stdout=stdout or self.side,
+            stderr=self.side,
+            preexec_fn=take_terminal,
+        )
+        os.close(self.side)  # so that reading ends when the command does
+
+    async def wait_for(self, pattern: str) -> None:
+        while not re.search(pattern, self.seen):
+            try:
+                read = await asyncio.to_thread(os.read, self.controller, 65536)
+            except OSError:
+                pytest.fail(f"it ended without {pattern!r}: {self.seen}")
+            self.seen += read.decode(errors="replace")
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.controller, keys)
+
+
+def take_terminal() -> None:
+    import fcntl
+    import termios
+
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture
+async def terminal(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Terminal]:
+    monkeypatch.setenv("TERM", "xterm")
+    controller, side = pty.openpty()
+    opened = Terminal(controller, side)
+    yield opened
+    if opened.process is not None and opened.process.returncode is None:
+        opened.process.kill()
+        await opened.process.wait()
+    os.close(controller)
+
+
+async def test_a_terminal_gets_a_table_and_a_summary(point_at: PointAt, terminal: Terminal) -> None:
+    async with Sandbox(quota=Quota(in_flight=2)) as sandbox:
+        point_at(sandbox)
+        await terminal.run("clicks", "2025-01-03")
+        await terminal.wait_for(r"95 records of 1 date · 4 requests · ")
+    assert re.search(r"2025-01-03 +207  Kitchenware +15,994 +11,472", terminal.seen)
+
+
+async def test_the_live_line_says_how_far_it_is_and_control_c_ends_it(point_at: PointAt, terminal: Terminal) -> None:
+    async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        await terminal.run("clicks", "2025-01-03", "2025-01-04")
+        await terminal.wait_for("0 of 2 dates · 1 page · 30 records")
+        terminal.press(b"\x03")
+        await terminal.wait_for("interrupted")
+        assert terminal.process is not None
+        assert await terminal.process.wait() == 130
+    assert "Traceback" not in terminal.seen
+
+
+async def test_a_backfill_says_that_it_waits_for_quota(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
+    async with Sandbox(groups=1) as sandbox:
+        point_at(sandbox)
+        store = str(tmp_path / "clicks.db")
+        await terminal.run("backfill", "2025-01", "--store", store, "--quota", f"3/{NEVER:g}")
+        await terminal.wait_for(r"3 of 31 dates · 3 requests · waiting for quota, [\d.]+ s · about \d+ h")
+        terminal.press(b"\x03")
+        await terminal.wait_for("run the same command again to go on")
+        assert terminal.process is not None
+        assert await terminal.process.wait() == 130
+
+
+async def test_data_that_go_elsewhere_leave_the_live_line_on_the_terminal(
+    point_at: PointAt, terminal: Terminal, tmp_path: Path
+) -> None:
+    async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        file = tmp_path / "out.csv"
+        with file.open("wb") as out:
+            await terminal.run("clicks", "2025-01-03", stdout=out)
+            await terminal.wait_for("0 of 1 date")
+            assert terminal.process is not None
+            terminal.process.terminate()
+            assert await terminal.process.wait() == 143
+        assert b"\x1b" not in file.read_bytes()
+        assert file.read_bytes().count(b"2025-01-03") == 30
