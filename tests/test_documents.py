@@ -1,0 +1,119 @@
+"""Every code block of the README and of the docstrings runs, against a sandbox that takes its key."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sybil import Example, Sybil
+from sybil.document import Document, PythonDocStringDocument
+from sybil.parsers.markdown import CodeBlockParser
+from sybil.parsers.rest import DocTestParser
+
+from clicksgroup import Quota
+from clicksgroup.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+NOT_RUN_HERE = ("pip install", "docker ", "export ", "#", "15 ")
+"""Beginnings of lines that install, set or schedule something; the README's test command is what runs this test."""
+
+
+def run_python(example: Example) -> None:
+    """A block of Python, in which `await` may stand at the top level."""
+    code = compile(
+        f"{chr(10) * example.line}{example.parsed}",
+        example.path,
+        "exec",
+        ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+        dont_inherit=True,
+    )
+    example.namespace.setdefault("__name__", "__main__")
+    result = eval(code, example.namespace)
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+
+
+def run_shell(example: Example) -> None:
+    """A block of commands; those of this package are run, with this interpreter."""
+    for line in str(example.parsed).replace("\\\n", " ").splitlines():
+        command = line.removeprefix("pip install uv && ").removeprefix("uv run ").strip()
+        if not command or command == "pytest" or command.startswith(NOT_RUN_HERE):
+            continue
+        words = shlex.split(command, comments=True)
+        assert words[0] == "clicksgroup", f"a command nobody runs: {line}"
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, timeout=100, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+markdown = [CodeBlockParser(language="python", evaluator=run_python)]
+readme = Sybil([*markdown, CodeBlockParser(language="sh", evaluator=run_shell)])
+docstrings = Sybil([*markdown, DocTestParser()], document_types={".py": PythonDocStringDocument})
+
+
+@pytest.fixture(scope="module")
+def sandbox_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A sandbox in a thread of its own, as it would be on the other side of a network."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    sandbox = Sandbox(groups=12, plan="enterprise", quota=Quota(in_flight=50), api_key="my-key")
+    asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+    yield {
+        "CLICKSGROUP_BASE_URL": sandbox.url,
+        "CLICKSGROUP_API_KEY": sandbox.api_key,
+        "CLICKSGROUP_PLAN": "enterprise",
+        "CLICKSGROUP_USER_AGENT": "Example Inc.",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(autouse=True)
+def place(sandbox_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, and the environment that the README tells users to set."""
+    for name in [name for name in os.environ if name.startswith("CLICKSGROUP_")]:
+        if not name.startswith("CLICKSGROUP_TEST_"):
+            monkeypatch.delenv(name)
+    for name, value in sandbox_environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+
+
+def run_all(document: Document) -> int:
+    examples = list(document.examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+def test_every_block_of_the_readme_runs() -> None:
+    assert run_all(readme.parse(ROOT / "README.md")) >= 10
+
+
+def test_every_fenced_block_of_the_readme_is_one_that_is_run() -> None:
+    """A block in another language would be a claim that nobody checks."""
+    fences = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("```")]
+    assert set(fences) <= {"```", "```python", "```sh", "```text"}
+
+
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "clicksgroup").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_examples_of_the_docstrings_run(module: Path) -> None:
+    run_all(docstrings.parse(module))
