@@ -8,7 +8,7 @@ import functools
 import hashlib
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import AsyncExitStack
 from operator import attrgetter
 from types import TracebackType
@@ -19,6 +19,7 @@ import aiohttp
 from clicksgroup import settings
 from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
 from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
+from clicksgroup.jobs import Delivery, Errand, Job
 from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Walk, split_groups
@@ -28,7 +29,7 @@ from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.streams import Delivery, Errand, Job, SharedAnswer, Stream
+from clicksgroup.streams import SharedAnswer, Stream
 from clicksgroup.transport import Transport
 from clicksgroup.wire import Counters, Secret, Wire
 
@@ -94,10 +95,11 @@ class ClicksClient:
         api_version: ApiVersion = "v1",
         allow_http: bool = False,
     ) -> None:
+        api_key = settings.secret(api_key)
         self._headers = settings.headers(api_key, user_agent, language)
         self._base_url = settings.base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
-        self._quota = settings.instance("quota", quota or Quota.of(self._plan), Quota, SharedQuota)
+        self._quota = settings.instance("quota", Quota.of(self._plan) if quota is None else quota, Quota, SharedQuota)
         self._given_session = settings.instance("session", session, aiohttp.ClientSession, type(None))
         self._timeout = settings.positive("timeout", timeout)
         self._retry = settings.instance("retry", retry, RetryPolicy)
@@ -110,7 +112,7 @@ class ClicksClient:
         self._exits = AsyncExitStack()
         self._jobs: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
         self._crew: set[Errand] = set()
-        self._asked: dict[tuple[Any, ...], SharedAnswer[Any]] = {}  # by question, while it is on its way
+        self._asked: dict[Hashable, SharedAnswer[Any]] = {}  # by question, while they are on their way
 
     @property
     def stats(self) -> Stats:
@@ -226,6 +228,7 @@ class ClicksClient:
     ) -> Estimate:
         """What a job would cost, before any request is spent.
 
+        >>> from clicksgroup import ClicksClient, date_range
         >>> client = ClicksClient("my-key", plan="business")
         >>> client.estimate(date_range("2025-01-01", "2025-12-31"), group_count=100)
         Estimate(requests=1460, seconds=3600.0)
@@ -279,6 +282,8 @@ class ClicksClient:
             await self._exits.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_crew"):
+            return "<ClicksClient: its arguments were refused>"
         state = "closed" if self._closed else "not opened" if self._transport is None else "open"
         return f"<ClicksClient {self._base_url}, {self._plan.label}: {state}>"
 
@@ -381,12 +386,10 @@ class ClicksClient:
             raise ConfigurationError("groups: it is empty, which could mean none or all; pass None for all groups")
         return ids
 
-    async def _ask(self, question: tuple[Any, ...], stream: Callable[[], Stream[T]]) -> T:
+    async def _ask(self, question: Hashable, stream: Callable[[], Stream[T]]) -> T:
         """The one item of a stream, shared by all who ask the same while it is on its way."""
         self._opened()
-        shared: SharedAnswer[T] | None = self._asked.get(question)
-        if shared is None:
-            shared = self._asked[question] = SharedAnswer(stream(), functools.partial(self._asked.pop, question, None))
+        shared: SharedAnswer[T] = self._asked.get(question) or SharedAnswer(stream(), question, self._asked)
         return await shared.get()
 
 
@@ -395,5 +398,5 @@ def _group_id(value: int) -> int:
         raise TypeError(f"groups: expected ints, got {type(value).__name__}")
     number = value.__index__()
     if not 0 < number <= MAX_COUNT:
-        raise ConfigurationError(f"groups: {number}: group ids are whole numbers from 1")
+        raise ConfigurationError(f"groups: {number}: group ids are whole numbers from 1 to {MAX_COUNT}")
     return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import email.utils
 import math
 import random
@@ -86,7 +87,8 @@ def retry_after(value: str | None, answered_at: str | None) -> float | None:
 
     Args:
         value: the header: seconds, with or without a fraction, or an HTTP date.
-        answered_at: the answer's own `Date`, to which such a date is relative: our clock may be wrong.
+        answered_at: the answer's own `Date`, to which such a date is relative: our clock may be wrong, and counts
+            only where there is none.
     """
     if value is None:
         return None
@@ -94,14 +96,20 @@ def retry_after(value: str | None, answered_at: str | None) -> float | None:
     if _SECONDS.fullmatch(value):
         seconds = float(value)
         return seconds if seconds < math.inf else None
-    if answered_at is None:
+    until = _moment(value)
+    if until is None:
         return None
+    now = _moment(answered_at or "") or datetime.datetime.now(datetime.UTC)
+    return max((until - now).total_seconds(), 0.0)
+
+
+def _moment(text: str) -> datetime.datetime | None:
+    """An HTTP date in any of its three forms."""
     try:
-        until = email.utils.parsedate_to_datetime(value)
-        now = email.utils.parsedate_to_datetime(answered_at)
-        return max((until - now).total_seconds(), 0.0)
-    except (TypeError, ValueError):
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
         return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
 
 
 class Outage:

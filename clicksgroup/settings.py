@@ -17,15 +17,23 @@ T = TypeVar("T")
 DEFAULT_BASE_URL = "https://vivoldi.com"
 
 
-def headers(api_key: str | None, user_agent: str | None, language: str) -> dict[str, str]:
-    """The headers of every request, whatever a session would send."""
-    key = api_key if api_key is not None else os.environ.get("CLICKSGROUP_API_KEY")
-    if key is None:
+def secret(api_key: str | None) -> Secret:
+    """The key, hidden from here on in whatever shows it, the locals of a traceback included."""
+    if api_key is None:
+        api_key = os.environ.get("CLICKSGROUP_API_KEY") or None
+    if api_key is None:
         raise ConfigurationError("api_key: no API key; pass api_key or set CLICKSGROUP_API_KEY")
-    agent = user_agent if user_agent is not None else os.environ.get("CLICKSGROUP_USER_AGENT")
+    if not isinstance(api_key, str):
+        raise TypeError(f"api_key: expected a str, got {type(api_key).__name__}")
+    return Secret(api_key)
+
+
+def headers(api_key: Secret, user_agent: str | None, language: str) -> dict[str, str]:
+    """The headers of every request, whatever a session would send."""
+    default_agent = os.environ.get("CLICKSGROUP_USER_AGENT") or f"clicksgroup/{_version()}"
     return {
-        "Authorization": Secret(f"APIKey {_header_value('api_key', key)}"),
-        "User-Agent": _header_value("user_agent", agent if agent is not None else f"clicksgroup/{_version()}"),
+        "Authorization": Secret(f"APIKey {_header_value('api_key', api_key)}"),
+        "User-Agent": _header_value("user_agent", user_agent if user_agent is not None else default_agent),
         "Accept": "application/json",
         "Accept-Encoding": "gzip",  # the decompressor of which is known to be bounded
         "Accept-Language": _header_value("language", language),

@@ -63,55 +63,84 @@ class Transport:
 class _Fetch:
     """One page on its way: what it has cost so far."""
 
-    __slots__ = ("_attempts", "_errand", "_patience", "_request", "_transport")
+    __slots__ = ("_attempts", "_errand", "_failure", "_patience", "_request", "_transport")
 
     def __init__(self, transport: Transport, request: PageRequest, errand: Errand) -> None:
         self._transport = transport
         self._request = request
         self._errand = errand
         self._attempts = 0
+        self._failure: RequestError | None = None  # of the last attempt
         self._patience = transport.retry.deadline  # seconds; what waiting for quota takes does not count
 
     async def run(self) -> Reply:
-        transport, errand = self._transport, self._errand
-        clock = asyncio.get_running_loop().time
         while True:
             slot = await self._admit()
-            self._attempts += 1
-            attempt = Attempt(transport.wire, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
-            began = clock()
-            errand.takes_off()
-            outcome = await attempt.run(min(transport.timeout, self._patience))
-            elapsed = clock() - began
-            self._patience -= elapsed
-            error = outcome if isinstance(outcome, RequestError) else None
-            transient = error is not None and is_transient(error)
-            transport.outage.ended(self, failed=transient and attempt.pause is None)
-            if logger.isEnabledFor(logging.DEBUG):
-                self._log_request(attempt, elapsed, outcome)
-            errand.lands()
+            attempt, outcome, elapsed = await self._try(slot)
+            self._errand.lands()
             if isinstance(outcome, Reply):
                 return attrs.evolve(outcome, attempts=self._attempts) if self._attempts > 1 else outcome
+            self._failure = outcome
             outcome.attempts = self._attempts
-            delay = self._backoff() if attempt.pause is None else attempt.pause
-            if not transient or self._attempts >= transport.retry.attempts or delay >= self._patience:
-                raise outcome
+            delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
+            if not is_transient(outcome) or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
+                raise self._final(outcome)
             self._log_retry(attempt, elapsed, delay, outcome)
-            transport.wire.counters.retries += 1
             if attempt.pause is None:  # a pause is the quota's to wait for
-                await _rest(errand, delay)
+                await _rest(self._errand, delay)
                 self._patience -= delay
+
+    async def _try(self, slot: Slot) -> tuple[Attempt, Reply | RequestError, float]:
+        """One attempt, what came of it, and how many seconds it took."""
+        transport = self._transport
+        self._attempts += 1
+        transport.wire.counters.retries += self._attempts > 1
+        attempt = Attempt(transport.wire, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        self._errand.takes_off()
+        outcome = await attempt.run(min(transport.timeout, self._patience))
+        elapsed = clock() - began - attempt.waited
+        self._patience -= elapsed
+        failed = isinstance(outcome, RequestError) and is_transient(outcome) and attempt.pause is None
+        transport.outage.ended(self, failed=failed)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_request(attempt, elapsed, outcome)
+        return attempt, outcome, elapsed
+
+    def _final(self, error: RequestError) -> RequestError:
+        if self._attempts > 1:
+            error.args = (f"{error} ({self._attempts} attempts)",)
+        return error
 
     async def _admit(self) -> Slot:
         """Wait until nothing speaks against a request: no outage, no pause, and quota enough."""
         outage = self._transport.outage
         while True:
-            await outage.wait(self)
+            if not outage.admits(self):
+                await self._sit_out_outage()
             slot = await self._acquire()
             if outage.admits(self):
                 outage.began(self)
                 return slot
             slot.refund()
+
+    async def _sit_out_outage(self) -> None:
+        """Wait while others probe. A page that has been tried already waits no longer than its deadline lets it."""
+        if self._failure is None:
+            return await self._transport.outage.wait(self)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._transport.outage.wait(self)
+        except TimeoutError:
+            self._patience = 0.0
+        else:
+            self._patience -= clock() - began
+        if self._patience <= 0:
+            raise self._final(self._failure)
+        return None
 
     async def _acquire(self) -> Slot:
         clock = asyncio.get_running_loop().time
@@ -122,7 +151,7 @@ class _Fetch:
             seconds = error.seconds
         finally:
             self._transport.wire.counters.waited += clock() - began
-        raise RateLimitError(
+        refused = RateLimitError(
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {self._patience:.1f} s "
             "that are left of the deadline; try again later, or give RetryPolicy a longer deadline",
             retry_after=seconds,
@@ -130,6 +159,8 @@ class _Fetch:
             page=self._request.number,
             attempts=self._attempts,
         )
+        refused._permanent = True
+        raise refused
 
     def _backoff(self) -> float:
         return self._transport.retry.delay(self._attempts)

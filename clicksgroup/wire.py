@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import Awaitable, Callable
+from urllib.parse import quote
 
 import aiohttp
 import attrs
 from aiohttp.client_middlewares import ClientHandlerType
 from yarl import URL
 
-from clicksgroup.errors import RateLimitError, RequestError, TransportError
+from clicksgroup.errors import ClientClosedError, RateLimitError, RequestError, TransportError
 from clicksgroup.models import Stats
 from clicksgroup.protocol import Decoder, PageRequest, Reply, status_error
 from clicksgroup.protocol.answers import too_large
-from clicksgroup.quota.shared import Slot
+from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
 from clicksgroup.retries import retry_after
 
 MAX_BODY_BYTES = 2 * 2**20
 """The most that is read of a body, after decompression. A page of 30 records is about 2 KiB."""
+
+_SHORTEST_SECRET = 5
+"""Characters. A shorter key is no secret, and to hide it would garble every text it happens to be part of."""
+
+_LONGEST_REASON = 300
+"""Characters of what aiohttp says that an error shows: it may quote the server."""
 
 _CHUNK = 2**16
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
@@ -29,6 +37,15 @@ class Secret(str):
     """A string that is right on the wire and redacted in every `repr`."""
 
     __slots__ = ()
+
+    def hide(self, text: str) -> str:
+        """The text without this string, plain or as JSON or a URL would write it: a server may echo it."""
+        if len(self) < _SHORTEST_SECRET:
+            return text
+        plain = str(self)
+        for written in (plain, json.dumps(plain)[1:-1], plain.replace("/", "\\/"), quote(plain), quote(plain, "")):
+            text = text.replace(written, "***")
+        return text
 
     def __repr__(self) -> str:
         return "'***'"
@@ -58,7 +75,7 @@ class Wire:
         session: whose connections, middlewares and traces are used.
         base_url: what comes before the path.
         headers: sent with every request, whatever the session would send.
-        key: to be redacted where a server echoes it.
+        key: to be hidden where a server echoes it.
         decoder: reads the bodies.
         counters: what is counted.
     """
@@ -70,9 +87,6 @@ class Wire:
     decoder: Decoder
     counters: Counters
 
-    def redact(self, text: str) -> str:
-        return text.replace(self.key, "***")
-
 
 class Attempt:
     """One attempt. As a middleware, innermost, it sees each request on the wire, and each has a slot of its own.
@@ -82,12 +96,12 @@ class Attempt:
         request: what to ask.
         slot: leave to send one request; it is given back.
         another_slot: to be asked where a middleware of the session sends the request again.
-        backoff: seconds of pause after a 429 that does not say how long it lasts.
+        backoff: seconds of pause after a 429 at the least, whatever the server says.
     """
 
     __slots__ = (
-        "_another_slot", "_asked_to_wait", "_backoff", "_bound", "_request", "_seconds", "_sent", "_slot", "_wire",
-        "_wire_requests", "pause", "status",
+        "_another_slot", "_backoff", "_bound", "_given_up", "_request", "_seconds", "_sent", "_slot", "_wire",
+        "_wire_requests", "pause", "retry_after", "status", "waited",
     )  # fmt: skip
 
     def __init__(
@@ -105,8 +119,12 @@ class Attempt:
         self._another_slot = another_slot
         self._backoff = backoff
         self._sent = False  # the slot's request may have reached the server
+        self._given_up = False  # the server may still be working on it
         self._wire_requests = 0
-        self._asked_to_wait: float | None = None
+        self.waited = 0.0
+        """The seconds that went into waiting for another slot."""
+        self.retry_after: float | None = None
+        """The seconds that an answer without success asked to wait."""
         self.pause: float | None = None
         """The seconds of pause that a 429 has brought upon all who share the quota."""
         self.status: int | None = None
@@ -134,22 +152,25 @@ class Attempt:
             await self._take_another_slot()
         self._begin()
         request.headers.update(self._wire.headers)
+        before = request.response
         try:
             response = await handler(request)
-        except BaseException as error:
-            if request.response is None:  # aiohttp makes one as soon as the headers are written
+        except BaseException:
+            if request.response is before:  # aiohttp makes one as soon as the headers are written
                 self._wire.counters.requests -= 1
                 self._sent = False
-            if not _would_be_resent(error):
-                raise
-            dropped = _DroppedError(error)
-        else:
-            self._headers_arrived(response)
-            return response
-        raise dropped
+            raise
+        self._headers_arrived(response)
+        return response
+
+    def __deepcopy__(self, memo: object) -> Attempt:
+        """Itself: mock libraries copy all that a request is given, and behind this one there is the event loop."""
+        return self
 
     async def _exchange(self) -> Reply | RequestError:
         session = self._wire.session
+        if session.closed:
+            raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
         failure: BaseException
         try:
             async with asyncio.timeout(self._seconds) as self._bound:
@@ -157,94 +178,117 @@ class Attempt:
                     URL(self._wire.base_url + self._request.target, encoded=True),
                     allow_redirects=False,
                     raise_for_status=False,
+                    auto_decompress=True,
+                    read_bufsize=_CHUNK,
                     timeout=_NO_TIMEOUT,
-                    middlewares=(*session._middlewares, self),
+                    middlewares=(_sent_once, *session._middlewares, self),
                 )
                 if not self._wire_requests and not session._middlewares:  # a stand-in that has no wire
                     self._begin()
                     self._headers_arrived(response)
-                body = await _read(response)
+                try:
+                    body = await _read(response)
+                finally:
+                    response.close()  # what has been read to its end has been released already
         except _TooLargeError as error:
-            return too_large(error.size, MAX_BODY_BYTES, self._redact(error.head), self._request)
+            return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._wire.key.hide)
         except RateLimitError as error:  # a middleware sent the request again, and was met by a pause
             return error.with_traceback(None)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            failure = error.cause if isinstance(error, _DroppedError) else error
+        except _DroppedError as error:
+            failure = error.cause
+        except (TimeoutError, aiohttp.ClientError, OSError, UnicodeError) as error:  # UnicodeError: a host name's
+            failure = error
+            self._given_up = type(error) is TimeoutError
         else:
             self._wire.counters.bytes += len(body)
-            return self._interpret(response.status, self._redact(body))
+            return self._interpret(response.status, body)
+        if self.status is not None and not 200 <= self.status < 300:  # which says more than its body, cut or late
+            return self._interpret(self.status, b"")
         return self._transport_error(failure)
 
     def _begin(self) -> None:
         self._wire_requests += 1
         self._wire.counters.requests += 1
         self._sent = True
+        self.status = self.retry_after = self.pause = None
 
     def _headers_arrived(self, response: aiohttp.ClientResponse) -> None:
         self.status = response.status
+        if not 200 <= response.status < 300:
+            self.retry_after = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
         if response.status != 429:
             self._slot.answered()
             return
         self._wire.counters.throttled += 1
-        self._asked_to_wait = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
-        self.pause = self._backoff() if self._asked_to_wait is None else self._asked_to_wait
+        self.pause = max(self._backoff(), self.retry_after or 0.0)
         self._slot.throttled(self.pause)
 
     async def _take_another_slot(self) -> None:
         """A middleware of the session sends again: that counts too, and waiting for it is no part of the timeout."""
+        clock = asyncio.get_running_loop().time
         self._give_back()
         self._sent = False
         self._bound.reschedule(None)
+        began = clock()
         self._slot = await self._another_slot()
-        self._bound.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        self.waited += clock() - began
+        self._bound.reschedule(clock() + self._seconds)
 
     def _give_back(self) -> None:
-        if self._sent:
-            self._slot.release()
-        else:
+        if not self._sent:
             self._slot.refund()
+        elif self._given_up:
+            hold = min(self._seconds, ORPHAN_HOLD)
+            asyncio.get_running_loop().call_later(hold, self._slot.release)
+        else:
+            self._slot.release()
 
     def _interpret(self, status: int, body: bytes) -> Reply | RequestError:
+        hide = self._wire.key.hide
         if not 200 <= status < 300:
             agent = self._wire.headers["User-Agent"]
-            return status_error(status, body, self._request, user_agent=agent, retry_after=self._asked_to_wait)
+            return status_error(status, body, self._request, user_agent=agent, retry_after=self.retry_after, hide=hide)
         try:
-            reply = self._wire.decoder.read(body, self._request)
+            reply = self._wire.decoder.read(body, self._request, hide)
         except RequestError as error:
             return error.with_traceback(None)
         self._wire.counters.pages += 1
         self._wire.counters.records += len(reply.records)
         return reply
 
-    def _redact(self, body: bytes) -> bytes:
-        key = self._wire.key.encode()
-        return body.replace(key, b"***") if key in body else body
-
     def _transport_error(self, failure: BaseException) -> TransportError:
+        hide = self._wire.key.hide
         what = f"no whole answer within {self._seconds:g} s" if type(failure) is TimeoutError else _describe(failure)
+        what = " ".join(hide(what).split())[:_LONGEST_REASON]
         permanent = _is_certificate_failure(failure)
         advice = "check base_url and the server's certificate" if permanent else "check the network, or try again later"
         error = TransportError(
-            f"{self._request}: {self._wire.redact(what)}; {advice}",
+            f"{self._request}: {what}; {advice}",
             date=self._request.question.start,
             page=self._request.number,
         )
         error._permanent = permanent
-        error.__cause__ = _cause(failure)
+        error.__cause__ = _cause(failure, hide)
         return error
 
 
-class _DroppedError(aiohttp.ClientError):
+class _DroppedError(aiohttp.ClientConnectionError):
     """A connection dropped. aiohttp would send the request again by itself; of this error it keeps its hands."""
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(str(cause))
+        super().__init__("the connection was dropped")
         self.cause = cause
 
 
-def _would_be_resent(error: BaseException) -> bool:
-    resent = isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
-    return resent and not isinstance(error, aiohttp.ClientConnectorError)
+async def _sent_once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware, outermost, so that those of the session meet aiohttp's own errors."""
+    try:
+        return await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise
+        dropped = _DroppedError(error)
+    raise dropped
 
 
 class _TooLargeError(Exception):
@@ -282,27 +326,33 @@ def _cut(response: aiohttp.ClientResponse, size: str, head: bytes) -> bytes:
 def _describe(failure: BaseException) -> str:
     match failure:
         case aiohttp.ClientResponseError():  # its status is aiohttp's invention
-            return f"malformed HTTP ({' '.join(failure.message.split())[:200]})"
+            return f"malformed HTTP ({failure.message})"
         case aiohttp.ClientConnectorCertificateError():
             return f"the server's certificate is not accepted ({failure.certificate_error})"
+        case aiohttp.ServerFingerprintMismatch():
+            return f"the server's certificate is not accepted (its fingerprint is {failure.got.hex()})"
         case aiohttp.ClientConnectorDNSError():
             return f"the host name cannot be resolved ({failure.os_error})"
+        case aiohttp.ClientSSLError():
+            return f"TLS failed ({failure.os_error})"
         case aiohttp.ClientConnectorError():
             return f"no connection ({failure.os_error})"
         case aiohttp.ServerDisconnectedError():
             return "the server closed the connection without an answer"
         case aiohttp.ClientPayloadError():
             return "the connection ended in the middle of the body"
-    return f"{type(failure).__name__}: {failure}"[:300]
+    return f"{type(failure).__name__}: {failure}"
 
 
 def _is_certificate_failure(failure: BaseException) -> bool:
-    return isinstance(getattr(failure, "certificate_error", failure), ssl.SSLCertVerificationError)
+    refused = (ssl.SSLCertVerificationError, aiohttp.ServerFingerprintMismatch)
+    return isinstance(getattr(failure, "certificate_error", failure), refused)
 
 
-def _cause(failure: BaseException) -> BaseException | None:
-    """What may be shown as the cause: nothing that holds the request, whose headers hold the key."""
-    if isinstance(failure, aiohttp.ClientResponseError):
+def _cause(failure: BaseException, hide: Callable[[str], str]) -> BaseException | None:
+    """What may be shown as the cause: nothing that holds the request, whose headers hold the key, or an echo of it."""
+    shown = f"{failure!r} {vars(failure)!r}"
+    if isinstance(failure, aiohttp.ClientResponseError) or hide(shown) != shown:
         return None
     if isinstance(failure, aiohttp.ClientConnectorCertificateError):
         failure = failure.certificate_error

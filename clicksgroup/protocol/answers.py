@@ -28,6 +28,7 @@ from clicksgroup.protocol.requests import PageRequest
 
 Check: TypeAlias = Literal["strict", "warn"]
 Record: TypeAlias = GroupClicks | GroupTotals
+Hide: TypeAlias = Callable[[str], str]
 
 MAX_COUNT = 2**63 - 1
 """The largest number taken for an id or a count: what a signed 64-bit column holds."""
@@ -83,7 +84,13 @@ class _MismatchError(Exception):
 
 _MISSING = object()
 _WHOLE = f"a whole number from 0 to {MAX_COUNT}"
+_WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string"}  # else a whole number
 _fields = itemgetter("grpIdx", "grpNm", "acesCnt", "pernCnt")
+_COUNTS = ("pages", "nextPages", "count", "totalCount")
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 class Decoder:
@@ -97,6 +104,7 @@ class Decoder:
     def __init__(self, check: Check = "strict") -> None:
         self._lenient = check == "warn"
         self._problems: list[str] = []
+        self._hide: Hide = _as_it_is
         self._make: Callable[[int, str, int, int], Record] = GroupClicks  # type: ignore[assignment]
         self._converter = cattrs.Converter(detailed_validation=True)
         self._converter.register_structure_hook(int, self._whole)
@@ -104,15 +112,21 @@ class Decoder:
         self._converter.register_structure_hook(Rows, self._records)
         self._converter.register_structure_hook_factory(attrs.has, self._object)
 
-    def read(self, body: bytes, request: PageRequest) -> Reply:
+    def read(self, body: bytes, request: PageRequest, hide: Hide = _as_it_is) -> Reply:
         """The reply that a successful status' body holds.
+
+        Args:
+            body: what came.
+            request: what was asked.
+            hide: takes out of a text of the server's what no error may show. Records are left as they are.
 
         Raises:
             APIError: an envelope whose code is not 0.
             DecodeError: no JSON (`field` is empty), or JSON of another shape.
         """
-        envelope = _load(body, request)
+        envelope = _load(body, request, hide)
         self._problems = []
+        self._hide = hide
         question = request.question
         self._make = (
             functools.partial(GroupClicks, question.start)
@@ -120,7 +134,9 @@ class Decoder:
             else functools.partial(GroupTotals, question.start, question.end)
         )
         try:
-            _refuse_error_code(envelope, self._code(envelope), request)
+            code = self._code(envelope)
+            if code != 0:
+                raise _api_error(envelope, code, request, hide)
             listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
@@ -128,8 +144,10 @@ class Decoder:
             mismatch = error
             mismatch.path = mismatch.path or "result"
         else:
+            if self._lenient:
+                self._note_converted_counts(envelope["result"]["extra"], listing.extra)
             return Reply(request, listing.extra, tuple(listing.list), tuple(self._problems))
-        raise _decode_error(mismatch, body, request)
+        raise _decode_error(mismatch, body, request, hide)
 
     def _code(self, envelope: object) -> int:
         if type(envelope) is not dict:
@@ -156,13 +174,17 @@ class Decoder:
         if type(value) is int and 0 <= value <= MAX_COUNT:
             return value
         if self._lenient and (whole := _lossless(value)) is not None and 0 <= whole <= MAX_COUNT:
-            self._converted("result.extra", value, whole)
             return whole
         raise _MismatchError(_WHOLE, value)
 
+    def _note_converted_counts(self, came: dict[str, Any], taken: Extra) -> None:
+        for name in _COUNTS:
+            if type(value := came.get(name)) not in (int, type(None)):
+                self._converted(f"result.extra.{name}", value, getattr(taken, name))
+
     def _text(self, value: Any, _: Any) -> str:
         if type(value) is str:
-            return value
+            return _bounded(self._hide(value))  # only nextYn, which is compared with Y and N, and shown
         raise _MismatchError("a string", value)
 
     def _records(self, rows: Any, _: Any) -> Rows:
@@ -210,11 +232,17 @@ class Decoder:
         return int(whole)
 
     def _converted(self, path: str, came: object, taken: object) -> None:
-        self._problems.append(f"{path}: {came!r} was taken as {taken!r}")
+        self._problems.append(self._hide(f"{path}: {came!r} was taken as {taken!r}"))
 
 
 def status_error(
-    status: int, body: bytes, request: PageRequest, *, user_agent: str = "", retry_after: float | None = None
+    status: int,
+    body: bytes,
+    request: PageRequest,
+    *,
+    user_agent: str = "",
+    retry_after: float | None = None,
+    hide: Hide = _as_it_is,
 ) -> RequestError:
     """The error that an answer without success stands for.
 
@@ -224,15 +252,16 @@ def status_error(
         request: what was asked.
         user_agent: what was sent as User-Agent, which a 403 may be about.
         retry_after: the seconds that the answer asked to wait.
+        hide: takes out of a text of the server's what no error may show.
     """
     date, page = request.question.start, request.number
     envelope = _envelope(body)
     if 300 <= status < 400 and envelope is not None:
         code = envelope.get("code")
         if type(code) is int and code != 0:
-            return _api_error(envelope, code, request)
+            return _api_error(envelope, code, request, hide)
     said = envelope.get("message") if envelope is not None else None
-    said = f" The server says: {_bounded(said)!r}." if isinstance(said, str) and said else ""
+    said = f" The server says: {_bounded(hide(said))!r}." if isinstance(said, str) and said else ""
     text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
     if status == 429:
         return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
@@ -262,12 +291,12 @@ def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
     return "expected 200; check base_url, the dates and the groups"
 
 
-def too_large(size: str, limit: int, head: bytes, request: PageRequest) -> DecodeError:
+def too_large(size: str, limit: int, head: bytes, request: PageRequest, hide: Hide = _as_it_is) -> DecodeError:
     """The error for a body that is larger than any page can be."""
     error = DecodeError(
         f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
         "check base_url",
-        snippet=_snippet(head),
+        snippet=_snippet(head, hide),
         date=request.question.start,
         page=request.number,
     )
@@ -275,14 +304,14 @@ def too_large(size: str, limit: int, head: bytes, request: PageRequest) -> Decod
     return error
 
 
-def _load(body: bytes, request: PageRequest) -> Any:
+def _load(body: bytes, request: PageRequest, hide: Hide) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = "nothing" if not body.strip() else f"no JSON ({error.msg})"
     raise DecodeError(
-        f"{request}: expected a JSON envelope, got {reason}: {_snippet(body)!r}",
-        snippet=_snippet(body),
+        f"{request}: expected a JSON envelope, got {reason}: {_snippet(body, hide)!r}",
+        snippet=_snippet(body, hide),
         date=request.question.start,
         page=request.number,
     )
@@ -296,14 +325,9 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
     return envelope if isinstance(envelope, dict) else None
 
 
-def _refuse_error_code(envelope: dict[str, Any], code: int, request: PageRequest) -> None:
-    if code != 0:
-        raise _api_error(envelope, code, request)
-
-
-def _api_error(envelope: dict[str, Any], code: int, request: PageRequest) -> APIError:
+def _api_error(envelope: dict[str, Any], code: int, request: PageRequest, hide: Hide) -> APIError:
     message = envelope.get("message")
-    message = _bounded(message) if isinstance(message, str) else ""
+    message = _bounded(hide(message)) if isinstance(message, str) else ""
     return APIError(
         f"{request}: the server refuses with code {code}: {message or 'no message'}",
         code=code,
@@ -322,25 +346,25 @@ def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
         return _locate(inner, path)
     if isinstance(inner, _MismatchError):
         return _MismatchError(inner.wanted, inner.came, path + inner.path)
-    return _MismatchError("a value", _MISSING, path)
+    return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 
-def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest) -> DecodeError:
-    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came)
+def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, hide: Hide) -> DecodeError:
+    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came, hide)
     return DecodeError(
         f"{request}: {mismatch.path}: expected {mismatch.wanted}, got {came}",
         field=mismatch.path,
-        snippet=_snippet(body),
+        snippet=_snippet(body, hide),
         date=request.question.start,
         page=request.number,
     )
 
 
-def _show(value: object) -> str:
+def _show(value: object, hide: Hide) -> str:
     """A JSON value as JSON, bounded."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return _bounded(json.dumps(value, ensure_ascii=False))
+    return _bounded(hide(json.dumps(value, ensure_ascii=False)))
 
 
 def _lossless(value: object) -> int | None:
@@ -351,8 +375,8 @@ def _lossless(value: object) -> int | None:
     return None
 
 
-def _snippet(body: bytes) -> str:
-    return _bounded(body[: 4 * SNIPPET_LENGTH + 1].decode("utf-8", "replace"))
+def _snippet(body: bytes, hide: Hide) -> str:
+    return _bounded(hide(body[: 16 * SNIPPET_LENGTH].decode("utf-8", "replace")))
 
 
 def _bounded(text: str) -> str:

@@ -16,6 +16,10 @@ REREADS = 2
 """How often a date that moved while it was read is read again, where it has not been given away yet."""
 
 
+MAX_PAGES = 10_000
+"""Pages of one date, or one part of it: a server that always promises another would never end."""
+
+
 class Walk:
     """The way through all pages of one date: which to ask for next, and whether what came fits.
 
@@ -120,6 +124,8 @@ class Walk:
         if extra.pages != number:
             raise self._error(reply, f"asked for page {number}, but pages is {extra.pages}")
         if extra.nextYn == "Y":
+            if number >= MAX_PAGES:
+                raise self._error(reply, f"nextYn is Y on page {number:,}: the chain does not end")
             if extra.nextPages != number + 1:
                 came = "absent or null" if extra.nextPages is None else extra.nextPages
                 raise self._error(reply, f"nextYn is Y, so nextPages has to be {number + 1}, but it is {came}")

@@ -12,6 +12,7 @@ between sending and answering the server counts. Fixed windows of any phase are 
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import deque
 
@@ -45,10 +46,11 @@ class Ledger:
         while self._orphans and self._orphans[0] <= now:
             self._orphans.popleft()
             self.in_flight -= 1
-        if self.in_flight >= self.quota.in_flight:
-            if not self._orphans:
+        excess = self.in_flight - self.quota.in_flight
+        if excess >= 0:
+            if excess >= len(self._orphans):
                 return math.inf
-            wait = max(wait, self._orphans[0] - now)
+            wait = max(wait, self._orphans[excess] - now)
         for count, _, forgotten_at in self._windows:
             while forgotten_at and forgotten_at[0] <= now:
                 forgotten_at.popleft()
@@ -67,10 +69,10 @@ class Ledger:
         return self.probing
 
     def answered(self, now: float) -> None:
-        """A request was answered, or given up."""
+        """A request was answered, or given up; `now` may lie ahead, where the server may count it as late as that."""
         self._unanswered -= 1
         for _, window, forgotten_at in self._windows:
-            forgotten_at.append(now + window)
+            bisect.insort(forgotten_at, now + window)
 
     def released(self) -> None:
         """A place in flight is free."""

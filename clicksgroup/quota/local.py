@@ -10,7 +10,7 @@ from collections import OrderedDict
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
+from clicksgroup.quota.shared import ORPHAN_HOLD, QuotaPausedError, SharedQuota, Slot
 
 logger = logging.getLogger("clicksgroup")
 
@@ -27,6 +27,7 @@ class LocalQuota(SharedQuota):
         self._ledger = Ledger(quota)
         self._waiters: OrderedDict[asyncio.Future[_LocalSlot], float] = OrderedDict()  # to their patience
         self._timer: asyncio.TimerHandle | None = None
+        self._probe: _LocalSlot | None = None  # the request that shows whether a pause may end
         self._announced_pause = False
 
     async def acquire(self, patience: float = math.inf) -> Slot:
@@ -38,7 +39,8 @@ class LocalQuota(SharedQuota):
             return self._grant()
         waiter: asyncio.Future[_LocalSlot] = self._loop.create_future()
         self._waiters[waiter] = patience
-        self._dispatch()
+        if len(self._waiters) == 1:
+            self._dispatch()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -55,7 +57,11 @@ class LocalQuota(SharedQuota):
         if self._announced_pause:
             self._announced_pause = False
             logger.info("the pause is over, a request goes first to see whether it passes")
-        return _LocalSlot(self, self._ledger.grant())
+        probes = self._ledger.grant()
+        slot = _LocalSlot(self)
+        if probes:
+            self._probe = slot
+        return slot
 
     def _dispatch(self) -> None:
         """Grant what may start now, and set the timer for what may start later."""
@@ -76,6 +82,7 @@ class LocalQuota(SharedQuota):
     def _pause(self, seconds: float) -> None:
         now = self._loop.time()
         self._ledger.pause(now, seconds)
+        self._probe = None
         self._announced_pause = True
         logger.info("429: nobody who shares this quota sends a request for %.1f s", seconds)
         pause = self._ledger.pause_left(now)
@@ -83,6 +90,13 @@ class LocalQuota(SharedQuota):
             del self._waiters[waiter]
             if not waiter.done():
                 waiter.set_exception(QuotaPausedError(pause))
+        self._dispatch()
+
+    def _end_probe(self, slot: _LocalSlot, *, passed: bool = False) -> None:
+        """Something became of a slot: see whether that ends the probe, and who may start now."""
+        if slot is self._probe:
+            self._probe = None
+            self._ledger.probe_ended(passed)
         self._dispatch()
 
     def __repr__(self) -> str:
@@ -96,23 +110,21 @@ class LocalQuota(SharedQuota):
 
 
 class _LocalSlot(Slot):
-    __slots__ = ("_answered", "_probe", "_quota", "_released")
+    __slots__ = ("_answered", "_quota", "_released")
 
-    def __init__(self, quota: LocalQuota, probe: bool) -> None:
+    def __init__(self, quota: LocalQuota) -> None:
         self._quota = quota
-        self._probe = probe
         self._answered = False
         self._released = False
 
     def answered(self) -> None:
         if not self._answered:
             self._count()
-            self._end_probe(passed=True)
+            self._quota._end_probe(self, passed=True)
 
     def throttled(self, seconds: float) -> None:
         if not self._answered:
             self._count()
-            self._end_probe(passed=False)
         self._quota._pause(seconds)
 
     def release(self) -> None:
@@ -120,35 +132,26 @@ class _LocalSlot(Slot):
             self._released = True
             if not self._answered:
                 self._count()
-                self._end_probe(passed=False)
             self._quota._ledger.released()
-            self._quota._dispatch()
+            self._quota._end_probe(self)
 
     def refund(self) -> None:
         if not self._released and not self._answered:
             self._released = self._answered = True
             self._quota._ledger.refunded()
-            self._end_probe(passed=False)
-            self._quota._dispatch()
+            self._quota._end_probe(self)
 
     def abandon(self) -> None:
         if not self._released:
             self._released = True
             if not self._answered:
-                self._count()
-                self._end_probe(passed=False)
+                self._count(later=ORPHAN_HOLD)  # the server may count it as late as that
             self._quota._ledger.orphaned(self._quota._loop.time())
-            self._quota._dispatch()
+            self._quota._end_probe(self)
 
-    def _count(self) -> None:
+    def _count(self, later: float = 0.0) -> None:
         self._answered = True
-        self._quota._ledger.answered(self._quota._loop.time())
-
-    def _end_probe(self, *, passed: bool) -> None:
-        if self._probe:
-            self._probe = False
-            self._quota._ledger.probe_ended(passed)
-            self._quota._dispatch()
+        self._quota._ledger.answered(self._quota._loop.time() + later)
 
 
 _Key = tuple[str, str]

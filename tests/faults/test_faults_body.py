@@ -1,0 +1,249 @@
+"""Bodies: what is no JSON may be a cut one, what is JSON of another shape will be the same again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from clicksgroup import DecodeError, GroupClicks, PaginationWarning
+from clicksgroup.protocol.answers import MAX_COUNT, SNIPPET_LENGTH
+from tests.faults.judged import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
+from tests.faults.raw import RawServer, dumps, envelope, http
+
+WHOLE = dumps(envelope())
+MISSING = object()
+
+NO_JSON = [
+    Case("a byte order mark", http(b"\xef\xbb\xbf" + WHOLE), DecodeError),
+    Case("UTF-16", http(WHOLE.decode().encode("utf-16")), DecodeError),
+    Case("invalid UTF-8", http(WHOLE.replace(b"Group 2", b"Gr\xff 2")), DecodeError),
+    Case("NaN", http(WHOLE.replace(b'"acesCnt": 4', b'"acesCnt": NaN')), DecodeError),
+    Case("infinity", http(WHOLE.replace(b'"acesCnt": 4', b'"acesCnt": Infinity')), DecodeError),
+    Case("nested 100,000 deep", http(b"[" * 100_000 + b"]" * 100_000), DecodeError),
+    Case("objects 100,000 deep", http(b'{"a":' * 100_000 + b"0" + b"}" * 100_000), DecodeError),
+    Case("a truncated object", http(WHOLE[:-1]), DecodeError),
+    Case("two objects", http(WHOLE + WHOLE), DecodeError),
+    Case("white space", http(b" \n\t "), DecodeError, ["nothing"]),
+    Case("binary", http(bytes(range(256))), DecodeError),
+    Case("a single quote", http(b"{'code': 0}"), DecodeError),
+]
+
+
+@pytest.mark.parametrize("case", **named(NO_JSON))
+async def test_what_is_no_json_is_tried_again_and_then_shown(case: Case) -> None:
+    async with RawServer([case.answer]) as server:
+        error = await failure_of(server)
+        case.judge(error, attempts=ATTEMPTS)
+        assert isinstance(error, DecodeError)
+        assert error.field == ""
+        assert len(error.snippet) <= SNIPPET_LENGTH + 1
+        assert len(str(error)) < 2000
+        assert len(server.requests) == ATTEMPTS
+
+
+@pytest.mark.parametrize("case", **named(NO_JSON))
+async def test_what_was_no_json_once_leaves_no_trace_in_the_data(case: Case) -> None:
+    async with RawServer([case.answer, http(WHOLE)]) as server, client_of(server) as client:
+        assert [record.group_id for record in await client.day(DATE)] == [1, 2, 3]
+        assert len(server.requests) == client.stats.requests == 2
+
+
+NOT_WHOLE: dict[str, tuple[object, str]] = {  # by name: the value, and how the message shows it
+    "a string": ("181", '"181"'),
+    "a word": ("many", '"many"'),
+    "true": (True, "true"),
+    "a float": (181.0, "181.0"),
+    "a fraction": (181.7, "181.7"),
+    "null": (None, "null"),
+    "negative": (-1, "-1"),
+    "a list": ([1, 2], "a list of 2"),
+    "an object": ({"a": 1}, "an object of 1"),
+    "2^63": (2**63, str(2**63)),
+    "2^64": (2**64, "1.8446744073709552e+19"),
+    "missing": (MISSING, "nothing"),
+}
+NOT_TEXT: dict[str, tuple[object, str]] = {
+    "a number": (181, "181"),
+    "true": (True, "true"),
+    "null": (None, "null"),
+    "a list": ([], "a list of 0"),
+    "an object": ({}, "an object of 0"),
+    "missing": (MISSING, "nothing"),
+}
+NOT_AN_OBJECT: dict[str, tuple[object, str]] = {
+    "a string": ("text", '"text"'),
+    "true": (True, "true"),
+    "a number": (7, "7"),
+    "null": (None, "null"),
+    "a list": ([], "a list of 0"),
+    "missing": (MISSING, "nothing"),
+}
+NOT_A_LIST = {**NOT_AN_OBJECT, "a list": ({}, "an object of 0")}
+
+
+def changed(path: list[str | int], value: object) -> bytes:
+    """An honest page with one thing changed."""
+    page: Any = envelope(total=5)
+    holder = page
+    for step in path[:-1]:
+        holder = holder[step]
+    if value is MISSING:
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = value
+    return dumps(page)
+
+
+def written(path: list[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def shapes() -> Iterator[tuple[str, bytes, str, str, str]]:
+    """For each thing that can have the wrong type: a name, the body, the field, what is wanted, what came."""
+    wrong: list[tuple[list[str | int], dict[str, tuple[object, str]], str]] = [
+        (["result"], NOT_AN_OBJECT, "an object"),
+        (["result", "extra"], NOT_AN_OBJECT, "an object"),
+        (["result", "list"], NOT_A_LIST, "a list"),
+        (["result", "list", 3], {name: wrong for name, wrong in NOT_AN_OBJECT.items() if name != "missing"}, "an obj"),
+        (["result", "extra", "nextYn"], NOT_TEXT, "a string"),
+        (["result", "list", 3, "grpNm"], NOT_TEXT, "a string"),
+        (["result", "extra", "pages"], NOT_WHOLE, "a whole number"),
+        (["result", "extra", "count"], NOT_WHOLE, "a whole number"),
+        (["result", "extra", "totalCount"], NOT_WHOLE, "a whole number"),
+        (["result", "list", 3, "grpIdx"], NOT_WHOLE, "a whole number"),
+        (["result", "list", 3, "acesCnt"], NOT_WHOLE, "a whole number"),
+        (["result", "list", 3, "pernCnt"], NOT_WHOLE, "a whole number"),
+        (
+            ["result", "extra", "nextPages"],
+            {name: wrong for name, wrong in NOT_WHOLE.items() if name not in ("null", "missing")},
+            "a whole number",
+        ),
+    ]
+    for path, values, wanted in wrong:
+        for name, (value, shown) in values.items():
+            yield f"{written(path)} {name}", changed(path, value), written(path), wanted, shown
+    for name in ("a string", "true", "a float", "a fraction", "null", "a list", "an object", "2^64", "missing"):
+        value, shown = NOT_WHOLE[name]
+        yield f"code {name}", changed(["code"], value), "code", "a whole number", shown
+    for name, body, shown in [
+        ("null", b"null", "null"),
+        ("a list", b"[1]", "a list of 1"),
+        ("a string", b'"text"', '"text"'),
+        ("a number", b"7", "7"),
+        ("true", b"true", "true"),
+    ]:
+        yield f"top-level {name}", body, "$", "an object", shown
+
+
+SHAPES = list(shapes())
+
+
+@pytest.mark.parametrize(("body", "field", "wanted", "came"), [s[1:] for s in SHAPES], ids=[s[0] for s in SHAPES])
+async def test_json_of_another_shape_is_raised_at_once_with_its_path(
+    body: bytes, field: str, wanted: str, came: str
+) -> None:
+    async with RawServer([http(body)]) as server:
+        error = await failure_of(server)
+        Case("", b"", DecodeError, [f"{field}: expected {wanted}", f"got {came}"]).judge(error, attempts=1)
+        assert isinstance(error, DecodeError)
+        assert error.field == field
+        assert error.snippet == body.decode()[:SNIPPET_LENGTH] + ("…" if len(body) > SNIPPET_LENGTH else "")
+        assert len(server.requests) == 1
+
+
+async def test_numbers_up_to_the_largest_are_exact() -> None:
+    page = envelope(total=2)
+    page["result"]["list"][0].update(grpIdx=MAX_COUNT, acesCnt=MAX_COUNT - 1, pernCnt=0, grpNm="")
+    async with RawServer([http(dumps(page))]) as server, client_of(server) as client:
+        first = (await client.page(DATE)).records[0]
+        assert (first.group_id, first.clicks, first.unique_users, first.group_name) == (MAX_COUNT, MAX_COUNT - 1, 0, "")
+
+
+def with_message(value: object) -> bytes:
+    page = envelope()
+    if value is MISSING:
+        del page["message"]
+    else:
+        page["message"] = value
+    return dumps(page)
+
+
+def with_more() -> bytes:
+    page = envelope()
+    page["requestId"] = "x"
+    page["result"]["more"] = [1]
+    page["result"]["extra"]["size"] = 30
+    page["result"]["list"][1]["grpClr"] = "red"
+    return dumps(page)
+
+
+def without_next() -> bytes:
+    page = envelope()
+    del page["result"]["extra"]["nextPages"]
+    return dumps(page)
+
+
+ACCEPTED = {
+    "as documented": http(WHOLE),
+    "unknown fields": http(with_more()),
+    "message absent": http(with_message(MISSING)),
+    "message null": http(with_message(None)),
+    "message a number": http(with_message(7)),
+    "text/plain": http(WHOLE, 200, "Content-Type: text/plain; charset=euc-kr"),
+    "text/html": http(WHOLE, 200, "Content-Type: text/html"),
+    "no Content-Type": http(WHOLE),
+    "indented": http(json.dumps(envelope(), indent=4).encode()),
+    "status 201": http(WHOLE, 201),
+    "nextPages null": http(dumps(envelope(nextPages=None))),
+    "nextPages 0": http(dumps(envelope(nextPages=0))),
+    "nextPages absent": http(without_next()),
+    "nextPages its own": http(dumps(envelope(nextPages=1))),
+    "nextPages the next": http(dumps(envelope(nextPages=2))),
+}
+
+
+@pytest.mark.parametrize("ask", [one_page, whole_day])
+@pytest.mark.parametrize("answer", ACCEPTED.values(), ids=ACCEPTED)
+async def test_what_nobody_promised_otherwise_is_accepted(answer: bytes, ask: Callable[[Any], Any]) -> None:
+    async with RawServer([answer]) as server, client_of(server) as client:
+        got = await ask(client)
+        assert [record.group_id for record in got.records] == [1, 2, 3]
+        assert len(server.requests) == 1
+
+
+CONVERTED: dict[str, tuple[list[str | int], object, str]] = {
+    "a count as a string": (["result", "list", 1, "acesCnt"], "4", "result.list[1].acesCnt: '4' was taken as 4"),
+    "a count as a float": (["result", "list", 1, "acesCnt"], 4.0, "result.list[1].acesCnt: 4.0 was taken as 4"),
+    "an id as a string": (["result", "list", 1, "grpIdx"], "2", "result.list[1].grpIdx: '2' was taken as 2"),
+    "a name that is null": (["result", "list", 1, "grpNm"], None, "result.list[1].grpNm: None was taken as ''"),
+    "totalCount as a string": (["result", "extra", "totalCount"], "5", "result.extra.totalCount: '5' was taken as 5"),
+    "pages as a float": (["result", "extra", "pages"], 1.0, "result.extra.pages: 1.0 was taken as 1"),
+    "nextPages as a string": (["result", "extra", "nextPages"], "1", "result.extra.nextPages: '1' was taken as 1"),
+    "code as a string": (["code"], "0", "code: '0' was taken as 0"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "problem"), CONVERTED.values(), ids=CONVERTED)
+async def test_what_converts_without_loss_passes_where_it_is_allowed_and_is_told(
+    path: list[str | int], value: object, problem: str
+) -> None:
+    async with RawServer([http(changed(path, value))]) as server, client_of(server, check="warn") as client:
+        with pytest.warns(PaginationWarning) as warned:
+            day = await client.day(DATE)
+        assert day.problems == (f"page 1: {problem}",)
+        assert [str(warning.message) for warning in warned] == [f"{DATE} page 1: {problem}"]
+        name = "" if value is None else "Group 2"
+        assert day.records[1] == GroupClicks(day.date, 2, name, 4, 2)
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("value", ["181.5", "1e3", " 181", "-1", "", "٣", "9" * 19, 181.5, -1.0, 2.0**53, True, [181]])
+async def test_what_does_not_convert_without_loss_never_passes(value: object) -> None:
+    async with RawServer([http(changed(["result", "list", 3, "acesCnt"], value))]) as server:
+        error = await failure_of(server, check="warn")
+        assert isinstance(error, DecodeError)
+        assert error.field == "result.list[3].acesCnt"
+        assert len(server.requests) == 1

@@ -1,0 +1,95 @@
+"""The tree of errors: what is caught with what, and that nothing is lost on the way to another process."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import pickle
+from typing import Any
+
+import pytest
+
+import clicksgroup
+from clicksgroup import (
+    APIError,
+    AuthenticationError,
+    ClicksGroupError,
+    ClientClosedError,
+    ConfigurationError,
+    DecodeError,
+    ForbiddenError,
+    PaginationError,
+    PaginationWarning,
+    QuotaUnavailableError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+    StoreError,
+    TransportError,
+)
+
+WHERE: dict[str, Any] = {"date": datetime.date(2025, 1, 3), "page": 2, "attempts": 3}
+ERRORS: list[ClicksGroupError] = [
+    ClicksGroupError("text"),
+    ConfigurationError("text"),
+    ClientClosedError("text"),
+    QuotaUnavailableError("text"),
+    StoreError("text"),
+    RequestError("text", **WHERE),
+    TransportError("text", **WHERE),
+    StatusError("text", status=404, **WHERE),
+    AuthenticationError("text", status=401, **WHERE),
+    ForbiddenError("text", status=403, **WHERE),
+    RateLimitError("text", status=429, retry_after=1.5, **WHERE),
+    ServerError("text", status=503, **WHERE),
+    APIError("text", code=7, message="no plan", **WHERE),
+    DecodeError("text", field="result.list[3].acesCnt", snippet="{", **WHERE),
+    PaginationError("text", **WHERE),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("send", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
+def test_an_error_comes_back_equal_in_type_text_and_attributes(error: ClicksGroupError, send: object) -> None:
+    assert callable(send)
+    back = send(error)
+    assert back is not error
+    assert (type(back), str(back), back.args, vars(back)) == (type(error), str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_is_known_privately_about_an_error_travels_too(protocol: int) -> None:
+    error = TransportError("text", **WHERE)
+    error._permanent = True
+    error.add_note("a note")
+    back = pickle.loads(pickle.dumps(error, protocol))
+    assert (back._permanent, back.__notes__) == (True, ["a note"])
+
+
+@pytest.mark.parametrize(
+    ("error", "base"),
+    [
+        (ConfigurationError, ValueError),
+        (ClientClosedError, RuntimeError),
+        (TransportError, RequestError),
+        (StatusError, RequestError),
+        (APIError, RequestError),
+        (DecodeError, RequestError),
+        (PaginationError, RequestError),
+        (AuthenticationError, StatusError),
+        (ForbiddenError, StatusError),
+        (RateLimitError, StatusError),
+        (ServerError, StatusError),
+        (PaginationWarning, UserWarning),
+    ],
+)
+def test_the_tree_is_the_documented_one(error: type[Exception], base: type[Exception]) -> None:
+    assert issubclass(error, base)
+
+
+def test_every_error_is_caught_by_the_one_base() -> None:
+    public = [getattr(clicksgroup, name) for name in clicksgroup.__all__]
+    errors = {thing for thing in public if isinstance(thing, type) and issubclass(thing, Exception)}
+    assert all(issubclass(error, ClicksGroupError) for error in errors - {PaginationWarning})
+    assert {type(error) for error in ERRORS} == errors - {PaginationWarning}

@@ -1,0 +1,150 @@
+"""The vendor's protocol without any I/O, and a recorded answer through a session that a mock library answers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from unittest.mock import Mock
+
+import aiohttp
+import pytest
+from aioresponses import aioresponses
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clicksgroup import APIError, ClicksClient, DecodeError, GroupClicks, GroupTotals, Quota, RetryPolicy, ServerError
+from clicksgroup.protocol import Decoder, Question, split_groups
+from clicksgroup.protocol.requests import MAX_URL_LENGTH, PAGE_SIZE
+
+DATE = datetime.date(2025, 1, 31)
+URL = "https://vivoldi.com/api/link/v1/clicks-by-group"
+# As the vendor documents it (Clicks by Group v1).
+RECORDED = b"""{"code": 0, "message": "", "result": {
+  "extra": {"pages": 1, "nextPages": 1, "nextYn": "N", "count": 3, "totalCount": 3},
+  "list": [{"grpIdx": 151, "grpNm": "Electronics", "acesCnt": 181, "pernCnt": 164},
+           {"grpIdx": 207, "grpNm": "Kitchenware", "acesCnt": 19847, "pernCnt": 18095},
+           {"grpIdx": 209, "grpNm": "Brian Smith Advertiser Only", "acesCnt": 5730, "pernCnt": 5409}]}}"""
+RECORDS = (
+    GroupClicks(DATE, 151, "Electronics", 181, 164),
+    GroupClicks(DATE, 207, "Kitchenware", 19847, 18095),
+    GroupClicks(DATE, 209, "Brian Smith Advertiser Only", 5730, 5409),
+)
+
+
+def test_a_request_is_what_the_vendor_documents() -> None:
+    assert Question(DATE, DATE).page(1).target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&pages=1"
+    asked = Question(DATE, DATE, (151, 207, 209)).page(2)
+    assert asked.target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&grpIdxList=151,207,209&pages=2"
+    v2 = Question(DATE, DATE, (151,), "v2").page(3)
+    assert v2.target == "/api/link/v2/clicks-by-group?startYmd=2025-01-31&endYmd=2025-01-31&grpIdxList=151&pages=3"
+    assert str(Question(DATE, DATE + datetime.timedelta(1))) == "2025-01-31 to 2025-02-01"
+
+
+def test_the_recorded_answer_is_read_exactly() -> None:
+    reply = Decoder().read(RECORDED, Question(DATE, DATE).page(1))
+    assert reply.records == RECORDS
+    assert (reply.extra.pages, reply.extra.nextPages, reply.extra.nextYn) == (1, 1, "N")
+    assert (reply.extra.count, reply.extra.totalCount, reply.problems) == (3, 3, ())
+
+
+def test_totals_carry_their_range() -> None:
+    end = DATE + datetime.timedelta(6)
+    reply = Decoder().read(RECORDED, Question(DATE, end, None, "v2", totals=True).page(1))
+    assert reply.records[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
+
+
+def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
+    decoder = Decoder("warn")
+    odd = RECORDED.replace(b"181,", b'"181",')
+    later = DATE + datetime.timedelta(1)
+    assert decoder.read(odd, Question(DATE, DATE).page(1)).problems
+    reply = decoder.read(RECORDED, Question(later, later).page(1))
+    assert (reply.problems, reply.records[0].date) == ((), later)
+    with pytest.raises(DecodeError):
+        decoder.read(b"{", Question(DATE, DATE).page(1))
+    assert decoder.read(RECORDED, Question(DATE, DATE).page(1)).records == RECORDS
+
+
+@given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=600, unique=True), st.text("a", max_size=300))
+def test_a_list_that_would_make_too_long_a_url_is_split_and_nothing_is_lost(ids: list[int], host: str) -> None:
+    base_url = f"https://{host}x.example"
+    parts = split_groups(tuple(ids), None, base_url)
+    assert [number for part in parts for number in part] == ids
+    for part in parts:
+        assert len(base_url + Question(DATE, DATE, part).page(1).target) <= MAX_URL_LENGTH
+        assert len(base_url + Question(DATE, DATE, part, "v2").page(999).target) <= MAX_URL_LENGTH
+    assert all(len(part) % PAGE_SIZE == 0 for part in parts[:-1])
+
+
+@given(st.integers(1, 9), st.lists(st.integers(1, 999), min_size=1, max_size=40, unique=True))
+def test_a_list_is_split_where_the_plan_allows_only_so_many(most: int, ids: list[int]) -> None:
+    parts = split_groups(tuple(ids), most, "https://vivoldi.com")
+    assert [number for part in parts for number in part] == ids
+    assert all(len(part) == most for part in parts[:-1])
+    assert len(parts[-1]) <= most
+
+
+class MockedResponse(aiohttp.ClientResponse):
+    """Supplies what aioresponses 0.7.9 does not know of."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ClicksClient]:
+    retry = RetryPolicy(attempts=3, backoff=0.001)
+    async with ClicksClient("my-key", plan="business", quota=Quota(in_flight=2), retry=retry) as client:
+        yield client
+
+
+def mocked(page: int = 1, date: object = DATE) -> str:
+    return f"{URL}?ymd={date}&pages={page}"
+
+
+async def test_the_recorded_answer_comes_through_a_mocked_session(client: ClicksClient) -> None:
+    with aioresponses() as mock:
+        mock.get(mocked(), body=RECORDED, content_type="application/json", response_class=MockedResponse)
+        assert tuple([record async for record in client.clicks("2025-01-31")]) == RECORDS
+        assert len(mock.requests) == 1
+    assert (client.stats.requests, client.stats.pages, client.stats.records) == (1, 1, 3)
+    assert client.stats.bytes == len(RECORDED)
+
+
+async def test_pages_follow_each_other_through_a_mocked_session(client: ClicksClient) -> None:
+    with aioresponses() as mock:
+        for number in (1, 2):
+            extra = {"pages": number, "nextPages": 2, "nextYn": "YN"[number - 1], "count": 1, "totalCount": 2}
+            rows = [{"grpIdx": number, "grpNm": "", "acesCnt": 0, "pernCnt": 0}]
+            payload = {"code": 0, "result": {"extra": extra, "list": rows}}
+            mock.get(mocked(number), payload=payload, response_class=MockedResponse)
+        assert [record.group_id for record in await client.day(DATE)] == [1, 2]
+    assert client.stats.requests == 2
+
+
+async def test_failures_are_tried_again_through_a_mocked_session(client: ClicksClient) -> None:
+    with aioresponses() as mock:
+        mock.get(mocked(), status=503, response_class=MockedResponse)
+        mock.get(mocked(), exception=aiohttp.ServerDisconnectedError())
+        mock.get(mocked(), body=RECORDED, response_class=MockedResponse)
+        assert (await client.page(DATE)).records == RECORDS
+    assert client.stats.retries == 2
+
+
+async def test_errors_come_through_a_mocked_session(client: ClicksClient) -> None:
+    with aioresponses() as mock:
+        mock.get(mocked(), status=500, repeat=True, response_class=MockedResponse)
+        with pytest.raises(ServerError) as server_error:
+            await client.page(DATE)
+        assert (server_error.value.attempts, client.stats.requests) == (3, 3)
+        mock.get(
+            mocked(date="2025-02-01"),
+            body=json.dumps({"code": 9, "message": "no"}),
+            response_class=MockedResponse,
+        )
+        with pytest.raises(APIError, match="no") as api_error:
+            await client.page("2025-02-01")
+        assert (api_error.value.code, api_error.value.message, api_error.value.attempts) == (9, "no", 1)

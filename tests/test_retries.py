@@ -1,0 +1,284 @@
+"""Which failure is tried again, when, and how an outage is sat out."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import math
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clicksgroup import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    DecodeError,
+    PaginationError,
+    RateLimitError,
+    RequestError,
+    RetryPolicy,
+    ServerError,
+    StatusError,
+    TransportError,
+)
+from clicksgroup.retries import Outage, is_transient, retry_after
+
+
+def test_the_policy_defaults_to_what_is_documented() -> None:
+    policy = RetryPolicy()
+    assert (policy.attempts, policy.backoff, policy.max_backoff, policy.deadline) == (10, 0.5, 30.0, 300.0)
+    assert policy == pickle.loads(pickle.dumps(policy))
+    assert hash(policy) == hash(RetryPolicy())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"attempts": -1},
+        {"backoff": -0.1},
+        {"backoff": math.nan},
+        {"max_backoff": -1},
+        {"deadline": 0},
+        {"deadline": -1},
+        {"deadline": math.nan},
+    ],
+    ids=str,
+)
+def test_a_policy_that_cannot_be_right_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 2.0}, {"attempts": True}, {"backoff": "1"}, {"deadline": None}], ids=str
+)
+def test_a_policy_of_the_wrong_type_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        RetryPolicy(**wrong)  # type: ignore[arg-type]
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(1, 10_000))
+def test_a_delay_is_jittered_in_full_and_bounded(backoff: float, most: float, attempts: int) -> None:
+    delay = RetryPolicy(backoff=backoff, max_backoff=most).delay(attempts)
+    assert 0 <= delay <= min(most, backoff * 2.0 ** min(attempts - 1, 60))
+
+
+def test_delays_differ_so_that_clients_do_not_come_back_together() -> None:
+    assert len({RetryPolicy().delay(3) for _ in range(20)}) > 10
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TransportError(), True),
+        (ServerError(status=500), True),
+        (ServerError(status=599), True),
+        (StatusError(status=408), True),
+        (StatusError(status=425), True),
+        (RateLimitError(), True),
+        (DecodeError(field=""), True),
+        (DecodeError(field="code"), False),
+        (StatusError(status=404), False),
+        (StatusError(status=302), False),
+        (AuthenticationError(status=401), False),
+        (APIError(code=1), False),
+        (PaginationError(), False),
+    ],
+    ids=repr,
+)
+def test_what_may_pass_by_itself_is_tried_again(error: RequestError, expected: bool) -> None:
+    assert is_transient(error) is expected
+    error._permanent = True
+    assert not is_transient(error)
+
+
+NOON = "Fri, 03 Jan 2025 12:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("header", "answered_at", "seconds"),
+    [
+        (None, NOON, None),
+        ("0", None, 0.0),
+        ("120", None, 120.0),
+        (" 7 ", None, 7.0),
+        ("1.5", None, 1.5),
+        ("99999999999999999999", None, 1e20),
+        ("-5", None, None),
+        ("+5", None, None),
+        ("1e3", None, None),
+        ("inf", None, None),
+        ("nan", None, None),
+        ("٣", None, None),
+        ("", None, None),
+        ("soon", NOON, None),
+        ("9" * 400, None, None),
+        ("Fri, 03 Jan 2025 12:02:00 GMT", NOON, 120.0),
+        ("Fri, 03 Jan 2025 11:00:00 GMT", NOON, 0.0),
+        ("Friday, 03-Jan-25 12:02:00 GMT", NOON, 120.0),
+        ("Fri Jan  3 12:02:00 2025", NOON, 120.0),
+        ("Fri, 03 Jan 2025 13:02:00 +0100", NOON, 120.0),
+        ("Fri, 03 Jan 2025 12:02:00 -0000", NOON, 120.0),
+        ("Fri, 33 Jan 2025 12:02:00 GMT", NOON, None),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_date(
+    header: str | None, answered_at: str | None, seconds: float | None
+) -> None:
+    assert retry_after(header, answered_at) == seconds
+
+
+@pytest.mark.parametrize("answered_at", [None, "yesterday"])
+def test_a_date_is_relative_to_our_clock_only_where_the_answer_has_none(answered_at: str | None) -> None:
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+    seconds = retry_after(f"{until:%a, %d %b %Y %H:%M:%S} GMT", answered_at)
+    assert seconds is not None
+    assert 3590 < seconds <= 3600
+
+
+class Pages:
+    """Pages that a test drives through an outage step by step: each waits, is ready to send, flies, or rests."""
+
+    def __init__(self) -> None:
+        self.outage = Outage()
+        self.waiting: dict[int, asyncio.Task[None]] = {}
+        self.ready: set[int] = set()
+        self.flying: set[int] = set()
+        self.resting: set[int] = set()
+        self.lasts = False
+        self.probes: set[int] = set()  # those of the flying that went out in the outage
+        self.sent: list[int] = []
+
+    async def arrive(self, page: int) -> None:
+        """It wants to send."""
+        self.resting.discard(page)
+        self.waiting[page] = asyncio.create_task(self.outage.wait(page))
+        await self.settle()
+
+    async def send(self, page: int) -> None:
+        """It has its slot, and sends if there is leave to."""
+        self.ready.discard(page)
+        if not self.outage.admits(page):
+            await self.arrive(page)
+            return
+        self.outage.began(page)
+        self.flying.add(page)
+        self.sent.append(page)
+        if self.lasts:
+            self.probes.add(page)
+            assert len(self.probes) == 1, "two probes at a time"
+
+    async def end(self, page: int, *, failed: bool) -> None:
+        """Its request has ended."""
+        self.flying.discard(page)
+        self.probes.discard(page)
+        self.outage.ended(page, failed=failed)
+        self.lasts = failed
+        if failed:
+            self.resting.add(page)
+        else:
+            self.probes.clear()
+            self.outage.leave(page)
+        await self.settle()
+
+    async def leave(self, page: int) -> None:
+        """It is cancelled, wherever it is."""
+        if task := self.waiting.pop(page, None):
+            task.cancel()
+        for places in (self.ready, self.flying, self.resting, self.probes):
+            places.discard(page)
+        self.outage.leave(page)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for page in [page for page, task in self.waiting.items() if task.done()]:
+            self.waiting.pop(page).result()
+            self.ready.add(page)
+
+    async def recover(self) -> None:
+        """The server answers again: everybody gets through, in so many rounds."""
+        for _ in range(100):
+            for page in list(self.resting):
+                await self.arrive(page)
+            for page in list(self.ready):
+                await self.send(page)
+            for page in list(self.flying):
+                await self.end(page, failed=False)
+            if not (self.waiting or self.ready or self.flying or self.resting):
+                return
+        raise AssertionError(f"{self.waiting} wait for ever")
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["arrive", "send", "fail", "fail", "pass", "back", "leave"]), st.integers(0, 7))
+)
+
+
+@given(STEPS)
+def test_an_outage_lets_one_probe_out_at_a_time_and_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
+    async def run() -> None:
+        pages = Pages()
+        new = iter(range(len(steps)))
+        for step, chosen in steps:
+            places: dict[str, list[int]] = {
+                "send": sorted(pages.ready),
+                "fail": sorted(pages.flying),
+                "pass": sorted(pages.flying),
+                "back": sorted(pages.resting),
+                "leave": sorted({*pages.waiting, *pages.ready, *pages.flying, *pages.resting}),
+            }
+            if step == "arrive":
+                await pages.arrive(next(new))
+            elif places[step]:
+                page = places[step][chosen % len(places[step])]
+                match step:
+                    case "send":
+                        await pages.send(page)
+                    case "fail" | "pass":
+                        await pages.end(page, failed=step == "fail")
+                    case "back":
+                        await pages.arrive(page)
+                    case "leave":
+                        await pages.leave(page)
+        await pages.recover()
+
+    asyncio.run(run())
+
+
+async def test_while_the_server_is_down_one_page_tries_and_one_other_has_looked_once() -> None:
+    pages = Pages()
+    for page in range(30):
+        await pages.arrive(page)
+    for page in (0, 1):
+        await pages.send(page)
+    for _ in range(200):
+        for page in sorted(pages.flying):
+            await pages.end(page, failed=True)
+        for page in sorted(pages.resting):
+            await pages.arrive(page)
+        for page in sorted(pages.ready):
+            await pages.send(page)
+    assert set(pages.sent) <= {0, 1, 2}
+    assert pages.sent.count(0) > 190
+    await pages.recover()
+
+
+async def test_when_the_page_that_probes_is_given_up_another_takes_its_place() -> None:
+    pages = Pages()
+    for page in range(3):
+        await pages.arrive(page)
+        await pages.send(page)
+    for page in range(3):
+        await pages.end(page, failed=True)
+        await pages.arrive(page)
+    for page in range(2):
+        await pages.send(page)
+        await pages.leave(page)
+    await pages.send(2)
+    assert pages.flying == {2}
