@@ -291,11 +291,14 @@ def test_a_lying_server_gives_an_error_through_the_client(lie: tuple[Honest, Pag
 def test_a_chain_that_invents_new_groups_for_ever_is_an_error_even_where_disagreements_may_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def answer(request: PageRequest) -> bytes:
+        new = GroupClicks(DATE, request.number, "new", 1, 1)
+        return json.dumps(_page(request.number, [new], 3, more=True)).encode()
+
     monkeypatch.setattr("clicksgroup.protocol.chain.MAX_PAGES", 50)
-    walk, decoder = Walk([Question(DATE, DATE)], None, "warn"), Decoder("warn")
-    with warnings.catch_warnings(), pytest.raises(PaginationError, match="does not end") as caught:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", PaginationWarning)
-        while (request := walk.request) is not None:
-            page = _page(request.number, [GroupClicks(DATE, request.number, "new", 1, 1)], 3, more=True)
-            walk.accept(decoder.read(json.dumps(page).encode(), request))
-    assert caught.value.page == 50
+        _, end = walk_through(answer, walk_of(check="warn"), "warn", most=60)
+    assert isinstance(end, PaginationError)
+    assert end.page == 50
+    assert "does not end" in str(end)
