@@ -348,7 +348,9 @@ class ClicksClient:
             return None if fatal(walk.date, error) else [(walk.date, error)]
 
         delivery: Delivery[tuple[datetime.date, Day | ClicksGroupError]] = Delivery(
-            date=lambda walk: [(walk.date, walk.day())], failure=failure
+            date=lambda walk: [(walk.date, walk.day())],
+            failure=failure,
+            look_ahead=0,  # who keeps what is given loses what is ahead of it when it is killed
         )
         return self._stream(delivery, self._walks(dates, groups, rereads=REREADS), ordered=False)
 

@@ -34,11 +34,14 @@ class Delivery(Generic[T]):
         page: what a page adds.
         date: what a whole date adds; where this is given, a date is read to its end before anything of it is given.
         failure: what stands for a date that failed, or None if that is to end the stream.
+        look_ahead: pages (dates, where they are given whole) to work ahead of the reader, besides as many as may be
+            in flight.
     """
 
     page: Callable[[Page], Sequence[T]] | None = None
     date: Callable[[Walk], Sequence[T]] | None = None
     failure: Callable[[Walk, ClicksGroupError], Sequence[T] | None] | None = None
+    look_ahead: int = LOOK_AHEAD
 
 
 class _Track:
@@ -84,12 +87,14 @@ class Job(Generic[T]):
         self._ordered = ordered
         self._whole = delivery.date is not None or not ordered
         self._in_flight = in_flight
+        self._most_ahead = in_flight + delivery.look_ahead
         self._crew = crew
         self._errands: set[Errand] = set()
         self._resting = 0
         self._tracks: deque[_Track] = deque()  # in the order of dates
         self._batches: deque[Sequence[T]] = deque()  # what may be read, page by page
         self._waiting = 0  # batches of all tracks
+        self._busy = 0  # tracks of which a page is under way
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._over = False
@@ -126,7 +131,7 @@ class Job(Generic[T]):
             return None
         for track in self._tracks:
             if not track.busy and not track.done and self._may_go_on():
-                track.busy = True
+                self._set_busy(track, True)
                 return track
         return self._next_date()
 
@@ -139,7 +144,7 @@ class Job(Generic[T]):
         if self._over or track.done or track.walk is None:
             return
         page = track.walk.accept(reply)
-        track.busy = False
+        self._set_busy(track, False)
         if page is not None and self._delivery.page is not None:
             self._add(track, self._delivery.page(page))
         if track.walk.request is None:
@@ -152,7 +157,7 @@ class Job(Generic[T]):
         """A page will not come."""
         if self._over or track.done:
             return
-        track.busy = False
+        self._set_busy(track, False)
         track.done = True
         instead = None
         if self._delivery.failure is not None and isinstance(error, ClicksGroupError) and track.walk is not None:
@@ -206,17 +211,20 @@ class Job(Generic[T]):
 
     def _may_go_on(self) -> bool:
         """Whether the next page of a date that has begun may be asked for."""
-        return self._whole or self._starves() or self._pages_ahead() < self._in_flight + LOOK_AHEAD
+        return self._whole or self._starves() or self._pages_ahead() < self._most_ahead
 
     def _may_begin(self) -> bool:
         """Whether another date may be begun."""
-        most = self._in_flight + LOOK_AHEAD
         if self._whole:
-            return len(self._batches) + len(self._tracks) < most
-        return self._pages_ahead() < most or (self._starves() and len(self._tracks) < most)
+            return len(self._batches) + len(self._tracks) < self._most_ahead
+        return self._pages_ahead() < self._most_ahead or (self._starves() and len(self._tracks) < self._most_ahead)
 
     def _pages_ahead(self) -> int:
-        return len(self._batches) + self._waiting + sum(track.busy for track in self._tracks)
+        return len(self._batches) + self._waiting + self._busy
+
+    def _set_busy(self, track: _Track, busy: bool) -> None:
+        self._busy += busy - track.busy
+        track.busy = busy
 
     def _starves(self) -> bool:
         return self._reader is not None and not self._reader.done()
@@ -236,7 +244,7 @@ class Job(Generic[T]):
             self._flush()
             return None
         track = _Track(walk)
-        track.busy = True
+        self._set_busy(track, True)
         self._tracks.append(track)
         return track
 
@@ -274,6 +282,7 @@ class Job(Generic[T]):
         for track in dropped:
             self._tracks.remove(track)
             self._waiting -= len(track.batches)
+            self._set_busy(track, False)
             track.done = True
         for errand in list(self._errands):
             if errand.track in dropped:

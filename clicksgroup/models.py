@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import attrs
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class GroupClicks:
     """The clicks on one link group on one date.
 

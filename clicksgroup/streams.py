@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable, Hashable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from clicksgroup.jobs import LOOK_AHEAD as LOOK_AHEAD
 from clicksgroup.jobs import Job
 
 T = TypeVar("T")

@@ -121,7 +121,9 @@ def sandbox_quota(access: Access) -> Quota:
 def _shared_quota(access: Access, key: str) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_path
 
-    settings.headers(key, access.user_agent, "en")  # a key that cannot be one is refused before it names a file
+    settings.headers(
+        settings.secret(key), access.user_agent, "en"
+    )  # a key that cannot be one is refused before it names a file
     origin = settings.origin(settings.base_url(access.base_url, allow_http=False))
     try:
         path = default_path(origin, key)

@@ -390,7 +390,7 @@ def test_a_call_that_took_long_does_not_look_like_a_step_of_the_clock(desk: Desk
 def test_without_redis_py_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     monkeypatch.delitem(sys.modules, "clicksgroup.redis")
-    with pytest.raises(ImportError, match=r"pip install clicksgroup\[redis\]"):
+    with pytest.raises(ImportError, match=r'pip install "clicksgroup\[redis\]"'):
         importlib.import_module("clicksgroup.redis")
 
 
