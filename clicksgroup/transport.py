@@ -143,6 +143,8 @@ class _Fetch:
         return None
 
     async def _acquire(self) -> Slot:
+        if (slot := self._transport.quota.acquire_nowait()) is not None:
+            return slot
         clock = asyncio.get_running_loop().time
         began = clock()
         try:

@@ -38,6 +38,10 @@ class Question:
     groups: tuple[int, ...] | None = None
     version: ApiVersion = "v1"
     totals: bool = False
+    _target: str = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_target", self.target())  # the same for all its pages
 
     def __str__(self) -> str:
         return str(self.start) if self.start == self.end else f"{self.start} to {self.end}"
@@ -54,7 +58,7 @@ class Question:
 
     def page(self, number: int) -> PageRequest:
         """The request for one page of the answer."""
-        return PageRequest(self, number, f"{self.target()}{number}")
+        return PageRequest(self, number, f"{self._target}{number}")
 
 
 @attrs.frozen

@@ -31,12 +31,11 @@ class LocalQuota(SharedQuota):
         self._announced_pause = False
 
     async def acquire(self, patience: float = math.inf) -> Slot:
-        now = self._loop.time()
-        pause = self._ledger.pause_left(now)
+        pause = self._ledger.pause_left(self._loop.time())
         if pause > patience:
             raise QuotaPausedError(pause)
-        if not self._waiters and self._ledger.delay(now) <= 0:
-            return self._grant()
+        if (slot := self.acquire_nowait()) is not None:
+            return slot
         waiter: asyncio.Future[_LocalSlot] = self._loop.create_future()
         self._waiters[waiter] = patience
         if len(self._waiters) == 1:
@@ -48,6 +47,11 @@ class LocalQuota(SharedQuota):
                 waiter.result().refund()
             self._dispatch()
             raise
+
+    def acquire_nowait(self) -> Slot | None:
+        if not self._waiters and self._ledger.delay(self._loop.time()) <= 0:
+            return self._grant()
+        return None
 
     def remembers(self) -> bool:
         """Whether anything that happened can still make a request wait."""

@@ -82,6 +82,10 @@ class SharedQuota(abc.ABC):
             QuotaUnavailableError: whatever keeps the quota stayed away too long.
         """
 
+    def acquire_nowait(self) -> Slot | None:
+        """A slot, if that can be had without waiting for anything and without passing by anybody; None otherwise."""
+        return None
+
     async def _open(self) -> None:  # noqa: B027 - a quota in memory has nothing to open
         """Called for the first user."""
 
