@@ -12,10 +12,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is work to end: at once, without a traceback
     try:
         from clicksgroup.cli import clicksgroup
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("click", "rich"):
+    except ImportError as error:
+        if "clicksgroup[cli]" not in str(error):
             raise
-        print('the command line needs an extra: pip install "clicksgroup[cli]"', file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)  # noqa: T201
         sys.exit(2)
     clicksgroup(prog_name="clicksgroup")
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import click
+try:
+    import click
+    import rich as _rich  # noqa: F401 - tried here, so that the error names the extra
+except ImportError as error:
+    raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
 from clicksgroup.cli import backfill, clicks, doctor, estimate, reading, sandbox
 from clicksgroup.cli.console import say, speak_utf8
