@@ -78,10 +78,10 @@ class _Fetch:
             slot = await self._admit()
             attempt, outcome, elapsed = await self._try(slot)
             self._errand.lands()
-            if isinstance(outcome, Reply):
-                return attrs.evolve(outcome, attempts=self._attempts) if self._attempts > 1 else outcome
-            self._failure = outcome
             outcome.attempts = self._attempts
+            if isinstance(outcome, Reply):
+                return outcome
+            self._failure = outcome
             delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
             if not is_transient(outcome) or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
                 raise self._final(outcome)
@@ -102,7 +102,7 @@ class _Fetch:
         outcome = await attempt.run(min(transport.timeout, self._patience))
         elapsed = clock() - began - attempt.waited
         self._patience -= elapsed
-        failed = isinstance(outcome, RequestError) and is_transient(outcome) and attempt.pause is None
+        failed = not isinstance(outcome, Reply) and is_transient(outcome) and attempt.pause is None
         transport.outage.ended(self, failed=failed)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_request(attempt, elapsed, outcome)
