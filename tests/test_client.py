@@ -301,24 +301,23 @@ async def test_the_last_who_leaves_ends_the_work() -> None:
         assert len(sandbox.requests) == 2
 
 
-async def test_who_asks_as_the_last_one_leaves_gets_an_answer_that_others_can_share(
-    sandbox: Sandbox, client: ClicksClient
-) -> None:
-    """However few turns of the loop lie between."""
+async def test_who_asks_as_the_last_one_leaves_gets_an_answer_that_others_can_share() -> None:
+    """However few turns of the loop lie between; the answer takes more of them than all the asking."""
     date = next(date for date in DATES if size(date) == 1)
-    for wait in range(6):
-        before = len(sandbox.requests)
-        gone = asyncio.create_task(client.page(date))
-        await sandbox.wait_for_requests(before + 1)
-        gone.cancel()
-        for _ in range(wait):
-            await asyncio.sleep(0)
-        asking = []
-        for _ in range(9):
-            asking.append(asyncio.create_task(client.page(date)))
-            await asyncio.sleep(0)
-        assert len({id(page) for page in await asyncio.gather(*asking)}) == 1
-        assert len(sandbox.requests) - before <= 2
+    async with Sandbox(size, quota=FAST, latency=0.2) as sandbox, sandbox.client() as client:
+        for wait in range(6):
+            before = len(sandbox.requests)
+            gone = asyncio.create_task(client.page(date))
+            await sandbox.wait_for_requests(before + 1)
+            gone.cancel()
+            for _ in range(wait):
+                await asyncio.sleep(0)
+            asking = []
+            for _ in range(9):
+                asking.append(asyncio.create_task(client.page(date)))
+                await asyncio.sleep(0)
+            assert len({id(page) for page in await asyncio.gather(*asking)}) == 1
+            assert len(sandbox.requests) - before <= 2
 
 
 async def test_who_leaves_as_the_answer_fails_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:

@@ -289,7 +289,7 @@ def test_a_secret_is_hidden_in_whatever_way_it_is_written() -> None:
 
 
 def test_a_client_with_its_key_is_not_pickled_by_accident() -> None:
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises((TypeError, AttributeError)):
         pickle.dumps(ClicksClient(KEY))
 
 

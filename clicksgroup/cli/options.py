@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import logging
 import os
 import re
 import sys
@@ -16,8 +15,8 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from clicksgroup.cli.console import say
 from clicksgroup.cli.dates import parse_dates, today_in
+from clicksgroup.cli.run import VERBOSITY
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Plan, Quota
@@ -94,27 +93,7 @@ def _seconds(text: str, *, bare: bool) -> float | None:
 
 
 def _be_verbose(ctx: click.Context, param: click.Parameter, count: int) -> None:  # noqa: ARG001
-    """Log to stderr: warnings as they are, with -v pauses of the quota, with -vv each request."""
-    logger, handler = logging.getLogger("clicksgroup"), _SayingHandler()
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel((logging.WARNING, logging.INFO)[count] if count < 2 else logging.DEBUG)
-    logger.propagate = False
-    logger.addHandler(handler)
-
-    def be_as_before() -> None:
-        logger.setLevel(level)
-        logger.propagate = propagate
-        logger.removeHandler(handler)
-
-    ctx.call_on_close(be_as_before)
-
-
-class _SayingHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        say(
-            f"{record.levelname.lower()}: {record.getMessage()}",
-            "yellow" if record.levelno >= logging.WARNING else None,
-        )
+    ctx.meta[VERBOSITY] = count
 
 
 verbose = click.option(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import signal
 import sys
 import warnings
 from collections.abc import Coroutine, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
+
+import click
 
 from clicksgroup.cli.console import abandon_stdout, say, writing
 from clicksgroup.errors import (
@@ -22,6 +25,9 @@ from clicksgroup.errors import (
     ServerError,
     TransportError,
 )
+
+VERBOSITY = "clicksgroup.verbosity"
+"""Where the options leave in the context how much of the log is wanted."""
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -41,7 +47,7 @@ def run(work: Coroutine[Any, Any, int | None], *, resumable: bool = False) -> No
         work: what to do; it returns the exit status, None for 0.
         resumable: whether doing it again goes on where it stopped.
     """
-    with guarded(resumable=resumable), _warnings_said():
+    with guarded(resumable=resumable), _warnings_said(), _log_said():
         status = _run(work, resumable=resumable)
         sys.stdout.flush()
         sys.exit(status)
@@ -69,6 +75,31 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
         abandon_stdout()
         what = error.filename or ("cannot write the output" if error.errno in _NO_ROOM else type(error).__name__)
         _fail(f"{what}: {error.strerror or error}", FAILED)
+
+
+@contextlib.contextmanager
+def _log_said() -> Iterator[None]:
+    """The log on stderr: warnings as they are, with -v pauses of the quota, with -vv each request."""
+    verbosity = click.get_current_context().meta.get(VERBOSITY, 0)
+    logger, handler = logging.getLogger("clicksgroup"), _SayingHandler()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel((logging.WARNING, logging.INFO)[verbosity] if verbosity < 2 else logging.DEBUG)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+
+
+class _SayingHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(
+            f"{record.levelname.lower()}: {record.getMessage()}",
+            "yellow" if record.levelno >= logging.WARNING else None,
+        )
 
 
 def _run(work: Coroutine[Any, Any, int | None], *, resumable: bool) -> int:
