@@ -12,18 +12,18 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Si
 from contextlib import AsyncExitStack
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Self, SupportsIndex, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
 from clicksgroup import settings
 from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
 from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
+from clicksgroup.groups import read_groups
 from clicksgroup.jobs import Delivery, Errand, Job
 from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Walk, split_groups
-from clicksgroup.protocol.answers import MAX_COUNT
 from clicksgroup.protocol.chain import REREADS
 from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.quota.local import local_quota
@@ -376,16 +376,10 @@ class ClicksClient:
         return tuple(Question(date, last, part, version, totals) for part in lists)
 
     def _group_ids(self, groups: Iterable[int] | None) -> tuple[int, ...] | None:
-        """The ids without repeats, in their order."""
-        if groups is None:
-            if self._plan.groups_required:
-                raise ConfigurationError(f"groups: {self._plan.label} requires them (vendor, v1); name the group ids")
-            return None
-        if isinstance(groups, (str, bytes)) or not isinstance(groups, Iterable):
-            raise TypeError(f"groups: expected an iterable of ints, got {type(groups).__name__}")
-        ids = tuple(dict.fromkeys(map(_group_id, groups)))
-        if not ids:
-            raise ConfigurationError("groups: it is empty, which could mean none or all; pass None for all groups")
+        """The ids, as the plan lets them be."""
+        ids = read_groups(groups)
+        if ids is None and self._plan.groups_required:
+            raise ConfigurationError(f"groups: {self._plan.label} requires them (vendor, v1); name the group ids")
         return ids
 
     async def _ask(self, question: Hashable, stream: Callable[[], Stream[T]]) -> T:
@@ -393,12 +387,3 @@ class ClicksClient:
         self._opened()
         shared: SharedAnswer[T] = self._asked.get(question) or SharedAnswer(stream(), question, self._asked)
         return await shared.get()
-
-
-def _group_id(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"groups: expected ints, got {type(value).__name__}")
-    number = value.__index__()
-    if not 0 < number <= MAX_COUNT:
-        raise ConfigurationError(f"groups: {number}: group ids are whole numbers from 1 to {MAX_COUNT}")
-    return number

@@ -37,7 +37,7 @@ _WIDEST_BAR = 72
 Examples:
   clicksgroup backfill 2025-01 yesterday --store clicks.db
   clicksgroup backfill 2024-01 2024-12 --store clicks.db --plan business
-  clicksgroup backfill 2025-01 --sandbox --store /tmp/try.db
+  clicksgroup backfill 2025-01 --sandbox --store try.db
 
 \b
 Every day at seven, with store, key and plan in the environment:

@@ -23,14 +23,12 @@ from clicksgroup.errors import (
     ServerError,
     StatusError,
 )
+from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import GroupClicks
 from clicksgroup.protocol.requests import PageRequest
 
 Check: TypeAlias = Literal["strict", "warn"]
 Hide: TypeAlias = Callable[[str], str]
-
-MAX_COUNT = 2**63 - 1
-"""The largest number taken for an id or a count: what a signed 64-bit column holds."""
 
 SNIPPET_LENGTH = 200
 """Characters of a body, or of a vendor's message, that an error shows."""

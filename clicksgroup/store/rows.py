@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from clicksgroup.errors import StoreError
+from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import Day
 from clicksgroup.store.schema import storable
 
 Rows: TypeAlias = dict[int, dict[str, Any]]
-
-LARGEST = 2**63 - 1
-"""What a column of whole numbers can hold, on both engines."""
 
 
 def rows_of(day: Day, account: str) -> Rows:
@@ -25,7 +23,7 @@ def rows_of(day: Day, account: str) -> Rows:
         if record.date != day.date:
             raise StoreError(f"{day.date}: a record of {record.date} does not belong to it")
         for name in ("group_id", "clicks", "unique_users"):
-            if not -LARGEST <= getattr(record, name) <= LARGEST:
+            if not -MAX_COUNT <= getattr(record, name) <= MAX_COUNT:
                 raise StoreError(f"{day.date}: {name} {getattr(record, name)} does not fit 64 bits")
         rows[record.group_id] = {
             "account": account,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Self
 
 from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.groups import read_groups
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import backfill as _backfill
 from clicksgroup.store.coverage import Coverage
 from clicksgroup.store.engine import Database, Place
 from clicksgroup.store.reading import Reader
-from clicksgroup.store.rows import LARGEST
 from clicksgroup.store.schema import storable
 from clicksgroup.store.stream import StoreStream
 from clicksgroup.store.writing import Writer
@@ -122,7 +122,7 @@ class ClickStore:
             StoreError: the store cannot be written; found before a request is spent where it can be.
             ClicksGroupError: what stopped the job.
         """
-        job = _backfill.Backfill(self, client, checked_groups(groups), progress)
+        job = _backfill.Backfill(self, client, read_groups(groups), progress)
         return await job.run(dates, refresh=refresh)
 
     def clicks(
@@ -133,7 +133,7 @@ class ClickStore:
         It gives what is stored, dates that were fetched for some groups only included: `coverage` tells which are
         whole. Each date is of one moment.
         """
-        return self._reader.clicks(*_ends(start, end), checked_groups(groups))
+        return self._reader.clicks(*_ends(start, end), read_groups(groups))
 
     def days(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> StoreStream[Day]:
         """The dates from `start` to `end` that are known whole or, with `groups`, for all of these; no request.
@@ -142,11 +142,11 @@ class ClickStore:
         Where groups of a date were fetched at different times, `fetched_at` is the earliest, and `problems` are those
         of all.
         """
-        return self._reader.days(*_ends(start, end), checked_groups(groups))
+        return self._reader.days(*_ends(start, end), read_groups(groups))
 
     async def coverage(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Coverage:
         """Which of the dates from `start` to `end` are final, provisional and missing, for all groups or for these."""
-        return await self._coverage(date_range(start, end), checked_groups(groups))
+        return await self._coverage(date_range(start, end), read_groups(groups))
 
     async def span(self) -> DateRange | None:
         """All dates from the first that anything is known of to the last, or None in an empty store."""
@@ -182,25 +182,6 @@ class ClickStore:
             else:
                 coverage.provisional.append(date)
         return coverage
-
-
-def checked_groups(groups: Iterable[int] | None) -> tuple[int, ...] | None:
-    """The ids without repeats, in their order.
-
-    Raises:
-        ConfigurationError: none at all (a filter gone wrong must not mean everything), or an id that is not positive.
-    """
-    if groups is None:
-        return None
-    chosen = tuple(dict.fromkeys(groups))
-    for group in chosen:
-        if type(group) is not int:
-            raise TypeError(f"groups: expected whole numbers, got {group!r}")
-        if not 0 < group <= LARGEST:
-            raise ConfigurationError(f"groups: {group} is no group id; they are positive")
-    if not chosen:
-        raise ConfigurationError("groups: none were given; leave them out to mean all")
-    return chosen
 
 
 def _ends(start: DateLike, end: DateLike) -> tuple[datetime.date, datetime.date]:

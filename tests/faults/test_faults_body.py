@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from clicksgroup import DecodeError, GroupClicks, PaginationWarning
-from clicksgroup.protocol.answers import MAX_COUNT, SNIPPET_LENGTH
+from clicksgroup.groups import MAX_COUNT
+from clicksgroup.protocol.answers import SNIPPET_LENGTH
 from tests.faults.judged import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.faults.raw import RawServer, dumps, envelope, http
 
