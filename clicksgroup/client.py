@@ -71,7 +71,8 @@ class ClicksClient:
         timeout: seconds for one attempt, from its start to the last byte. Waiting for quota does not count.
         retry: how often and for how long a page is tried.
         check: `"strict"` raises where pages, counts or types disagree with what is documented; `"warn"` lets pass
-            what loses nothing, with a `PaginationWarning` and a line in `Day.problems`.
+            what loses nothing, with a `PaginationWarning` and a line in `Day.problems`; it reads no date again, since
+            a service that always disagrees would cost three times the requests.
         api_version: `"v2"` asks the newer API for one date at a time: the same records.
         allow_http: allow plain `http` to any host. The key then travels unprotected.
 

@@ -362,6 +362,7 @@ class Errand:
             try:
                 job.arrived(track, await job.fetch(track.walk.request, self))
             except Exception as error:
+                self.lands()
                 job.failed(track, error)
             track = job.take()
         job.gone(self)  # at once, to leave its place to the next
@@ -370,3 +371,4 @@ class Errand:
         self._job.gone(self)  # a task that is cancelled before its first step never gets to say it
         if task.cancelled() and not self._called_back:  # somebody cancels all tasks there are
             self._job.close(ClientClosedError("the task that fetched for this stream was cancelled"))
+        self._job.fill()  # one that was called back leaves its place to a date that had to wait

@@ -107,7 +107,7 @@ def _moment(text: str) -> datetime.datetime | None:
     """An HTTP date in any of its three forms."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
 

@@ -33,7 +33,7 @@ from clicksgroup import (
     Stats,
     date_range,
 )
-from clicksgroup.sandbox import Fault, Sandbox
+from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from clicksgroup.settings import origin
 
 SIZES = (0, 1, 29, 30, 31, 59, 60, 61, 95, 300)
@@ -626,3 +626,20 @@ async def test_a_failure_is_judged_before_another_request_is_out(stops: bool) ->
             ]
         assert len(sandbox.requests) == (2 if stops else 9)
         assert [date.day for date in asked] == ([2] if stops else [2, 5])
+
+
+async def test_a_date_that_moves_in_one_part_of_a_split_list_costs_that_part_again() -> None:
+    def moved(envelope: dict[str, Any]) -> dict[str, Any]:
+        envelope["result"]["extra"]["totalCount"] += 1
+        return envelope
+
+    def fault(seen: SeenRequest) -> Fault | None:
+        return Fault(change=moved) if seen.groups == tuple(ids[-5:]) and seen.attempt == 1 else None
+
+    async with Sandbox(100, "premium", quota=FAST, faults=fault) as sandbox, sandbox.client() as client:
+        ids = [record.group_id for record in sandbox.truth("2025-01-02")]
+        day = await client.day("2025-01-02", groups=ids)
+        assert sorted(day, key=lambda record: record.group_id) == sorted(
+            sandbox.truth("2025-01-02"), key=lambda record: record.group_id
+        )
+        assert (day.total_count, client.stats.requests) == (100, 21)

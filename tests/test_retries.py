@@ -124,6 +124,7 @@ NOON = "Fri, 03 Jan 2025 12:00:00 GMT"
         ("Fri, 03 Jan 2025 13:02:00 +0100", NOON, 120.0),
         ("Fri, 03 Jan 2025 12:02:00 -0000", NOON, 120.0),
         ("Fri, 33 Jan 2025 12:02:00 GMT", NOON, None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", NOON, None),
     ],
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,8 @@ from clicksgroup import (
     Page,
     PaginationError,
     Quota,
+    RetryPolicy,
+    StatusError,
     Stream,
     TransportError,
     date_range,
@@ -37,7 +40,7 @@ from clicksgroup import (
 from clicksgroup.jobs import LOOK_AHEAD, Delivery, Errand, Job
 from clicksgroup.protocol import Extra, PageRequest, Question, Reply, Walk
 from clicksgroup.quota.local import LocalQuota
-from clicksgroup.sandbox import Sandbox
+from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.virtual_time import in_virtual_time
 
 FIRST = datetime.date(2025, 1, 1)
@@ -789,3 +792,68 @@ async def test_dates_that_cannot_be_are_an_error_in_their_turn(sandbox: Sandbox)
 async def sandbox() -> Any:
     async with Sandbox(95, quota=Quota(in_flight=2)) as sandbox:
         yield sandbox
+
+
+async def test_a_date_that_had_to_wait_goes_on_when_those_behind_it_are_called_back() -> None:
+    """Three dates rest before they are tried again; one comes back to no place, one fails, one is dropped."""
+    a, b, c = (datetime.date(2025, 1, number) for number in (1, 2, 3))
+
+    def fault(seen: SeenRequest) -> Fault | None:
+        first = seen.attempt == 1
+        if seen.date == a and seen.page == 2 and first:
+            return Fault(status=503, retry_after=0.06)
+        if seen.date == b:
+            return Fault(status=503, retry_after=0.15) if first else Fault(status=400, delay=0.1)
+        return Fault(status=503, retry_after=0.12) if seen.date == c and first else None
+
+    retry = RetryPolicy(backoff=0.001, max_backoff=0.001)
+    pages: list[Page] = []
+    async with (
+        asyncio.timeout(60),
+        Sandbox(1200, quota=Quota(in_flight=1), latency=0.01, faults=fault) as sandbox,
+        sandbox.client(retry=retry) as client,
+    ):
+        with pytest.raises(StatusError, match="2025-01-02"):
+            await read_into(pages, client.pages([a, b, c]))
+    assert [(page.date, page.number) for page in pages] == [(a, number) for number in range(1, 41)]
+
+
+async def read_into(items: list[Any], stream: Stream[Any]) -> None:
+    async for item in stream:
+        items.append(item)  # noqa: PERF401
+
+
+async def test_nothing_is_sent_for_a_closed_stream_after_a_middleware_of_the_session_has_failed() -> None:
+    """The errand that met it goes on to another date, and waits for quota when the stream is closed."""
+    looked_ahead = asyncio.Event()
+
+    async def failing(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
+        response: aiohttp.ClientResponse = await handler(request)
+        if "2025-01-02" in str(request.url):
+            await looked_ahead.wait()
+            raise LookupError
+        return response
+
+    async def turns() -> None:
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async with (
+        Sandbox(600, quota=Quota((6, 60), in_flight=2)) as sandbox,
+        aiohttp.ClientSession(middlewares=(failing,)) as session,
+        sandbox.client(session=session) as client,
+    ):
+        stream = client.pages(["2025-01-01", "2025-01-02"])
+        await anext(stream)
+        await sandbox.wait_for_requests(6)
+        while client.stats.pages < 5:
+            await asyncio.sleep(0)
+        await turns()
+        looked_ahead.set()
+        await turns()
+        assert len(client._crew) == 1  # it waits for quota, for a minute
+        await stream.aclose()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not client._crew
+        assert len(sandbox.requests) == 6

@@ -61,6 +61,7 @@ class Walk:
         self._total_before = 0  # of the parts before
         self._records: list[Any] = []
         self._problems: list[str] = []
+        self._before_part = 0, 0  # records and problems
         self.request: PageRequest | None = self._parts[0].page(self._start)
 
     def accept(self, reply: Reply) -> Page | None:
@@ -75,8 +76,16 @@ class Walk:
             if not error._moved or not self._rereads:
                 raise
         self._rereads -= 1
-        self._begin()
+        self._read_part_again()
         return None
+
+    def _read_part_again(self) -> None:
+        """The parts before it were checked on their own, and stay; so does `fetched_at`, the earlier moment."""
+        records, problems = self._before_part
+        del self._records[records:], self._problems[problems:]
+        self._seen = {record.group_id for record in self._records}
+        self._received, self._total = 0, None
+        self.request = self._parts[self._part].page(self._start)
 
     def day(self) -> Day:
         """All pages together, once `request` is None."""
@@ -169,6 +178,7 @@ class Walk:
             self._part += 1
             self._total_before += self._total or 0
             self._received, self._total = 0, None
+            self._before_part = len(self._records), len(self._problems)
             self.request = self._parts[self._part].page(1)
         else:
             self.request = None

@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import pathlib
+import re
 import sys
 import time
 import uuid
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -34,6 +36,8 @@ LOCK_PATIENCE = 0.2
 """Seconds to try for the lock, which is held for a fraction of a millisecond, before the exchange is put off."""
 
 FORMAT = "clicksgroup quota 1"
+
+_HOLDER = re.compile(r"holder-[0-9a-f]{12}", re.ASCII)
 
 
 class FileQuota(PumpedQuota):
@@ -181,14 +185,29 @@ class _Holder:
     """A file that is locked for as long as this process keeps the quota: the system unlocks it when we die."""
 
     def __init__(self, beside: pathlib.Path) -> None:
-        self.name = f"holder-{uuid.uuid4().hex[:12]}"
+        self.name = f"holder-{uuid.uuid4().hex[:12]}"  # as _HOLDER has it
         self._path = beside.with_name(f"{beside.name}.{self.name}")
         self._stream = _open_private(self._path, os.O_CREAT)
         _try_lock(self._stream)
+        _held_here.add(self._stream)
 
     def close(self) -> None:
         self._stream.close()
         self._path.unlink(missing_ok=True)
+
+
+_held_here: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """A forked child shares our locks: it must not keep them alive when we are dead."""
+    for stream in list(_held_here):
+        stream.close()
+    _held_here.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def _is_alive(holder: pathlib.Path) -> bool:
@@ -277,7 +296,10 @@ def _parse(raw: bytes) -> SharedState:
     data = json.loads(raw)
     if data.pop("format") != FORMAT:
         raise ValueError("another format")
-    return _converter.structure(data, SharedState)
+    state = _converter.structure(data, SharedState)
+    if not all(_HOLDER.fullmatch(holder) for holder in state.holders):
+        raise ValueError("a holder that is none of ours")
+    return state
 
 
 def _dump(state: SharedState) -> bytes:

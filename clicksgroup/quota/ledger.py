@@ -15,6 +15,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections import deque
+from collections.abc import Sequence
 
 from clicksgroup.plans import Quota
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
@@ -73,6 +74,11 @@ class Ledger:
         self._unanswered -= 1
         for _, window, forgotten_at in self._windows:
             bisect.insort(forgotten_at, now + window)
+
+    def recall(self, answered: Sequence[float]) -> None:
+        """Count requests that were answered before this ledger was made; in the order of their times."""
+        for _, window, forgotten_at in self._windows:
+            forgotten_at.extend(at + window for at in answered)
 
     def released(self) -> None:
         """A place in flight is free."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import math
 from types import TracebackType
 from typing import Self
@@ -67,6 +68,8 @@ class SharedQuota(abc.ABC):
             raise TypeError(f"quota: expected a Quota, got {type(quota).__name__}")
         self.quota = quota
         self._users = 0
+        self._door: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._is_open = False
 
     @abc.abstractmethod
     async def acquire(self, patience: float = math.inf) -> Slot:
@@ -94,17 +97,28 @@ class SharedQuota(abc.ABC):
 
     async def __aenter__(self) -> Self:
         self._users += 1
-        if self._users == 1:
-            try:
-                await self._open()
-            except BaseException:
-                self._users -= 1
-                raise
+        try:
+            async with self._opening_or_closing():
+                if not self._is_open:
+                    await self._open()
+                    self._is_open = True
+        except BaseException:
+            self._users -= 1
+            raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._users -= 1
-        if self._users == 0:
-            await self._close()
+        async with self._opening_or_closing():
+            if self._is_open and not self._users:
+                self._is_open = False
+                await self._close()
+
+    def _opening_or_closing(self) -> asyncio.Lock:
+        """One at a time: whoever enters meanwhile must find it open, not half open or half closed."""
+        loop = asyncio.get_running_loop()
+        if self._door is None or self._door[0] is not loop:
+            self._door = loop, asyncio.Lock()
+        return self._door[1]

@@ -17,6 +17,9 @@ from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
 
+KEPT = 3600.0
+"""Seconds for which answers are remembered at the least: whoever comes next may be given a longer window."""
+
 TURN = 0.25
 """Seconds for which a free slot is kept for the process whose turn it is: one that is stopped must not stop all."""
 
@@ -146,7 +149,8 @@ class SharedState:
             self.probation = not passed
 
     def _pass_time(self, now: float) -> None:
-        del self.answered[: bisect.bisect_right(self.answered, now - self.memory)]
+        kept = max(self.memory, KEPT)
+        del self.answered[: bisect.bisect_right(self.answered, now - kept)]
         back = [ticket for ticket, place in self.places.items() if place.back_at is not None and place.back_at <= now]
         for ticket in back:
             del self.places[ticket]
@@ -158,10 +162,7 @@ class SharedState:
 
     def _ledger(self) -> Ledger:
         ledger = Ledger(self.quota)
-        for at in self.answered:
-            ledger.grant()
-            ledger.answered(at)
-            ledger.released()
+        ledger.recall(self.answered)
         for place in self.places.values():
             if place.answered:
                 ledger.in_flight += 1

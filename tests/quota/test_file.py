@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import pathlib
 import stat
 import subprocess
@@ -249,3 +250,77 @@ def test_the_default_file_is_the_user_s_own_and_shows_neither_origin_nor_key(
     assert "vivoldi" not in str(path)
     assert path == default_path("https://vivoldi.com", "secret")
     assert len({path, default_path("https://vivoldi.com", "other"), default_path("https://localhost", "secret")}) == 3
+
+
+async def test_a_longer_window_counts_what_was_sent_before_it_was_asked_for(
+    path: pathlib.Path, clock: Callable[[float], None]
+) -> None:
+    async with FileQuota(path, Quota((3, 1), in_flight=3)) as before:
+        await spend(before, 3)
+        clock(1.1)
+        await spend(before, 3)
+    clock(1.1)
+    async with FileQuota(path, Quota((3, 1), (7, 60), in_flight=3)) as after:
+        assert await granted(after) == 1
+
+
+async def test_whoever_enters_while_it_is_being_opened_or_closed_finds_it_open(path: pathlib.Path) -> None:
+    """However few turns of the loop lie between."""
+    quota = FileQuota(path, Quota(in_flight=4), patience=1.0)
+
+    async def use() -> None:
+        async with quota:
+            await spend(quota, 1)
+
+    await asyncio.gather(use(), use(), use())
+    for turns in range(6):
+        await quota.__aenter__()
+        await quota.acquire()  # is abandoned as the last one leaves
+        closing = asyncio.create_task(quota.__aexit__(None, None, None))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with quota:
+            await closing
+            async with asyncio.timeout(20):
+                slot = await quota.acquire()
+            slot.refund()
+        path.unlink()
+    assert list(path.parent.glob("*holder*")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_a_forked_child_does_not_keep_its_dead_parent_s_places(path: pathlib.Path) -> None:
+    code = f"""
+import asyncio, os, sys
+from clicksgroup.plans import Quota
+from clicksgroup.quota import FileQuota
+async def main():
+    async with FileQuota({str(path)!r}, Quota(in_flight=1)) as quota:
+        await quota.acquire()
+        if os.fork() == 0:
+            sys.stdin.read()  # lives on until the test lets it go
+        os._exit(0)
+asyncio.run(main())
+"""
+    command = (sys.executable, "-c", code)
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    await process.wait()
+    assert process.stdin is not None
+    try:
+        async with FileQuota(path, Quota(in_flight=1)) as heir:
+            state = json.loads(path.read_bytes())
+            (place,) = state["places"].values()
+            assert place["back_at"] is not None
+            assert place["holder"] not in state["holders"]
+            assert heir._holder is not None
+    finally:
+        process.stdin.close()
+
+
+async def test_a_file_with_a_holder_that_is_none_of_ours_is_set_aside(path: pathlib.Path) -> None:
+    async with FileQuota(path, Quota((5, 60), in_flight=5)):
+        state = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**state, "holders": ["a/b"]}))
+    async with FileQuota(path, Quota((5, 60), in_flight=5)) as quota:
+        assert await granted(quota) == 0
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
