@@ -129,10 +129,11 @@ class Job(Generic[T]):
         """The date whose next page is to be asked for now: the earliest that may go on, or a new one."""
         if self._at_work() > self._in_flight:  # somebody is back from a rest
             return None
-        for track in self._tracks:
-            if not track.busy and not track.done and self._may_go_on():
-                self._set_busy(track, True)
-                return track
+        if self._may_go_on():
+            for track in self._tracks:
+                if not track.busy and not track.done:
+                    self._set_busy(track, True)
+                    return track
         return self._next_date()
 
     def arrived(self, track: _Track, reply: Reply) -> None:
@@ -365,6 +366,9 @@ class Errand:
                 self.lands()
                 job.failed(track, error)
             track = job.take()
+            if track is None:  # the reader may be about to make room, which is cheaper to await than a new task
+                await asyncio.sleep(0)
+                track = job.take()
         job.gone(self)  # at once, to leave its place to the next
 
     def _ended(self, task: asyncio.Task[None]) -> None:
