@@ -131,6 +131,16 @@ class TestTerminal:
             "-90%",
         ]
 
+    async def test_the_peak_goes_before_names_become_unreadable(self) -> None:
+        names = ["Summer campaign", "Winter campaign"]
+        wide = (await self.printed({name: [123_456_789] * 14 for name in names}, DATES, 100)).splitlines()
+        narrow = (await self.printed({name: [123_456_789] * 14 for name in names}, DATES, 50)).splitlines()
+        assert "peak" in wide[1]
+        assert "peak" not in narrow[1]
+        assert "7 days" in narrow[1]
+        assert [line[:11] for line in narrow[2:]] == ["Summer camp", "Winter camp"]
+        assert all(len(line) <= 50 for line in narrow)
+
     async def test_without_clicks_it_says_so(self) -> None:
         assert "no clicks are known" in await self.printed({}, DATES, 80)
 
@@ -147,12 +157,12 @@ class TestTerminal:
     def test_the_calendar_has_a_mark_for_every_day(self) -> None:
         dates = date_range("2025-01-30", "2025-02-03")
         coverage = Coverage([dates[0]], [dates[1], dates[2]], [dates[3], dates[4]])
-        printed = self.captured(charts.calendar(coverage, {dates[0], dates[3]}, title="default"), 60)
+        printed = self.captured(charts.calendar(coverage, {dates[0], dates[3]}, title="default"), 80)
         assert [line.rstrip() for line in printed.splitlines()] == [
             "default",
             "         1      8      15     22     29",
             "2025-01" + " " * 31 + "■□",
-            "2025-02  □×·" + " " * 28 + "  2 missing",
+            "2025-02  □×·" + " " * 28 + "  1 missing, 1 failed",
             "■ 1 final   □ 2 provisional   · 1 missing   × 1 failed",
         ]
 
@@ -176,6 +186,16 @@ class TestFiles:
             ("한국어", "770 clicks · 35% · 7 days -90%"),
         ]
         assert "2025-01-01 to 2025-01-14" in specified["title"]["text"]
+
+    async def test_long_titles_keep_their_ends(self) -> None:
+        names = [
+            f"{name}{end}" for name in ("Newsletter of spring " * 3, "봄맞이 신규 회원 이벤트 " * 3) for end in "AB"
+        ]
+        specified = charts.specification(await summary({name: [100] * 14 for name in names}))
+        titles = {chart["title"]["text"] for chart in specified["concat"]}
+        assert len(titles) == 4
+        assert {(title[:5], title[-1]) for title in titles} == {(name[:5], name[-1]) for name in names}
+        assert all("…" in title and len(title) < 36 for title in titles)
 
     async def test_a_group_that_falls_has_another_colour(self) -> None:
         specified = charts.specification(await summary({"steady": [100] * 14, "falling": FALLING}))

@@ -27,7 +27,10 @@ NARROW = 76
 """Below this many columns the peak goes without its date."""
 
 _LONGEST_NAME = 40
+_SHORT_NAME = 12  # the peak goes before names get shorter
+_PEAK = 2  # its place among the numbers
 _LONGEST_SPARKLINE = 120
+_SHORTEST_SPARKLINE = 4
 _STEEP = 0.3  # a change that is worth a colour
 
 
@@ -97,24 +100,26 @@ class _ClicksTable:
             return
         numbers = [_numbers(one, dates, narrow=narrow) for one in series]
         heads = ("clicks", "share", "peak", "7 days")
-        taken = sum(
-            max(cell_len(text) for text in (head, *column)) + 2
-            for head, column in zip(heads, zip(*numbers, strict=True), strict=True)
-        )
-        left = width - taken - 2
-        longest = max(cell_len(_label(one)) for one in series)
-        name_width = max(min(longest, _LONGEST_NAME, left * 3 // 5), 5)
-        spark_width = max(min(left - name_width, _LONGEST_SPARKLINE), 4)
+        widths = [max(map(cell_len, column)) + 2 for column in zip(heads, *numbers, strict=True)]
+        longest = min(max(cell_len(_label(one)) for one in series), _LONGEST_NAME)
+        left = width - sum(widths) - 2
+        without_peak = left * 3 // 5 < min(longest, _SHORT_NAME)
+        if without_peak:
+            left += widths[_PEAK]
+        name_width = max(min(longest, max(left * 3 // 5, min(left - _SHORTEST_SPARKLINE, _SHORT_NAME))), 5)
+        spark_width = max(min(left - name_width, _LONGEST_SPARKLINE), _SHORTEST_SPARKLINE)
         table = _bare_table()
         table.add_column("group", width=name_width, overflow="ellipsis", no_wrap=True)
         table.add_column("", width=min(spark_width, len(dates)), no_wrap=True)
-        for head in heads:
-            table.add_column(head, justify="right", no_wrap=True)
+        columns = [place for place in range(len(heads)) if not (without_peak and place == _PEAK)]
+        for place in columns:
+            table.add_column(heads[place], justify="right", no_wrap=True)
         for one, row in zip(series, numbers, strict=True):
             style = "dim" if one.groups > 1 else ""
             line = Text(sparkline(one.clicks, spark_width, plain=plain))
             line.highlight_regex(GAP, "dim")
-            table.add_row(Text(_label(one), style), line, *row[:3], Text(row[3], _colour(one)))
+            cells = (*row[:-1], Text(row[-1], _colour(one)))
+            table.add_row(Text(_label(one), style), line, *(cells[place] for place in columns))
         yield table
 
 
@@ -134,13 +139,14 @@ class _Calendar:
             months.setdefault((date.year, date.month), []).append(date)
         yield Text(" " * 9 + "1      8      15     22     29", style="dim")
         for (year, month), dates in months.items():
-            row = Text(f"{year:04}-{month:02}  ")
+            row = Text(f"{year:04}-{month:02}  ", no_wrap=True, overflow="ellipsis")
             days = {date.day: self.marks[date] for date in dates}
             for day in range(1, 32):
                 glyphs, style = _MARKS[days[day]] if day in days else ("  ", "")
                 row.append(glyphs[plain], style)
-            missing = sum(mark in ("missing", "failed") for mark in days.values())
-            row.append(f"  {missing} missing" if missing else "", "dim")
+            counts = {mark: sum(one == mark for one in days.values()) for mark in ("missing", "failed")}
+            lacking = ", ".join(f"{count} {mark}" for mark, count in counts.items() if count)
+            row.append(f"  {lacking}" if lacking else "", "dim")
             yield row
         legend = Text()
         for mark, (glyphs, style) in _MARKS.items():

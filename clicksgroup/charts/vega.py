@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import os
 import unicodedata
@@ -172,7 +173,7 @@ def _chart(series: Series, summary: Summary, palette: _Palette) -> dict[str, Any
     label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
     return {
         "title": {
-            "text": label,
+            "text": _shortened(label),
             "subtitle": " · ".join(facts),
             "subtitleColor": palette.fallen if fallen else palette.quiet,
             "limit": _WIDTH,
@@ -182,6 +183,27 @@ def _chart(series: Series, summary: Summary, palette: _Palette) -> dict[str, Any
         "data": {"values": values},
         "layer": layers,
     }
+
+
+def _shortened(label: str) -> str:
+    """A label as wide as its chart at most, cut in the middle: names of campaigns differ at the end."""
+    if sum(map(_pixels, label)) <= _WIDTH:
+        return label
+    room = (_WIDTH - _pixels("…")) / 2
+    head, tail = _fitting(label, room), _fitting(label[::-1], room)[::-1]
+    return f"{head.rstrip()}…{tail.lstrip()}"
+
+
+def _fitting(text: str, room: float) -> str:
+    widths = itertools.accumulate(map(_pixels, text))
+    return text[: sum(width <= room for width in widths)]
+
+
+def _pixels(char: str) -> float:
+    """About as wide as a character of a title is; no font is at hand, and it may be another's."""
+    if unicodedata.combining(char):
+        return 0.0
+    return 13.0 if unicodedata.east_asian_width(char) in "WF" else 10.0 if char.isupper() else 7.5
 
 
 def _values(series: Series, summary: Summary) -> list[dict[str, Any]]:

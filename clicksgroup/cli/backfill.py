@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clicksgroup.cli import options, progress, words
 from clicksgroup.cli.console import LiveLine, is_watched, say, stderr
-from clicksgroup.cli.run import FAILED, INCOMPLETE, run
+from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run
 from clicksgroup.cli.session import Session, open_client
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
@@ -29,6 +29,8 @@ MOST_FAILURES = 10
 """Failed dates that are named."""
 
 _WIDEST_BAR = 72
+_AGAIN = "run the same command again to go on where it stopped"
+_AGAIN_AFTER_REFRESH = "run it again without --refresh to fetch what is missing"  # with it, all would be asked anew
 
 
 @click.command(
@@ -67,7 +69,8 @@ def backfill(
     A date is final when it was fetched after it had ended everywhere on Earth (12:00 UTC of the next day), plus
     --settle.
     """
-    run(_backfill(dates, choice, settle, groups, refresh, access), resumable=True)
+    resumption = Resumption(_AGAIN_AFTER_REFRESH if refresh else _AGAIN)
+    run(_backfill(dates, choice, settle, groups, refresh, access, resumption), resumption)
 
 
 async def _backfill(
@@ -77,6 +80,7 @@ async def _backfill(
     groups: tuple[int, ...] | None,
     refresh: bool,
     access: options.Access,
+    resumption: Resumption,
 ) -> int | None:
     from clicksgroup.cli.stores import open_to_write
     from clicksgroup.store.coverage import has_begun
@@ -95,7 +99,8 @@ async def _backfill(
                 )
         finally:
             shown.end()
-    return _summarise(report)
+            resumption.begun = session.client.stats.requests > 0
+    return _summarise(report, refresh=refresh)
 
 
 @attrs.define
@@ -144,7 +149,7 @@ class _Shown:
         return " · ".join(part for part in parts if part)
 
 
-def _summarise(report: BackfillReport) -> int | None:
+def _summarise(report: BackfillReport, *, refresh: bool) -> int | None:
     failed = len(report.failed)
     parts = [
         f"{words.count(report.fetched, 'date')} fetched",
@@ -162,5 +167,5 @@ def _summarise(report: BackfillReport) -> int | None:
         return None
     if report.fetched + report.skipped == 0:
         return FAILED
-    say("run the same command again to ask for those that failed")
+    say(_AGAIN_AFTER_REFRESH if refresh else "run the same command again to ask for those that failed")
     return INCOMPLETE

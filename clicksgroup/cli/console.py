@@ -30,9 +30,16 @@ def printable(text: str) -> str:
 _REPLACED = dict.fromkeys(("Cc", "Cs", "Zl", "Zp"), "\N{REPLACEMENT CHARACTER}")
 
 
+class DataConsole(Console):
+    """One whose reader may have had enough: rich would make that a failure."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """For tables on stdout, as wide as the terminal is now."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return DataConsole(highlight=False, markup=False, emoji=False)
 
 
 def speak_utf8() -> None:

@@ -87,7 +87,7 @@ def group_ids(text: str) -> tuple[int, ...]:
 
 def _seconds(text: str, *, bare: bool) -> float | None:
     found = _DURATION.fullmatch(text)
-    if found is None or not (found[2] or bare):
+    if found is None or not (found[2] or bare or float(found[1]) == 0):
         return None
     return float(found[1]) * _UNITS[found[2] or "s"]
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup import exports
-from clicksgroup.cli.console import LiveLine, printable, stdout
+from clicksgroup.cli.console import DataConsole, LiveLine, printable, stdout
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
 
@@ -97,6 +98,8 @@ def atomic(file: str) -> Iterator[BinaryIO]:
         raise ConfigurationError(f"-o: cannot write {file}: {error.strerror or error}") from None
     try:
         with stream:
+            if target.exists():
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -142,7 +145,7 @@ async def _flat(batches: Batches) -> AsyncIterator[GroupClicks]:
 
 async def _write_table(batches: Batches, file: BinaryIO, line: LiveLine) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
-    await _print_table(batches, Console(file=text, width=_FILE_WIDTH, no_color=True), line)
+    await _print_table(batches, DataConsole(file=text, width=_FILE_WIDTH, no_color=True), line)
     text.detach()
 
 

@@ -172,8 +172,9 @@ def chart(
 ) -> None:
     """Show the stored clicks from START to END, the groups with the most clicks first.
 
-    In the terminal it is a line a group: a sparkline on its own scale, all clicks, the share of all groups' clicks,
-    the best date, and the last 7 days against the 7 before. With -o it is one chart a group, each on its own scale.
+    In the terminal it is a line a group: a sparkline on its own scale, all clicks, the share of all clicks shown (with
+    --groups, of those groups' alone), the best date, and the last 7 days against the 7 before. With -o it is one chart
+    a group, each on its own scale.
 
     Clicks only: unique users are people, who do not add up over dates or groups.
     """

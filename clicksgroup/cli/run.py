@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterator
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
+import attrs
 import click
 
 from clicksgroup.cli.console import abandon_stdout, say, writing
@@ -23,6 +24,7 @@ from clicksgroup.errors import (
     QuotaUnavailableError,
     RateLimitError,
     ServerError,
+    StoreError,
     TransportError,
 )
 
@@ -37,24 +39,42 @@ MOST_WARNINGS = 10
 """Lines; a server that disagrees on every page would drown everything else."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_PASSING = (RateLimitError, TransportError, ServerError, QuotaUnavailableError)
+_PASSING = (RateLimitError, TransportError, ServerError)
+_PASSING_ONCE_BEGUN = (QuotaUnavailableError, StoreError)  # before, they mean what cannot be used at all
 
 
-def run(work: Coroutine[Any, Any, int | None], *, resumable: bool = False) -> NoReturn:
+@attrs.define
+class Resumption:
+    """How work that ended early goes on.
+
+    Args:
+        advice: what to do then.
+        begun: to be set when a request was sent.
+    """
+
+    advice: str
+    begun: bool = False
+
+    def helps(self, error: ClicksGroupError) -> bool:
+        """Whether the work may get further another time."""
+        return isinstance(error, _PASSING) or (self.begun and isinstance(error, _PASSING_ONCE_BEGUN))
+
+
+def run(work: Coroutine[Any, Any, int | None], resumption: Resumption | None = None) -> NoReturn:
     """Run a command's work and leave with its exit status.
 
     Args:
         work: what to do; it returns the exit status, None for 0.
-        resumable: whether doing it again goes on where it stopped.
+        resumption: how it goes on where it stopped, if it does.
     """
-    with guarded(resumable=resumable), _warnings_said(), _log_said():
-        status = _run(work, resumable=resumable)
+    with guarded(resumption), _warnings_said(), _log_said():
+        status = _run(work, resumption)
         sys.stdout.flush()
         sys.exit(status)
 
 
 @contextlib.contextmanager
-def guarded(*, resumable: bool = False) -> Iterator[None]:
+def guarded(resumption: Resumption | None = None) -> Iterator[None]:
     """Turn what ends the work into one line and an exit status."""
     try:
         yield
@@ -63,9 +83,9 @@ def guarded(*, resumable: bool = False) -> Iterator[None]:
         sys.exit(0)
     except ConfigurationError as error:
         _fail(str(error), WRONG_USAGE)
-    except _PASSING as error:
-        _fail(_resumable(error) if resumable else str(error), INCOMPLETE if resumable else FAILED)
     except ClicksGroupError as error:
+        if resumption is not None and resumption.helps(error):
+            _fail(f"{error}. What was fetched is kept: {resumption.advice}", INCOMPLETE)
         _fail(str(error), FAILED)
     except ImportError as error:  # a part whose extra is missing says which
         if "pip install" not in str(error):
@@ -102,7 +122,7 @@ class _SayingHandler(logging.Handler):
         )
 
 
-def _run(work: Coroutine[Any, Any, int | None], *, resumable: bool) -> int:
+def _run(work: Coroutine[Any, Any, int | None], resumption: Resumption | None) -> int:
     interruption = _Interruption()
     with asyncio.Runner() as runner:
         try:
@@ -111,13 +131,14 @@ def _run(work: Coroutine[Any, Any, int | None], *, resumable: bool) -> int:
             if interruption.signal is None:
                 raise
     abandon_stdout()
-    say("interrupted; run the same command again to go on where it stopped" if resumable else "interrupted")
+    say("interrupted" if resumption is None else f"interrupted; {resumption.advice}")
     return 128 + interruption.signal
 
 
 class _Interruption:
     """SIGINT and SIGTERM cancel the work; they break off what a loop cannot see the end of, a write to a reader that
-    does not read, and a second one breaks off whatever there is.
+    does not read, and a second one breaks off whatever there is. One that is ignored, as SIGINT is of a command that a
+    script put into the background, stays so.
     """
 
     def __init__(self) -> None:
@@ -137,6 +158,8 @@ class _Interruption:
         writing.allow()
         before = {}
         for signum in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(signum) is signal.SIG_IGN:
+                continue
             with contextlib.suppress(ValueError):  # not the main thread: then signals are somebody else's
                 before[signum] = signal.signal(signum, interrupt)
         try:
@@ -172,10 +195,6 @@ def _warnings_said() -> Iterator[None]:
         finally:
             if said > MOST_WARNINGS:
                 say(f"… and {said - MOST_WARNINGS:,} more warnings", "yellow")
-
-
-def _resumable(error: ClicksGroupError) -> str:
-    return f"{error}. What was fetched is kept: run the same command again to go on"
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -13,9 +13,9 @@ from aiohttp.client_middlewares import ClientHandlerType
 
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
-from clicksgroup.doctor.checks import judge
+from clicksgroup.doctor.checks import UNREADABLE, judge
 from clicksgroup.doctor.evidence import at, field, is_whole_like, load
-from clicksgroup.doctor.findings import Answer, Finding
+from clicksgroup.doctor.findings import Answer, Finding, Verdict
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError, TransportError
 from clicksgroup.protocol.requests import PAGE_SIZE
 
@@ -70,26 +70,32 @@ async def examine(
     ids = None if groups is None else tuple(groups)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PaginationWarning)  # the findings say it
-        if await _asked_for(client, recorder, asked, 1, ids):
+        refused = await _refused(client, recorder, asked, 1, ids)
+        if refused is None or isinstance(refused, PaginationError):
             last = _last_page(recorder.answers[0])
             for number in (last, 1) if last > 1 else (1,):
-                if not await _asked_for(client, recorder, asked, number, ids):
+                error = await _refused(client, recorder, asked, number, ids)
+                refused = refused or error
+                if error is not None and not isinstance(error, PaginationError):
                     break
-    return judge(recorder.answers, ids)
+    findings = judge(recorder.answers, ids)
+    if refused is not None and all(finding.verdict is not Verdict.DIFFERS for finding in findings):
+        findings.append(Finding("this client reads what comes", Verdict.DIFFERS, str(refused), UNREADABLE))
+    return findings
 
 
-async def _asked_for(
+async def _refused(
     client: ClicksClient, recorder: Recorder, date: datetime.date, number: int, groups: tuple[int, ...] | None
-) -> bool:
-    """Ask for a page; whether it makes sense to ask for more."""
+) -> RequestError | None:
+    """Ask for a page; the error, if the client cannot take what came for one."""
     before = len(recorder.answers)
     try:
         await client.page(date, number, groups=groups)
     except RequestError as error:
         if isinstance(error, TransportError) or len(recorder.answers) == before:  # there is nothing to judge
             raise
-        return isinstance(error, PaginationError)
-    return True
+        return error
+    return None
 
 
 def _last_page(first: Answer) -> int:

@@ -11,6 +11,7 @@ from clicksgroup.doctor.evidence import (
     SHOWN,
     Evidence,
     SeenPage,
+    at,
     field,
     is_whole,
     is_whole_like,
@@ -22,6 +23,10 @@ from clicksgroup.protocol.requests import PAGE_SIZE
 
 LARGEST_SKEW = 60.0
 """Seconds by which clocks may differ before a `Date` header is worth a word."""
+
+
+UNREADABLE = "this version cannot read it: please report what came"
+"""What to do about an answer that no setting makes readable."""
 
 
 def judge(answers: Sequence[Answer], groups: tuple[int, ...] | None = None) -> list[Finding]:
@@ -44,7 +49,6 @@ _Judged: TypeAlias = tuple[Verdict, str, str]
 _Check: TypeAlias = Callable[["Evidence"], _Judged]
 
 _READ_BY_WARN = 'it can be read with check="warn" (--check warn)'
-_UNREADABLE = "this version cannot read it: please report what came"
 _CANNOT_TRUST = 'check="warn" (--check warn) gives the data all the same, with a warning'
 
 
@@ -98,12 +102,16 @@ def _envelope(seen: Evidence) -> _Judged:
     for answer in seen.answers:
         envelope = load(answer)
         if envelope is NOTHING:
-            return _differs(f"no JSON: {answer.body[:SHOWN].decode('utf-8', 'replace')!r}", _UNREADABLE)
+            return _differs(f"no JSON: {answer.body[:SHOWN].decode('utf-8', 'replace')!r}", UNREADABLE)
         for name, wanted in (("code", int), ("result", dict)):
             value = field(envelope, name)
             if type(value) is not wanted and not (name == "result" and field(envelope, "code") != 0):
-                advice = _READ_BY_WARN if name == "code" and is_whole_like(value) else _UNREADABLE
+                advice = _READ_BY_WARN if name == "code" and is_whole_like(value) else UNREADABLE
                 return _differs(f"{name}: {show(value)}", advice)
+        if field(envelope, "code") == 0:
+            for name, kind in (("extra", dict), ("list", list)):
+                if type(value := at(envelope, "result", name)) is not kind:
+                    return _differs(f"result.{name}: {show(value)}", UNREADABLE)
         if not isinstance(message := envelope.get("message"), (str, type(None))):
             return _differs(f"message: {show(message)}", "nothing to set: it is shown in errors only")
     return _held()
@@ -127,10 +135,10 @@ def _extra_types(seen: Evidence) -> _Judged:
             value = page.extra.get(name, NOTHING)
             optional = name == "nextPages" and value in (None, NOTHING)  # its own check says what came
             if not is_whole(value) and not optional:
-                advice = _READ_BY_WARN if is_whole_like(value) else _UNREADABLE
+                advice = _READ_BY_WARN if is_whole_like(value) else UNREADABLE
                 return _differs(f"result.extra.{name}: {show(value)}", advice)
         if page.extra.get("nextYn") not in ("Y", "N"):
-            return _differs(f"result.extra.nextYn: {show(page.extra.get('nextYn', NOTHING))}", _UNREADABLE)
+            return _differs(f"result.extra.nextYn: {show(page.extra.get('nextYn', NOTHING))}", UNREADABLE)
     return _held()
 
 
@@ -142,10 +150,10 @@ def _record_types(seen: Evidence) -> _Judged:
         for name in ("grpIdx", "acesCnt", "pernCnt"):
             value = field(row, name)
             if not is_whole(value):
-                advice = _READ_BY_WARN if is_whole_like(value) else _UNREADABLE
+                advice = _READ_BY_WARN if is_whole_like(value) else UNREADABLE
                 return _differs(f"result.list[{place}].{name}: {show(value)}", advice)
         if not isinstance(name := field(row, "grpNm"), str):
-            return _differs(f"result.list[{place}].grpNm: {show(name)}", _READ_BY_WARN if name is None else _UNREADABLE)
+            return _differs(f"result.list[{place}].grpNm: {show(name)}", _READ_BY_WARN if name is None else UNREADABLE)
     return _held(f"{len(rows)} records")
 
 
@@ -242,12 +250,32 @@ def _total(seen: Evidence) -> _Judged:
 
 
 def _groups_once(seen: Evidence) -> _Judged:
-    of_number = {page.number: page for page in seen.pages}
-    ids = [group for page in of_number.values() for group in page.column("grpIdx")]
-    if not ids:
+    if not any(page.rows for page in seen.pages):
         return _not_seen("no record came")
-    again = next((group for i, group in enumerate(ids) if group in ids[:i]), None)
-    return _differs(f"grpIdx {show(again)} twice", _CANNOT_TRUST) if again is not None else _held()
+    for pages in (seen.pages, seen.pages[::-1]):  # the first page as it came at first, and as it came again
+        of_number: dict[int, SeenPage] = {}
+        for page in pages:
+            of_number.setdefault(page.number, page)
+        ids = [group for page in of_number.values() for group in page.column("grpIdx")]
+        again = next((group for i, group in enumerate(ids) if group in ids[:i]), None)
+        if again is not None:
+            return _differs(f"grpIdx {show(again)} twice", _CANNOT_TRUST)
+    return _held()
+
+
+def _asked_for(seen: Evidence) -> _Judged:
+    if seen.groups is None:
+        return _not_seen("all were asked for; name some with --groups")
+    listed = [group for page in seen.pages for group in page.column("grpIdx")]
+    if not listed:
+        return _not_seen("no record came")
+    for group in listed:
+        if is_whole_like(group) and int(group) not in seen.groups:
+            return _differs(
+                f"grpIdx {show(group)} was not asked for",
+                "groups= (--groups) does not restrict what comes: ask for all, and take what you need",
+            )
+    return _held()
 
 
 def _users(seen: Evidence) -> _Judged:
@@ -269,12 +297,14 @@ def _same_order(seen: Evidence) -> _Judged:
     if twice is None:
         return _not_seen("the first page did not come twice")
     before, after = (page.column("grpIdx") for page in twice)
-    if before != after and sorted(map(str, before)) == sorted(map(str, after)):
-        return _differs(
-            "the first page came in another order",
-            "pages may lose groups between them: use days() or backfill, which check",
-        )
-    return _held(_order(twice[0]))
+    if before == after:
+        return _held(_order(twice[0]))
+    advice = "pages may lose groups between them: use days() or backfill, which check"
+    if sorted(map(str, before)) == sorted(map(str, after)):
+        return _differs("the first page came in another order", advice)
+    if twice[0].extra.get("totalCount") == twice[1].extra.get("totalCount"):
+        return _differs("the first page came with other groups", advice)
+    return _not_seen("the date changed in between")
 
 
 def _order(page: SeenPage) -> str:
@@ -370,6 +400,7 @@ _CHECKS: Sequence[tuple[str, _Check]] = (
     ("on the last page nextPages is that page", _last_page_says),
     ("totalCount is the number of records on all pages", _total),
     ("a group is listed once", _groups_once),
+    ("no groups are listed but those asked for", _asked_for),
     ("no group has more users than clicks", _users),
     ("a page asked for twice lists the same order", _same_order),
     ("a page asked for twice has the same totals", _repeated),

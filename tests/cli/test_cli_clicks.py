@@ -6,6 +6,8 @@ import asyncio
 import csv
 import io
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -121,6 +123,35 @@ async def test_a_reader_that_has_had_enough_ends_it_quietly(point_at: PointAt) -
     assert (out, err) == (b"date,group_id,group_name,clicks,unique_users\n", b"")
 
 
+@pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
+async def test_that_reader_is_no_failure_whatever_the_form(form: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "clicksgroup", "clicks", "2025-01-03", "--sandbox", "--format", form),
+        stdout=writes,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writes)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them as on Unix")
+@pytest.mark.parametrize(
+    ("form", "closed", "out"),
+    [("csv", ">&-", b""), ("table", ">&-", b""), ("csv", "2>&-", b"date"), ("csv", "<&-", b"date")],
+)
+async def test_a_stream_that_is_closed_is_none_that_fails(form: str, closed: str, out: bytes) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -W error -m clicksgroup clicks 2025-01-03 --sandbox --format {form} {closed}",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    came, err = await process.communicate()
+    assert (process.returncode, came[:4], err) == (0, out, b"")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
 async def test_output_that_cannot_be_written_is_a_failure_in_one_line(form: str) -> None:
@@ -151,6 +182,17 @@ async def test_a_job_that_fails_leaves_the_old_file_and_nothing_half(point_at: P
         result = await call_beside("clicks", "2025-01-03", "-o", str(file))
     assert (result.exit_code, file.read_text()) == (1, "old")
     assert [path.name for path in tmp_path.iterdir() if path.name != "state"] == ["clicks.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_file_that_takes_the_place_of_another_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "clicks.csv"
+    file.touch()
+    file.chmod(mode)
+    assert call("clicks", "2025-01-03", "--sandbox", "-o", str(file)).exit_code == 0
+    assert file.read_text().startswith("date,")
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
 async def test_a_file_that_cannot_be_written_is_said_before_a_request(point_at: PointAt, tmp_path: Path) -> None:

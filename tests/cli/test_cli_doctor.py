@@ -63,6 +63,10 @@ def in_envelope(**fields: Any) -> Callable[[Envelope], Envelope]:
     return lambda envelope: envelope | fields
 
 
+def in_result(**fields: Any) -> Callable[[Envelope], Envelope]:
+    return lambda envelope: envelope | {"result": envelope["result"] | fields}
+
+
 def shorter(envelope: Envelope) -> Envelope:
     del envelope["result"]["list"][20:]
     envelope["result"]["extra"]["count"] = len(envelope["result"]["list"])
@@ -91,6 +95,8 @@ DIFFERENCES: list[tuple[str, Fault, str, str]] = [
     ("the envelope holds code, message and result", Fault(change=in_envelope(code="0")), 'code: "0"', "check="),
     ("the envelope holds code, message and result", Fault(change=in_envelope(message=[])), "message: []", "nothing"),
     ("the envelope holds code, message and result", Fault(change=lambda e: [e]), "code: nothing", "report"),
+    ("the envelope holds code, message and result", Fault(change=in_result(extra=None)), "extra: null", "report"),
+    ("the envelope holds code, message and result", Fault(page=4, change=in_result(list={})), "list: {}", "report"),
     ("code is 0", Fault(change=in_envelope(code=17, message="no such plan", result=None)), '17: "no such plan"', "ask"),
     (
         "extra holds whole numbers, and nextYn Y or N",
@@ -150,6 +156,8 @@ async def test_a_difference_is_said_with_what_came_and_what_to_do(
     ("assumption", "fault", "came"),
     [
         ("a page asked for twice lists the same order", Fault(change=backwards), "another order"),
+        ("a page asked for twice lists the same order", Fault(change=in_record(grpIdx=9)), "other groups"),
+        ("a group is listed once", Fault(change=twice), "grpIdx 151 twice"),
         ("a page asked for twice has the same totals", Fault(change=in_extra(totalCount=96)), "95, then 96"),
         ("a page asked for twice has the same totals", Fault(change=in_record(acesCnt=1)), "grpIdx 207"),
     ],
@@ -172,7 +180,7 @@ async def test_a_server_as_documented_holds_in_two_or_three_requests(groups: int
         assert [request.page for request in sandbox.requests] == requests
     assert not [finding for finding in findings if finding.verdict is Verdict.DIFFERS]
     unseen = {finding.assumption for finding in findings if finding.verdict is Verdict.NOT_SEEN}
-    assert len(unseen) == (0 if groups > 30 else 2 if groups else 5)
+    assert len(unseen) == 1 + (0 if groups > 30 else 2 if groups else 5)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +222,46 @@ async def test_groups_that_are_asked_for_and_not_listed_are_seen() -> None:
     assert "99999" in findings["groups without clicks are left out, or listed with 0"].came
 
 
+async def test_groups_that_were_not_asked_for_are_a_difference() -> None:
+    assumption = "no groups are listed but those asked for"
+    async with Sandbox(groups=3, quota=FAST) as sandbox:
+        assert (await examined(sandbox, groups=(151, 207)))[assumption].verdict is Verdict.HELD
+    async with Sandbox(groups=3, quota=FAST, faults=[Fault(change=in_record(grpIdx=9), attempts=None)]) as sandbox:
+        finding = (await examined(sandbox, groups=(151, 207)))[assumption]
+    assert (finding.verdict, finding.came) == (Verdict.DIFFERS, "grpIdx 9 was not asked for")
+    assert "--groups" in finding.advice
+
+
+def test_a_group_that_came_twice_the_first_time_only_is_said() -> None:
+    first, again = ([{"grpIdx": group} for group in groups] for groups in ((1, 1), (1, 2)))
+    answers = [
+        Answer(1, 200, {}, orjson.dumps({"code": 0, "result": {"extra": {}, "list": rows}}), 0.0)
+        for rows in (first, again)
+    ]
+    (finding,) = (finding for finding in judge(answers) if finding.assumption == "a group is listed once")
+    assert (finding.verdict, finding.came) == (Verdict.DIFFERS, "grpIdx 1 twice")
+
+
+async def test_what_the_client_cannot_take_differs_though_each_assumption_holds(point_at: PointAt) -> None:
+    """A number beyond 64 bits is whole, and refused all the same."""
+    faults = [Fault(change=in_record(acesCnt=2**64 - 1), attempts=None)]
+    async with Sandbox(quota=FAST, faults=faults) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("doctor", DATE)
+    assert result.exit_code == 1
+    assert re.search(
+        r"^differs +this client reads what comes: 2025-01-03 page 1: result.list\[1\]", result.stdout, re.M
+    )
+    assert "1 differs" in result.stderr
+
+
 def test_the_command_says_beforehand_what_it_costs_and_all_is_held_by_the_sandbox() -> None:
     result = call("doctor", DATE, "--sandbox")
     assert result.exit_code == 0
     first, last = result.stderr.splitlines()
     assert first == "asking about 2025-01-03: two requests, or 3 if there is more than one page"
-    assert last == "21 held, 0 differs, 0 not seen; 3 requests"
-    assert all(line.startswith(("held  ", "      ")) for line in result.stdout.splitlines())
+    assert last == "21 held, 0 differs, 1 not seen; 3 requests"
+    assert all(line.startswith(("held  ", "not seen  no groups", "      ")) for line in result.stdout.splitlines())
 
 
 async def test_the_command_fails_where_something_differs_and_says_what_to_set(point_at: PointAt) -> None:

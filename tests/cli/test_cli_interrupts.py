@@ -111,6 +111,26 @@ async def test_the_sandbox_server_ends_so_too(signum: signal.Signals, status: in
     assert await ended(process, signum) == (status, b"", b"interrupted\n")
 
 
+async def test_an_interrupt_that_is_ignored_stays_so(point_at: PointAt) -> None:
+    """As it is for a command that a script puts into the background with `&`."""
+    process: asyncio.subprocess.Process | None = None
+
+    def interrupt(_: object) -> None:
+        assert process is not None
+        process.send_signal(signal.SIGINT)
+
+    async with Sandbox(groups=1, quota=Quota(in_flight=1), faults=interrupt) as sandbox:
+        point_at(sandbox)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            process = await start("clicks", "2025-01-03")
+        finally:
+            signal.signal(signal.SIGINT, before)
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+        assert len(sandbox.requests) == 1
+    assert (process.returncode, out.count(b"2025-01-03"), err) == (0, 1, b"")
+
+
 async def test_an_interrupted_file_is_not_there(point_at: PointAt, tmp_path: Path) -> None:
     async with Sandbox(groups=60, faults=[Fault(page=2, delay=NEVER)]) as sandbox:
         point_at(sandbox)

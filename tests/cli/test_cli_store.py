@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
-from clicksgroup import GroupClicks, Quota, date_range
+from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
 from clicksgroup.cli import backfill as backfill_module
 from clicksgroup.cli import progress
 from clicksgroup.cli.options import Access, StoreChoice
+from clicksgroup.cli.run import Resumption
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
 from tests.cli.calls import call, call_beside
@@ -116,6 +118,53 @@ async def test_a_store_that_cannot_be_opened_is_said_before_a_request(point_at: 
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
 
 
+async def test_a_store_that_fails_in_the_middle_can_be_resumed(
+    point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = ClickStore.put
+
+    async def put_until_it_is_away(self: ClickStore, day: Day) -> None:
+        if day.date == datetime.date(2025, 1, 9):
+            raise StoreError("the store cannot be written: it is away")
+        await put(self, day)
+
+    monkeypatch.setattr(ClickStore, "put", put_until_it_is_away)
+    async with Sandbox(groups=1, quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == [
+        "error: the store cannot be written: it is away. What was fetched is kept: run the same command again to go on "
+        "where it stopped"
+    ]
+
+
+async def test_a_quota_that_cannot_be_kept_is_said_before_a_request(
+    point_at: PointAt, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "file"))
+    async with Sandbox(groups=1, quota=FAST) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01", "--store", store)
+        assert sandbox.requests == []
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "again" not in result.stderr
+
+
+@pytest.mark.parametrize("fault", [Fault(status=404), Fault(retry_after=4000)])
+async def test_a_refresh_that_ends_early_goes_on_without_refresh(point_at: PointAt, store: str, fault: Fault) -> None:
+    """With it, all would be asked for again."""
+    faults = [attrs.evolve(fault, date="2025-01-03")]
+    async with Sandbox(groups=1, quota=FAST, faults=faults) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01", "--refresh", "--store", store, "--quota", "1000/1")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].endswith("run it again without --refresh to fetch what is missing")
+    assert "same command" not in result.stderr
+
+
 async def test_settle_keeps_dates_provisional(store: str, point_at: PointAt) -> None:
     day = str(datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=3))
     async with Sandbox(groups=1, quota=FAST) as sandbox:
@@ -213,7 +262,9 @@ async def test_where_nobody_watches_a_line_comes_now_and_then(monkeypatch: pytes
     choice = StoreChoice(store, named=True, account="default")
     dates = date_range("2025-01-01", "2025-01-31")
     job = asyncio.create_task(
-        backfill_module._backfill(dates, choice, datetime.timedelta(0), (151,), refresh=False, access=access)
+        backfill_module._backfill(
+            dates, choice, datetime.timedelta(0), (151,), refresh=False, access=access, resumption=Resumption("again")
+        )
     )
     while not (line := await said.get()).startswith("9 of 31 dates"):
         assert not job.done()
