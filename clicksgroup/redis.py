@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clicksgroup.errors import ConfigurationError
+from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.pump import FAREWELL, AwayError, PumpedQuota, clock
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
@@ -21,7 +21,7 @@ try:
     from redis.asyncio import ConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
-    from redis.exceptions import RedisError
+    from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
 except ImportError as error:
     raise ImportError('RedisQuota needs an extra: pip install "clicksgroup[redis]"') from error
 
@@ -64,9 +64,14 @@ class RedisQuota(PumpedQuota):
         if not name or "{" in name or "}" in name:
             raise ConfigurationError(f"name: {name!r}: expected some text without braces")
         try:
-            found = ConnectionPool.from_url(url).connection_kwargs
+            pool = ConnectionPool.from_url(url)
         except ValueError:
             raise ConfigurationError("url: expected redis://, rediss:// or unix:// and where Redis is") from None
+        found = pool.connection_kwargs
+        try:
+            pool.connection_class(**found)  # opens nothing, but takes the options
+        except (TypeError, ValueError, RedisError):
+            raise ConfigurationError("url: one of its options is none of redis-py's, or not what it takes") from None
         self.name = name
         self._url = url
         self._address = found.get("path") or f"{found.get('host', 'localhost')}:{found.get('port', 6379)}"
@@ -125,6 +130,8 @@ class RedisQuota(PumpedQuota):
                 asked = clock()
                 answer = await self._ask(self._call(events, tickets, held, sure=True))
         except (RedisError, OSError, TimeoutError) as error:
+            if not self._epoch and _stays(error):
+                raise QuotaUnavailableError(f"{self._place()} cannot be used: {error}") from None
             raise AwayError(str(error) or type(error).__name__) from None
         self._missed_last = False
         return self._understand(answer, asked)
@@ -173,3 +180,8 @@ class RedisQuota(PumpedQuota):
             "leaving": leaving,
         }
         return json.dumps(call)
+
+
+def _stays(error: Exception) -> bool:
+    """Whether trying again is in vain: a wrong password or database, or not Redis at all. What may pass has a type."""
+    return isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError

@@ -44,7 +44,7 @@ async def open_to_read(
         return
     place = _named(choice.place)
     _refuse_missing_file(place)
-    async with ClickStore(place, account=choice.account, settle=settle) as store:
+    async with ClickStore(place, account=choice.account, settle=settle)._open_to_read() as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(
@@ -61,7 +61,7 @@ def _named(place: str | None) -> str:
 
 def _refuse_missing_file(place: str) -> None:
     """A store to be read is not made by the way."""
-    if "://" not in place and place != ":memory:" and not Path(place).exists():
+    if "://" not in place and place != ":memory:" and not Path(place).expanduser().exists():
         raise ConfigurationError(f"--store: there is no file {place}; make one: clicksgroup backfill START END")
 
 

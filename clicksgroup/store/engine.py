@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -38,10 +40,18 @@ COMMAND_TIMEOUT = 60.0
 RECONNECT_DELAYS = (0.0, 0.5, 2.0, 5.0)
 """Seconds before a transaction whose connection was lost is tried again: enough for PostgreSQL to restart."""
 
-CANCEL_GRACE = 5.0
-"""Seconds that a transaction has to end by itself when whoever waits for it is cancelled."""
+CANCEL_GRACE = 1.0
+"""Seconds that a transaction has to end by itself when whoever waits for it is cancelled, and then to break off."""
 
 _DRIVER_ERRORS: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, sqlite3.Error, *_ASYNCPG_ERRORS)
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
 
 # SQLSTATEs of connections that are lost or refused for now, and of transactions that lost a race.
 _PASSING_STATES = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
@@ -62,6 +72,7 @@ class Database:
         self.tables = Tables.of(schema)
         self._schema = schema
         self._open = False
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()  # of asyncpg, in an engine that is ours
 
     @property
     def name(self) -> str:
@@ -70,27 +81,32 @@ class Database:
             return self._url.database or ":memory:"
         return self._url.set(query={}).render_as_string(hide_password=True)
 
-    async def open(self) -> None:
-        """Connect, refuse a newer schema, make the tables where there are none.
+    async def open(self, *, create: bool = True) -> None:
+        """Connect, refuse a newer schema, make the tables where there are none if `create`.
 
         Raises:
-            StoreError: the store cannot be opened.
+            ConfigurationError: the URL has an option that the driver does not know.
+            StoreError: the store cannot be opened, or there is none and it is not to be made.
         """
         if self._open:
             raise StoreError(f"the store {self.name} is open already")
-        self._engine = self._lent or self._make_engine()
-        self._open = True
         try:
+            self._engine = self._lent or self._make_engine(create=create)
+            self._open = True
             version = await self._guarded(self._version, "opened")
             if version is None:
+                if not create:
+                    raise self._missing()
                 version = await self._create()
             if version > SCHEMA_VERSION:
                 raise StoreError(
                     f"the store {self.name} was made by a newer clicksgroup (schema {version}, this one knows "
                     f"{SCHEMA_VERSION}): upgrade clicksgroup"
                 )
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if type(error) in (TypeError, ValueError) and self._lent is None and self._url.query:
+                raise ConfigurationError(f"url: the driver refuses an option in it: {error}") from None
             raise
 
     async def close(self) -> None:
@@ -98,7 +114,11 @@ class Database:
         self._open = False
         if self._engine is not None and self._lent is None:
             engine, self._engine = self._engine, None
-            await _finish(engine.dispose())
+            hung = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._hang_up)
+            try:
+                await self._finish(engine.dispose())
+            finally:
+                hung.cancel()
 
     async def read(self, work: Work[T]) -> T:
         """What `work` returns; all that it reads is of one moment."""
@@ -114,7 +134,7 @@ class Database:
     async def _persist(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         for delay in RECONNECT_DELAYS:
             try:
-                return await _finish(attempt())
+                return await self._finish(attempt())
             except _DRIVER_ERRORS as error:
                 if not _passes(error):
                     raise self._explained(error, verb) from error
@@ -123,9 +143,31 @@ class Database:
 
     async def _guarded(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         try:
-            return await _finish(attempt())
+            return await self._finish(attempt())
         except _DRIVER_ERRORS as error:
             raise self._explained(error, verb) from error
+
+    async def _finish(self, work: Awaitable[T]) -> T:
+        """Await `work`; if that is cancelled, let it end first: no connection is left in the middle of anything."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            for _ in range(2 if self.dialect == "postgresql" else 1):
+                if not task.done():
+                    await asyncio.wait([task], timeout=CANCEL_GRACE)
+                if not task.done():
+                    task.cancel()  # on PostgreSQL the first waits for the server to take its leave, the second does not
+            if not task.done():
+                await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()
+            raise
+
+    def _hang_up(self) -> None:
+        """Drop what a server that does not answer would keep open."""
+        for connection in tuple(self._connections):
+            connection.terminate()
 
     async def _transact(self, work: Work[T], lock: str | None) -> T:
         async with self._connected() as connection:
@@ -173,7 +215,15 @@ class Database:
         async with self._connected() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
-            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            until = asyncio.get_running_loop().time() + BUSY_TIMEOUT
+            while True:
+                try:
+                    await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    return
+                except DBAPIError as error:  # of two that switch at once SQLite refuses one without waiting
+                    if "locked" not in str(error.orig) or asyncio.get_running_loop().time() >= until:
+                        raise
+                await asyncio.sleep(0.01)
 
     async def _make_tables(self, connection: AsyncConnection) -> int:
         if await connection.run_sync(self._has_table, self.tables.version.name):
@@ -192,9 +242,9 @@ class Database:
         await connection.execute(self.tables.version.insert(), {"version": SCHEMA_VERSION})
         return SCHEMA_VERSION
 
-    def _make_engine(self) -> AsyncEngine:
+    def _make_engine(self, *, create: bool) -> AsyncEngine:
         if self.dialect == "sqlite":
-            self._check_file()
+            self._check_file(create=create)
             options: dict[str, Any] = {
                 "connect_args": {"timeout": BUSY_TIMEOUT},
                 "poolclass": AsyncAdaptedQueuePool,
@@ -204,17 +254,22 @@ class Database:
         else:
             options = {"connect_args": {"timeout": BUSY_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}}
         try:
-            return create_async_engine(self._url, **options)
+            engine = create_async_engine(self._address(create=create), **options)
         except ImportError as error:
             raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
         except SQLAlchemyError as error:
             raise self._explained(error, "opened") from error
+        if self.dialect == "postgresql":
+            sa.event.listen(engine.sync_engine, "connect", lambda c, _: self._connections.add(c.driver_connection))
+        return engine
 
-    def _check_file(self) -> None:
+    def _check_file(self, *, create: bool) -> None:
         database = self._url.database
         if not database or database == ":memory:" or database.startswith("file:"):
             return
         path = Path(database)
+        if not create and not path.exists():
+            raise self._missing()
         if path.is_dir():
             raise StoreError(f"the store {self.name} cannot be opened: it is a folder; name a file in it")
         if not path.parent.is_dir():
@@ -225,6 +280,23 @@ class Database:
             sqlite3.connect(database).close()
         except sqlite3.Error as error:
             raise self._explained(error, "opened") from error
+
+    def _address(self, *, create: bool) -> URL:
+        """The URL to connect to: one that is to be read where SQLite may not keep its notes beside it says so."""
+        file = Path(self._url.database or "")
+        if create or self.dialect != "sqlite" or self._url.query or not file.is_file() or Path(f"{file}-wal").exists():
+            return self._url
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            try:
+                connection.execute("SELECT 1 FROM sqlite_master")
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what an extended code adds
+                if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):  # the folder's rights; its mount
+                    return self._url.set(database=file.absolute().as_uri(), query={"immutable": "1", "uri": "true"})
+        return self._url
+
+    def _missing(self) -> StoreError:
+        return StoreError(f"{self.name} holds no clicksgroup store; fill it: clicksgroup backfill START END")
 
     def _explained(self, error: BaseException, verb: str) -> StoreError:
         origin: BaseException = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -240,7 +312,6 @@ def _parse(place: str | os.PathLike[str] | URL) -> URL:
     if isinstance(place, str) and "://" in place:
         try:
             url = make_url(place)
-            url.get_dialect()
         except (SQLAlchemyError, ValueError):
             raise ConfigurationError(
                 "url: it is no SQLAlchemy URL, such as postgresql+asyncpg://user@host/db"
@@ -254,8 +325,16 @@ def _parse(place: str | os.PathLike[str] | URL) -> URL:
         return URL.create("sqlite+aiosqlite", database=path if path == ":memory:" else str(Path(path).expanduser()))
     else:
         raise TypeError(f"url: expected a URL, an AsyncEngine or a path, got {type(place).__name__}")
-    async_drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-    return url.set(drivername=async_drivers.get(url.drivername, url.drivername))
+    if url.drivername not in _DRIVERS:
+        raise ConfigurationError(
+            f"url: {url.drivername!r} is no engine of the store's; use sqlite+aiosqlite or postgresql+asyncpg"
+        )
+    url = url.set(drivername=_DRIVERS[url.drivername])
+    if url.get_backend_name() == "postgresql" and "sslmode" in url.query:  # libpq's name; the driver takes its words
+        query = dict(url.query)
+        query.setdefault("ssl", query.pop("sslmode"))
+        url = url.set(query=query)
+    return url
 
 
 def _passes(error: BaseException) -> bool:
@@ -302,19 +381,3 @@ def _advice(error: BaseException, text: str) -> str:
         if words in text:
             return f"; {advice}"
     return "; what was stored is safe, and running it again goes on"
-
-
-async def _finish(work: Awaitable[T]) -> T:
-    """Await `work`; if that is cancelled, let it end first, so that no connection is left in the middle of anything."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait([task], timeout=CANCEL_GRACE)
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
-        raise

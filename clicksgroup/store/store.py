@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -91,6 +92,15 @@ class ClickStore:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._database.close()
+
+    @contextlib.asynccontextmanager
+    async def _open_to_read(self) -> AsyncIterator[Self]:
+        """As `async with` the store itself, but where there is none nothing is made: `StoreError`."""
+        await self._database.open(create=False)
+        try:
+            yield self
+        finally:
+            await self._database.close()
 
     def __repr__(self) -> str:
         return f"<ClickStore {self._database.name} account={self.account!r}>"

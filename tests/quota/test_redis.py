@@ -199,9 +199,33 @@ async def test_an_engine_that_stays_away_is_named_without_its_password_and_welco
 
 async def test_a_wrong_password_is_an_error_that_does_not_show_it(own_redis: OwnRedis) -> None:
     url = own_redis.url.replace("hunter2", "secret")
-    with pytest.raises(QuotaUnavailableError, match="password") as caught:
+    with pytest.raises(QuotaUnavailableError, match=r"cannot be used: .*password") as caught:
         await RedisQuota(url, Quota(), name="shop", patience=0.1).__aenter__()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_database_that_is_none_is_told_without_waiting() -> None:
+    with pytest.raises(QuotaUnavailableError, match="cannot be used: DB index is out of range"):
+        await RedisQuota(f"{URL.rstrip('/')}/9999", Quota(), name="shop", patience=0.1).__aenter__()
+
+
+async def test_a_server_that_is_no_redis_is_told_at_the_first_answer() -> None:
+    calls = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal calls
+        calls += 1
+        await reader.readline()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(QuotaUnavailableError, match=f"127.0.0.1:{port} cannot be used: .*HTTP"):
+            await RedisQuota(f"redis://127.0.0.1:{port}", Quota(), name="shop", patience=0.2).__aenter__()
+    assert calls == 1
 
 
 async def test_a_clean_end_leaves_nobody_behind(engine: redis.Redis, name: str) -> None:
@@ -224,6 +248,20 @@ async def test_who_is_given_another_quota_than_those_who_keep_it_is_refused(name
 @pytest.mark.parametrize("url", ["http://secret@127.0.0.1", "secret", "redis://127.0.0.1:secret"])
 def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigurationError, match="url: expected redis://") as caught:
+        RedisQuota(url, Quota(), name="shop")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@127.0.0.1/0?nonsense=1",
+        "redis://:secret@127.0.0.1?protocol=9",
+        "unix://:secret@/tmp/redis.sock?ssl_check_hostname=1",
+    ],
+)
+def test_an_option_that_redis_does_not_take_is_refused_without_showing_the_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="url: one of its options") as caught:
         RedisQuota(url, Quota(), name="shop")
     assert "secret" not in str(caught.value)
 

@@ -9,11 +9,12 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from clicksgroup.dates import date_range
@@ -216,6 +217,78 @@ async def test_a_wrong_password_is_said(tmp_path: Path) -> None:
     assert "s3cr3t" not in str(caught.value)
 
 
+async def test_sslmode_is_understood_as_elsewhere() -> None:
+    """Hosts of PostgreSQL hand out such URLs: TLS is asked for, and nothing is said without it."""
+    asked: list[bytes] = []
+
+    async def have_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readexactly(8))
+        writer.write(b"N")
+        asked.append(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(have_no_tls, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(StoreError, match="SSL"):
+            await ClickStore(f"postgresql://anna@127.0.0.1:{port}/clicks?sslmode=require").__aenter__()
+    assert asked[0][4:] == (80877103).to_bytes(4)
+    assert b"".join(asked[1:]) == b""
+
+
+async def test_sslmode_disable_opens(postgres: Place) -> None:
+    url = make_url(postgres.url).update_query_dict({"sslmode": "disable"})
+    async with ClickStore(url, schema=postgres.schema) as store:
+        await store.put(make_day(JAN_1, {1: 1}))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://anna:s3cr3t@127.0.0.1:1/x?channel_binding=require",
+        "postgresql://anna:s3cr3t@127.0.0.1:1/x?statement_cache_size=many",
+        "sqlite:///:memory:?timeout=long",
+    ],
+)
+async def test_an_option_that_the_driver_does_not_take_is_said_in_one_line(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="url: the driver refuses an option") as caught:
+        await ClickStore(url).__aenter__()
+    assert "\n" not in str(caught.value)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "postgresql+psycopg2", "sqlite+pysqlite"])
+def test_another_driver_is_refused_with_those_that_serve(driver: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"use sqlite\+aiosqlite or postgresql\+asyncpg"):
+        ClickStore(f"{driver}:///clicks")
+
+
+async def test_opening_to_read_makes_nothing(place: Place) -> None:
+    with pytest.raises(StoreError, match="holds no clicksgroup store; fill it: clicksgroup backfill START END"):
+        async with place.store()._open_to_read():
+            pass
+    if place.dialect == "sqlite":
+        assert not Path(make_url(place.url).database or "").exists()
+    else:
+        assert await place.sql(f"SELECT 1 FROM pg_namespace WHERE nspname = '{place.schema}'") == []
+    async with place.store() as store:
+        await store.put(make_day(JAN_1, {1: 1}))
+    async with place.store()._open_to_read() as store:
+        assert [record.clicks async for record in store.clicks(JAN_1, JAN_1)] == [1]
+
+
+async def test_opening_to_read_leaves_somebody_elses_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE theirs (id int)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="holds no clicksgroup store"):
+        async with ClickStore(path)._open_to_read():
+            pass
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("url", ["mysql://root@localhost/x", "://", "sqlite+nope:///x"])
 def test_a_url_that_cannot_be_right_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -336,3 +409,83 @@ async def test_nothing_is_left_behind(place: Place) -> None:
         assert store._database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
     gc.collect()
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_a_store_in_a_folder_that_may_only_be_read_is_read() -> None:
+    """SQLite wants to write beside a file in WAL mode even to read it."""
+    with tempfile.TemporaryDirectory() as name:  # others may not enter those that pytest makes
+        folder = Path(name)
+        path = folder / "clicks #1?.db"
+        async with ClickStore(path) as store:
+            await store.put(make_day(JAN_1, {1: 1}))
+        path.chmod(0o444)
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:  # root may write everywhere
+            os.seteuid(65534)
+        try:
+            async with ClickStore(path)._open_to_read() as store:
+                assert [record.clicks async for record in store.clicks(JAN_1, JAN_1)] == [1]
+                assert str(path) in repr(store)
+        finally:
+            os.seteuid(user)
+            folder.chmod(0o755)
+
+
+class Wire:
+    """Lies between the store and PostgreSQL, until it swallows everything."""
+
+    def __init__(self, place: Place) -> None:
+        self._url = make_url(place.url)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
+        self.dead = False
+        self.swallowed = asyncio.Event()
+
+    async def __aenter__(self) -> URL:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self._url.set(host="127.0.0.1", port=self._server.sockets[0].getsockname()[1])
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(self._url.host, self._url.port or 5432)
+        self._writers += [writer, to_server]
+        for source, target in ((reader, to_server), (from_server, writer)):
+            self._tasks.append(asyncio.create_task(self._carry(source, target)))
+
+    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if self.dead:
+                self.swallowed.set()
+            else:
+                target.write(data)
+        target.close()
+
+
+async def test_a_server_that_does_not_answer_holds_up_nobody_who_is_cancelled(
+    postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the transaction nor the connections that lie idle, though no leave can be taken of either."""
+    monkeypatch.setattr("clicksgroup.store.engine.CANCEL_GRACE", 0.05)
+    wire = Wire(postgres)
+
+    async def fill(url: URL) -> None:
+        async with ClickStore(url, schema=postgres.schema) as store:
+            await asyncio.gather(*(store.put(make_day(date, {1: 1})) for date in DATES[:3]))
+            wire.dead = True
+            await store.put(make_day(DATES[4], {1: 1}))
+
+    async with wire as url:
+        task = asyncio.create_task(fill(url))
+        await wire.swallowed.wait()
+        task.cancel()
+        ended, _ = await asyncio.wait([task], timeout=30)
+    assert ended
+    assert task.cancelled()
