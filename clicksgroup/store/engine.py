@@ -358,8 +358,8 @@ def _sqlstate(error: BaseException | None) -> str:
 _ADVICE = {
     "unable to open database file": "is the folder there, and may you write to it?",
     "readonly database": "it can only be read; give yourself leave to write to the file and its folder",
-    "disk is full": "make room; what was stored is safe, and running it again goes on",
-    "disk I/O error": "look at the disk; what was stored is safe, and running it again goes on",
+    "disk is full": "make room; what was stored is safe",
+    "disk I/O error": "look at the disk; what was stored is safe",
     "database is locked": "another program holds it; end that one, or run it again later",
     "not a database": "name another file",
     "Connect call failed": "does the server run, and are host and port right?",
@@ -376,8 +376,8 @@ def _advice(error: BaseException, text: str) -> str:
     if state == "42501":
         return "; let the user create and write tables there"
     if state.startswith("53"):
-        return "; give the server room; what was stored is safe, and running it again goes on"
+        return "; give the server room; what was stored is safe"
     for words, advice in _ADVICE.items():
         if words in text:
             return f"; {advice}"
-    return "; what was stored is safe, and running it again goes on"
+    return "; what was stored is safe"
