@@ -86,6 +86,21 @@ class Wire:
     key: Secret
     decoder: Decoder
     counters: Counters
+    _base: URL = attrs.field(
+        init=False, repr=False, default=attrs.Factory(lambda self: URL(self.base_url), takes_self=True)
+    )
+
+    def url(self, target: str) -> URL:
+        """The URL for a request's path and query. It is put together, which costs less than parsing it."""
+        path, _, query = target.partition("?")
+        base = self._base
+        return URL.build(
+            scheme=base.scheme,
+            authority=base.raw_authority,
+            path=base.raw_path.rstrip("/") + path,
+            query_string=query,
+            encoded=True,
+        )
 
 
 class Attempt:
@@ -155,13 +170,17 @@ class Attempt:
         before = request.response
         try:
             response = await handler(request)
-        except BaseException:
+        except BaseException as error:
             if request.response is before:  # aiohttp makes one as soon as the headers are written
                 self._wire.counters.requests -= 1
                 self._sent = False
-            raise
-        self._headers_arrived(response)
-        return response
+            if self._wire.session._middlewares or not _would_be_resent(error):  # for `_sent_once` to see to
+                raise
+            dropped = _DroppedError(error)
+        else:
+            self._headers_arrived(response)
+            return response
+        raise dropped
 
     def __deepcopy__(self, memo: object) -> Attempt:
         """Itself: mock libraries copy all that a request is given, and behind this one there is the event loop."""
@@ -175,13 +194,13 @@ class Attempt:
         try:
             async with asyncio.timeout(self._seconds) as self._bound:
                 response = await session.get(
-                    URL(self._wire.base_url + self._request.target, encoded=True),
+                    self._wire.url(self._request.target),
                     allow_redirects=False,
                     raise_for_status=False,
                     auto_decompress=True,
                     read_bufsize=_CHUNK,
                     timeout=_NO_TIMEOUT,
-                    middlewares=(_sent_once, *session._middlewares, self),
+                    middlewares=(_sent_once, *session._middlewares, self) if session._middlewares else (self,),
                 )
                 if not self._wire_requests and not session._middlewares:  # a stand-in that has no wire
                     self._begin()
@@ -281,14 +300,19 @@ class _DroppedError(aiohttp.ClientConnectionError):
 
 
 async def _sent_once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-    """A middleware, outermost, so that those of the session meet aiohttp's own errors."""
+    """A middleware, outside those of the session, so that they meet aiohttp's own errors."""
     try:
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        if isinstance(error, aiohttp.ClientConnectorError):
+        if not _would_be_resent(error):
             raise
         dropped = _DroppedError(error)
     raise dropped
+
+
+def _would_be_resent(error: BaseException) -> bool:
+    resent = isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
+    return resent and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 class _TooLargeError(Exception):
