@@ -283,3 +283,13 @@ async def test_a_name_cannot_command_the_terminal() -> None:
     record = GroupClicks(datetime.date(2025, 1, 1), 7, "a\x1b]0;title\x07\x1b[31mred\x9b", 5, 5)
     summary = await charts.summarise([record], date_range("2025-01-01", "2025-01-02"))
     assert summary.series[0].label == "a ]0;title [31mred"
+
+
+@pytest.mark.parametrize("name", ["Headphones Partner blog 2025-03", "Headphones Search ads 2025-06"])
+async def test_a_title_in_a_wide_font_keeps_the_end_that_tells_it_from_others(name: str) -> None:
+    """These two were cut at the end by the renderer, in bold DejaVu Sans."""
+    record = GroupClicks(datetime.date(2025, 1, 1), 7, name, 5, 5)
+    summary = await charts.summarise([record], date_range("2025-01-01", "2025-01-14"))
+    drawn = json.dumps(charts.specification(summary), ensure_ascii=False)
+    assert name not in drawn
+    assert name[-7:] in drawn.partition("…")[2]

@@ -200,10 +200,14 @@ def _fitting(text: str, room: float) -> str:
 
 
 def _pixels(char: str) -> float:
-    """About as wide as a character of a title is; no font is at hand, and it may be another's."""
+    """About as wide as a character of a title is in a wide font: no font is at hand, and one wider than was thought
+    would have its titles cut at the end after all.
+    """
     if unicodedata.combining(char):
         return 0.0
-    return 13.0 if unicodedata.east_asian_width(char) in "WF" else 10.0 if char.isupper() else 7.5
+    if char == " ":
+        return 4.6
+    return 13.0 if unicodedata.east_asian_width(char) in "WF" else 10.5 if char.isupper() else 8.8
 
 
 def _values(series: Series, summary: Summary) -> list[dict[str, Any]]:
