@@ -35,10 +35,10 @@ from clicksgroup.wire import Counters, Secret, Wire
 
 T = TypeVar("T")
 
-_CLICKS: Delivery[GroupClicks] = Delivery(page=attrgetter("records"))
-_PAGES: Delivery[Page] = Delivery(page=lambda page: (page,))
+_CLICKS: Delivery[GroupClicks] = Delivery(page=attrgetter("rows"))
+_PAGES: Delivery[Page] = Delivery(page=lambda reply: (reply.page(),))
 _DAYS: Delivery[Day] = Delivery(date=lambda walk: (walk.day(),))
-_TOTALS: Delivery[GroupTotals] = Delivery(page=attrgetter("records"))
+_TOTALS: Delivery[GroupTotals] = Delivery(page=attrgetter("rows"))
 
 MONTH_DAYS = 31
 """The longest range of v2 where the plan sets none: "at most 1 month" (vendor, v2), taken as 31 days."""
@@ -185,7 +185,7 @@ class ClicksClient:
                 f"groups: {len(ids or ())} ids do not fit into one request, so they have no one page {number}; ask "
                 "for fewer, or use pages, clicks or day"
             )
-        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True)
+        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True, rereads=None)
         return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([walk])))
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
@@ -221,7 +221,7 @@ class ClicksClient:
                 "cannot be added up over ranges, so it is not split: ask for less"
             )
         ids = self._group_ids(groups)
-        walk = Walk(self._parts(first, ids, end=last), ids, self._check)
+        walk = Walk(self._parts(first, ids, end=last), ids, self._check, rereads=None)
         return self._stream(_TOTALS, iter([walk]))
 
     def estimate(
@@ -356,7 +356,7 @@ class ClicksClient:
         return self._stream(delivery, self._walks(dates, groups, rereads=REREADS), ordered=False)
 
     def _walks(
-        self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int = 0
+        self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int | None = None
     ) -> Iterator[Walk]:
         days, ids = read_dates(dates), self._group_ids(groups)
         if settings.whole("start", start) > 1 and not (isinstance(days, Sized) and len(days) == 1):

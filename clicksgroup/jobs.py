@@ -9,14 +9,13 @@ import asyncio
 import contextlib
 import datetime
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from clicksgroup.errors import ClicksGroupError, ClientClosedError
-from clicksgroup.models import Page
 from clicksgroup.protocol import PageRequest, Reply, Walk
 
 T = TypeVar("T")
@@ -38,9 +37,9 @@ class Delivery(Generic[T]):
             in flight.
     """
 
-    page: Callable[[Page], Sequence[T]] | None = None
-    date: Callable[[Walk], Sequence[T]] | None = None
-    failure: Callable[[Walk, ClicksGroupError], Sequence[T] | None] | None = None
+    page: Callable[[Reply], Iterable[T]] | None = None
+    date: Callable[[Walk], Iterable[T]] | None = None
+    failure: Callable[[Walk, ClicksGroupError], Iterable[T] | None] | None = None
     look_ahead: int = LOOK_AHEAD
 
 
@@ -51,7 +50,7 @@ class _Track:
 
     def __init__(self, walk: Walk | None) -> None:
         self.walk = walk  # None where the caller's dates failed
-        self.batches: list[Sequence[Any]] = []  # what must wait for its turn
+        self.batches: list[Iterable[Any]] = []  # what must wait for its turn
         self.busy = False
         self.done = False
         self.error: BaseException | None = None
@@ -92,7 +91,7 @@ class Job(Generic[T]):
         self._errands: set[Errand] = set()
         self._resting = 0
         self._tracks: deque[_Track] = deque()  # in the order of dates
-        self._batches: deque[Sequence[T]] = deque()  # what may be read, page by page
+        self._batches: deque[Iterable[T]] = deque()  # what may be read, page by page
         self._waiting = 0  # batches of all tracks
         self._busy = 0  # tracks of which a page is under way
         self._error: BaseException | None = None
@@ -144,10 +143,10 @@ class Job(Generic[T]):
         """
         if self._over or track.done or track.walk is None:
             return
-        page = track.walk.accept(reply)
+        stands = track.walk.accept(reply)
         self._set_busy(track, False)
-        if page is not None and self._delivery.page is not None:
-            self._add(track, self._delivery.page(page))
+        if stands and self._delivery.page is not None:
+            self._add(track, self._delivery.page(reply))
         if track.walk.request is None:
             if self._delivery.date is not None:
                 self._add(track, self._delivery.date(track.walk))
@@ -249,7 +248,7 @@ class Job(Generic[T]):
         self._tracks.append(track)
         return track
 
-    def _add(self, track: _Track, batch: Sequence[T]) -> None:
+    def _add(self, track: _Track, batch: Iterable[T]) -> None:
         track.batches.append(batch)  # an empty one too: who stops reading stops the requests for empty dates as well
         self._waiting += 1
 

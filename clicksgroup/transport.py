@@ -168,7 +168,7 @@ class _Fetch:
         return self._transport.retry.delay(self._attempts)
 
     def _log_request(self, attempt: Attempt, elapsed: float, outcome: Reply | RequestError) -> None:
-        what = f"{len(outcome.records)} records" if isinstance(outcome, Reply) else type(outcome).__name__
+        what = f"{len(outcome.rows)} records" if isinstance(outcome, Reply) else type(outcome).__name__
         logger.debug(
             "%s: attempt %d, HTTP %s in %.0f ms: %s",
             self._request,

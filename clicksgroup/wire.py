@@ -272,7 +272,7 @@ class Attempt:
         except RequestError as error:
             return error.with_traceback(None)
         self._wire.counters.pages += 1
-        self._wire.counters.records += len(reply.records)
+        self._wire.counters.records += len(reply.rows)
         return reply
 
     def _transport_error(self, failure: BaseException) -> TransportError:

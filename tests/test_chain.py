@@ -141,14 +141,15 @@ def walk_through(
         if walk.request is None:
             return given_away, walk.day()
         try:
-            page = walk.accept(decoder.read(pages(walk.request), walk.request))
+            reply = decoder.read(pages(walk.request), walk.request)
+            stands = walk.accept(reply)
         except ClicksGroupError as error:
             return given_away, error
-        if page is None:
+        if stands:
+            given_away.extend(reply.rows)
+        else:
             given_away.clear()
             walk.fetched_at = datetime.datetime.now(datetime.UTC)
-        else:
-            given_away.extend(page.records)
     raise AssertionError("a loop")
 
 

@@ -38,7 +38,7 @@ from clicksgroup import (
     date_range,
 )
 from clicksgroup.jobs import LOOK_AHEAD, Delivery, Errand, Job
-from clicksgroup.protocol import Extra, PageRequest, Question, Reply, Walk
+from clicksgroup.protocol import Extra, PageRequest, Question, Reply, Rows, Walk
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.virtual_time import in_virtual_time
@@ -46,8 +46,8 @@ from tests.virtual_time import in_virtual_time
 FIRST = datetime.date(2025, 1, 1)
 TWO_IN_FLIGHT = Quota(in_flight=2)
 DELIVERIES: dict[str, Delivery[Any]] = {
-    "clicks": Delivery(page=lambda page: page.records),
-    "pages": Delivery(page=lambda page: (page,)),
+    "clicks": Delivery(page=lambda reply: reply.rows),
+    "pages": Delivery(page=lambda reply: (reply.page(),)),
     "days": Delivery(date=lambda walk: (walk.day(),)),
 }
 
@@ -157,7 +157,9 @@ class World:
             total += 1
         more = "N" if page.next_number is None else "Y"
         extra = Extra(page.number, more, page.count, total, page.next_number or page.number)
-        return Reply(request, extra, page.records)
+        columns = ([record.group_id for record in page.records], [record.group_name for record in page.records])
+        counts = ([record.clicks for record in page.records], [record.unique_users for record in page.records])
+        return Reply(request, extra, Rows(request.question, *columns, *counts))
 
 
 def simple(item: Any) -> Any:

@@ -3,7 +3,7 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, status_error
+from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, Rows, status_error
 from clicksgroup.protocol.chain import Walk
 from clicksgroup.protocol.requests import ApiVersion, PageRequest, Question, split_groups
 
@@ -15,6 +15,7 @@ __all__ = [
     "PageRequest",
     "Question",
     "Reply",
+    "Rows",
     "Walk",
     "split_groups",
     "status_error",

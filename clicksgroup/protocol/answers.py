@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
@@ -24,8 +24,8 @@ from clicksgroup.errors import (
     StatusError,
 )
 from clicksgroup.groups import MAX_COUNT
-from clicksgroup.models import GroupClicks
-from clicksgroup.protocol.requests import PageRequest
+from clicksgroup.models import GroupClicks, GroupTotals, Page
+from clicksgroup.protocol.requests import PageRequest, Question
 
 Check: TypeAlias = Literal["strict", "warn"]
 Hide: TypeAlias = Callable[[str], str]
@@ -45,8 +45,48 @@ class Extra:
     nextPages: int | None = None  # noqa: N815
 
 
-class Rows(list[Any]):
-    """The vendor's `list`, already turned into records."""
+class Rows:
+    """The vendor's `list`, checked, as columns. Iterating makes its records.
+
+    Thousands of them wait where many dates are under way in order, and as records they would keep the garbage
+    collector busy.
+    """
+
+    __slots__ = ("_clicks", "_names", "_question", "_users", "group_ids")
+
+    def __init__(
+        self, question: Question, group_ids: list[int], names: list[str], clicks: list[int], users: list[int]
+    ) -> None:
+        self._question = question
+        self.group_ids = group_ids
+        self._names = names
+        self._clicks = clicks
+        self._users = users
+
+    def __len__(self) -> int:
+        return len(self.group_ids)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.records())
+
+    def records(self) -> list[Any]:
+        """`GroupClicks`, or `GroupTotals` where those were asked for."""
+        question = self._question
+        columns = zip(self.group_ids, self._names, self._clicks, self._users, strict=True)
+        if question.totals:
+            return [GroupTotals(question.start, question.end, *row) for row in columns]
+        records: list[GroupClicks] = []
+        draft, made, date = _Draft, GroupClicks, question.start
+        for group_id, name, clicks, users in columns:
+            record = draft()
+            record.date = date
+            record.group_id = group_id
+            record.group_name = name
+            record.clicks = clicks
+            record.unique_users = users
+            record.__class__ = made  # type: ignore[assignment]
+            records.append(record)  # type: ignore[arg-type]
+        return records
 
 
 @attrs.define
@@ -59,16 +99,29 @@ class Listing:
 
 @attrs.define
 class Reply:
-    """What came for one request: the page's own words, its records, and what `check="warn"` let pass.
+    """What came for one request: the page's own words, its rows, and what `check="warn"` let pass.
 
     `attempts` is how many requests it took.
     """
 
     request: PageRequest
     extra: Extra
-    records: tuple[Any, ...]
+    rows: Rows
     problems: tuple[str, ...] = ()
     attempts: int = 1
+
+    def page(self) -> Page:
+        """The same for users."""
+        question, number, extra = self.request.question, self.request.number, self.extra
+        return Page(
+            question.start,
+            number,
+            number + 1 if extra.nextYn == "Y" else None,
+            extra.count,
+            extra.totalCount,
+            tuple(self.rows),
+            question.groups,
+        )
 
 
 class _Draft:
@@ -117,7 +170,7 @@ class Decoder:
         self._lenient = check == "warn"
         self._problems: list[str] = []
         self._hide: Hide = _as_it_is
-        self._date = datetime.date.min
+        self._question = Question(datetime.date.min, datetime.date.min)
         self._converter = cattrs.Converter(detailed_validation=True)
         self._converter.register_structure_hook(int, self._whole)
         self._converter.register_structure_hook(str, self._text)
@@ -139,7 +192,7 @@ class Decoder:
         envelope = _load(body, request, hide)
         self._problems = []
         self._hide = hide
-        self._date = request.question.start
+        self._question = request.question
         try:
             code = self._code(envelope)
             if code != 0:
@@ -153,8 +206,7 @@ class Decoder:
         else:
             if self._lenient:
                 self._note_converted_counts(envelope["result"]["extra"], listing.extra)
-            records = map(request.question.total, listing.list) if request.question.totals else listing.list
-            return Reply(request, listing.extra, tuple(records), tuple(self._problems))
+            return Reply(request, listing.extra, listing.list, tuple(self._problems))
         raise _decode_error(mismatch, body, request, hide)
 
     def _code(self, envelope: object) -> int:
@@ -198,29 +250,29 @@ class Decoder:
     def _records(self, rows: Any, _: Any) -> Rows:
         if type(rows) is not list:
             raise _MismatchError("a list", rows)
-        records = Rows()
-        add, draft, date = records.append, _Draft, self._date
+        group_ids: list[int] = []
+        names: list[str] = []
+        all_clicks: list[int] = []
+        all_users: list[int] = []
         try:
             for group_id, name, clicks, users in map(_fields, rows):
-                # Of whole numbers, the or of the bits is in the range if and only if each of them is.
-                if not (
-                    type(group_id) is type(clicks) is type(users) is int
-                    and type(name) is str
-                    and 0 <= group_id | clicks | users <= MAX_COUNT
+                if (
+                    type(group_id) is not int
+                    or type(name) is not str
+                    or type(clicks) is not int
+                    or type(users) is not int
+                    # Of whole numbers, the or of the bits is in the range if and only if each of them is.
+                    or not 0 <= group_id | clicks | users <= MAX_COUNT
                 ):
-                    group_id, name, clicks, users = self._odd_row(rows[len(records)], f"[{len(records)}]")
-                record = draft()
-                record.date = date
-                record.group_id = group_id
-                record.group_name = name
-                record.clicks = clicks
-                record.unique_users = users
-                record.__class__ = GroupClicks  # type: ignore[assignment]
-                add(record)
+                    group_id, name, clicks, users = self._odd_row(rows[len(names)], f"[{len(names)}]")
+                group_ids.append(group_id)
+                names.append(name)
+                all_clicks.append(clicks)
+                all_users.append(users)
         except (KeyError, TypeError):  # a row that is no object, or lacks a field
-            self._odd_row(rows[len(records)], f"[{len(records)}]")
+            self._odd_row(rows[len(names)], f"[{len(names)}]")
             raise
-        return records
+        return Rows(self._question, group_ids, names, all_clicks, all_users)
 
     def _odd_row(self, row: Any, path: str) -> tuple[int, str, int, int]:
         """The fields of a row that is not as documented, where they can be had without loss."""

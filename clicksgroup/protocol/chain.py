@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from clicksgroup.errors import PaginationError, PaginationWarning
-from clicksgroup.models import Day, Page
-from clicksgroup.protocol.answers import Check, Reply
+from clicksgroup.models import Day
+from clicksgroup.protocol.answers import Check, Reply, Rows
 from clicksgroup.protocol.requests import PageRequest, Question
 
 REREADS = 2
@@ -30,7 +29,8 @@ class Walk:
         check: what becomes of disagreements about counts, totals and repeated groups.
         start: the page to begin with; a walk that begins later than at 1 is not held to the total.
         single: whether one page is all that is wanted.
-        rereads: how often to begin again when the date has moved.
+        rereads: how often to begin again when the date has moved; None where pages are given away as they come, so
+            that it cannot be, and nothing is kept for a `day`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Walk:
         *,
         start: int = 1,
         single: bool = False,
-        rereads: int = 0,
+        rereads: int | None = 0,
     ) -> None:
         self._parts = parts
         self._groups = groups
@@ -59,31 +59,33 @@ class Walk:
         self._received = 0  # of this part
         self._total: int | None = None  # of this part
         self._total_before = 0  # of the parts before
-        self._records: list[Any] = []
+        self._pages: list[Rows] = []  # of all parts, where the date is given whole
         self._problems: list[str] = []
-        self._before_part = 0, 0  # records and problems
+        self._before_part = 0, 0  # pages and problems
         self.request: PageRequest | None = self._parts[0].page(self._start)
 
-    def accept(self, reply: Reply) -> Page | None:
-        """The page that a reply is, and `request` becomes the next; None if the date is to be read again.
+    def accept(self, reply: Reply) -> bool:
+        """Take the next page, and `request` becomes the one after it. False if the date is to be read again.
 
         Raises:
             PaginationError: the reply does not fit what was asked or what came before.
         """
         try:
-            return self._accept(reply)
+            self._accept(reply)
         except PaginationError as error:
             if not error._moved or not self._rereads:
                 raise
+        else:
+            return True
         self._rereads -= 1
         self._read_part_again()
-        return None
+        return False
 
     def _read_part_again(self) -> None:
         """The parts before it were checked on their own, and stay; so does `fetched_at`, the earlier moment."""
-        records, problems = self._before_part
-        del self._records[records:], self._problems[problems:]
-        self._seen = {record.group_id for record in self._records}
+        pages, problems = self._before_part
+        del self._pages[pages:], self._problems[problems:]
+        self._seen = {group_id for rows in self._pages for group_id in rows.group_ids}
         self._received, self._total = 0, None
         self.request = self._parts[self._part].page(self._start)
 
@@ -91,41 +93,33 @@ class Walk:
         """All pages together, once `request` is None."""
         assert self.request is None
         assert self.fetched_at is not None
+        assert self._rereads is not None
         return Day(
             self.date,
             self._total_before + (self._total or 0),
-            tuple(self._records),
+            tuple(record for rows in self._pages for record in rows),
             self.fetched_at,
             self._groups,
             tuple(self._problems),
         )
 
-    def _accept(self, reply: Reply) -> Page:
-        question, number = reply.request.question, reply.request.number
-        extra, records = reply.extra, reply.records
+    def _accept(self, reply: Reply) -> None:
+        extra, rows = reply.extra, reply.rows
         for problem in reply.problems:
             self._note(reply, problem)
         more = self._more(reply)
-        if extra.count != len(records):
-            self._disagree(reply, f"count is {extra.count}, but list holds {len(records)}", moved=False)
+        if extra.count != len(rows):
+            self._disagree(reply, f"count is {extra.count}, but list holds {len(rows)}", moved=False)
         if self._total is not None and self._total != extra.totalCount:
             self._disagree(reply, f"totalCount was {self._total} on the page before, now it is {extra.totalCount}")
         self._check_groups(reply, more)
         self._total = extra.totalCount
-        self._received += len(records)
-        self._records.extend(records)
+        self._received += len(rows)
+        if self._rereads is not None:
+            self._pages.append(rows)
         if self._start == 1:
             self._check_total(reply, more)
-        self._advance(number, more)
-        return Page(
-            question.start,
-            number,
-            number + 1 if more else None,
-            extra.count,
-            extra.totalCount,
-            records,
-            question.groups,
-        )
+        self._advance(reply.request.number, more)
 
     def _more(self, reply: Reply) -> bool:
         """Whether there is another page. A chain that does not advance by one is an error whatever `check` says."""
@@ -138,7 +132,7 @@ class Walk:
             if extra.nextPages != number + 1:
                 came = "absent or null" if extra.nextPages is None else extra.nextPages
                 raise self._error(reply, f"nextYn is Y, so nextPages has to be {number + 1}, but it is {came}")
-            if not reply.records:
+            if not reply.rows:
                 raise self._error(reply, "nextYn is Y, but list is empty: the chain would never end")
             return True
         if extra.nextYn != "N":
@@ -148,18 +142,18 @@ class Walk:
         return False
 
     def _check_groups(self, reply: Reply, more: bool) -> None:
-        ids = {record.group_id for record in reply.records}
-        if len(ids) == len(reply.records) and self._seen.isdisjoint(ids):
+        ids = set(reply.rows.group_ids)
+        if len(ids) == len(reply.rows) and self._seen.isdisjoint(ids):
             self._seen |= ids
             return
         if ids <= self._seen and more:
             raise self._error(reply, "list repeats only groups that were listed before, and nextYn is Y", moved=True)
         again = set(self._seen)
-        for record in reply.records:
-            if record.group_id in again:
-                self._disagree(reply, f"grpIdx {record.group_id} is listed twice")
+        for group_id in reply.rows.group_ids:
+            if group_id in again:
+                self._disagree(reply, f"grpIdx {group_id} is listed twice")
                 break
-            again.add(record.group_id)
+            again.add(group_id)
         self._seen |= ids
 
     def _check_total(self, reply: Reply, more: bool) -> None:
@@ -178,7 +172,7 @@ class Walk:
             self._part += 1
             self._total_before += self._total or 0
             self._received, self._total = 0, None
-            self._before_part = len(self._records), len(self._problems)
+            self._before_part = len(self._pages), len(self._problems)
             self.request = self._parts[self._part].page(1)
         else:
             self.request = None

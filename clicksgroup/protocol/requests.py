@@ -8,8 +8,6 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from clicksgroup.models import GroupClicks, GroupTotals
-
 ApiVersion: TypeAlias = Literal["v1", "v2"]
 
 PAGE_SIZE = 30
@@ -51,10 +49,6 @@ class Question:
         dates = f"ymd={self.start}" if self.version == "v1" else f"startYmd={self.start}&endYmd={self.end}"
         groups = "" if self.groups is None else f"&grpIdxList={','.join(map(str, self.groups))}"
         return f"{_PATHS[self.version]}?{dates}{groups}&pages="
-
-    def total(self, clicks: GroupClicks) -> GroupTotals:
-        """What a record says where totals were asked for."""
-        return GroupTotals(self.start, self.end, clicks.group_id, clicks.group_name, clicks.clicks, clicks.unique_users)
 
     def page(self, number: int) -> PageRequest:
         """The request for one page of the answer."""
