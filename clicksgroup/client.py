@@ -18,6 +18,7 @@ import aiohttp
 
 from clicksgroup import settings
 from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
+from clicksgroup.deadlines import Deadlines
 from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
 from clicksgroup.groups import read_groups
 from clicksgroup.jobs import Delivery, Errand, Job
@@ -302,7 +303,9 @@ class ClicksClient:
         elif session.closed:
             raise ConfigurationError("session: it is closed already")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        wire = Wire(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
+        deadlines = Deadlines()
+        self._exits.callback(deadlines.close)
+        wire = Wire(session, self._base_url, self._headers, key, Decoder(self._check), self._counters, deadlines)
         return Transport(wire, quota, self._retry, self._timeout)
 
     def _opened(self) -> Transport:

@@ -162,6 +162,8 @@ class Outage:
 
     def leave(self, page: object) -> None:
         """Nobody tries `page` any more."""
+        if not self._failures:
+            return
         if self._owner is page:
             self._owner = None
             self._wake()

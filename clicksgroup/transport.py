@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from typing import Protocol
 
 import attrs
@@ -47,17 +48,13 @@ class Transport:
     timeout: float
     outage: Outage = attrs.field(factory=Outage)
 
-    async def fetch(self, request: PageRequest, errand: Errand) -> Reply:
+    def fetch(self, request: PageRequest, errand: Errand) -> Awaitable[Reply]:
         """The reply to one request.
 
         Raises:
             RequestError: no attempt gave a page, or one failed in a way that will not pass.
         """
-        page = _Fetch(self, request, errand)
-        try:
-            return await page.run()
-        finally:
-            self.outage.leave(page)
+        return _Fetch(self, request, errand).run()
 
 
 class _Fetch:
@@ -74,44 +71,61 @@ class _Fetch:
         self._patience = transport.retry.deadline  # seconds; what waiting for quota takes does not count
 
     async def run(self) -> Reply:
-        while True:
-            slot = await self._admit()
-            attempt, outcome, elapsed = await self._try(slot)
-            self._errand.lands()
-            outcome.attempts = self._attempts
-            if isinstance(outcome, Reply):
-                return outcome
-            self._failure = outcome
-            delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
-            if not is_transient(outcome) or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
-                raise self._final(outcome)
-            self._log_retry(attempt, elapsed, delay, outcome)
-            if attempt.pause is None:  # a pause is the quota's to wait for
-                await _rest(self._errand, delay)
-                self._patience -= delay
-
-    async def _try(self, slot: Slot) -> tuple[Attempt, Reply | RequestError, float]:
-        """One attempt, what came of it, and how many seconds it took."""
-        transport = self._transport
-        self._attempts += 1
-        transport.wire.counters.retries += self._attempts > 1
-        attempt = Attempt(transport.wire, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
         clock = asyncio.get_running_loop().time
-        began = clock()
-        self._errand.takes_off()
-        outcome = await attempt.run(min(transport.timeout, self._patience))
-        elapsed = clock() - began - attempt.waited
+        try:
+            while True:
+                slot = self._admit_at_once() or await self._admit()
+                attempt = self._next_attempt(slot)
+                began = clock()
+                self._errand.takes_off()
+                outcome = await attempt.run(min(self._transport.timeout, self._patience))
+                elapsed = clock() - began - attempt.waited
+                self._attempt_ended(attempt, outcome, elapsed)
+                self._errand.lands()
+                if isinstance(outcome, Reply):
+                    return outcome
+                delay = self._delay(attempt, outcome)
+                self._log_retry(attempt, elapsed, delay, outcome)
+                if attempt.pause is None:  # a pause is the quota's to wait for
+                    await _rest(self._errand, delay)
+                    self._patience -= delay
+        finally:
+            self._transport.outage.leave(self)
+
+    def _next_attempt(self, slot: Slot) -> Attempt:
+        self._attempts += 1
+        wire = self._transport.wire
+        wire.counters.retries += self._attempts > 1
+        return Attempt(wire, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
+
+    def _attempt_ended(self, attempt: Attempt, outcome: Reply | RequestError, elapsed: float) -> None:
         self._patience -= elapsed
+        outcome.attempts = self._attempts
         failed = not isinstance(outcome, Reply) and is_transient(outcome) and attempt.pause is None
-        transport.outage.ended(self, failed=failed)
+        self._transport.outage.ended(self, failed=failed)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_request(attempt, elapsed, outcome)
-        return attempt, outcome, elapsed
+
+    def _delay(self, attempt: Attempt, error: RequestError) -> float:
+        """The seconds before the next attempt, after one that failed; where there will be none it raises."""
+        self._failure = error
+        delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
+        if not is_transient(error) or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
+            raise self._final(error)
+        return delay
 
     def _final(self, error: RequestError) -> RequestError:
         if self._attempts > 1:
             error.args = (f"{error} ({self._attempts} attempts)",)
         return error
+
+    def _admit_at_once(self) -> Slot | None:
+        """A slot, if nothing speaks against a request."""
+        outage = self._transport.outage
+        if not outage.admits(self) or (slot := self._transport.quota.acquire_nowait()) is None:
+            return None
+        outage.began(self)
+        return slot
 
     async def _admit(self) -> Slot:
         """Wait until nothing speaks against a request: no outage, no pause, and quota enough."""

@@ -13,6 +13,7 @@ import attrs
 from aiohttp.client_middlewares import ClientHandlerType
 from yarl import URL
 
+from clicksgroup.deadlines import Deadlines
 from clicksgroup.errors import ClientClosedError, RateLimitError, RequestError, TransportError
 from clicksgroup.models import Stats
 from clicksgroup.protocol import Decoder, PageRequest, Reply, status_error
@@ -78,6 +79,7 @@ class Wire:
         key: to be hidden where a server echoes it.
         decoder: reads the bodies.
         counters: what is counted.
+        deadlines: bound each attempt.
     """
 
     session: aiohttp.ClientSession
@@ -86,6 +88,7 @@ class Wire:
     key: Secret
     decoder: Decoder
     counters: Counters
+    deadlines: Deadlines
     _base: URL = attrs.field(
         init=False, repr=False, default=attrs.Factory(lambda self: URL(self.base_url), takes_self=True)
     )
@@ -115,7 +118,7 @@ class Attempt:
     """
 
     __slots__ = (
-        "_another_slot", "_backoff", "_bound", "_given_up", "_request", "_seconds", "_sent", "_slot", "_wire",
+        "_another_slot", "_backoff", "_deadline", "_given_up", "_request", "_seconds", "_sent", "_slot", "_wire",
         "_wire_requests", "pause", "retry_after", "status", "waited",
     )  # fmt: skip
 
@@ -192,7 +195,7 @@ class Attempt:
             raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
         failure: BaseException
         try:
-            async with asyncio.timeout(self._seconds) as self._bound:
+            with self._wire.deadlines.within(self._seconds) as self._deadline:
                 response = await session.get(
                     self._wire.url(self._request.target),
                     allow_redirects=False,
@@ -207,8 +210,9 @@ class Attempt:
                     self._headers_arrived(response)
                 try:
                     body = await _read(response)
-                finally:
-                    response.close()  # what has been read to its end has been released already
+                except BaseException:
+                    response.close()
+                    raise
         except _TooLargeError as error:
             return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._wire.key.hide)
         except RateLimitError as error:  # a middleware sent the request again, and was met by a pause
@@ -247,11 +251,11 @@ class Attempt:
         clock = asyncio.get_running_loop().time
         self._give_back()
         self._sent = False
-        self._bound.reschedule(None)
+        self._deadline.pause()
         began = clock()
         self._slot = await self._another_slot()
         self.waited += clock() - began
-        self._bound.reschedule(clock() + self._seconds)
+        self._deadline.resume()
 
     def _give_back(self) -> None:
         if not self._sent:

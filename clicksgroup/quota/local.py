@@ -101,7 +101,8 @@ class LocalQuota(SharedQuota):
         if slot is self._probe:
             self._probe = None
             self._ledger.probe_ended(passed)
-        self._dispatch()
+        if self._waiters:
+            self._dispatch()
 
     def __repr__(self) -> str:
         now = self._loop.time()
