@@ -16,8 +16,7 @@ from yarl import URL
 from clicksgroup.deadlines import Deadlines
 from clicksgroup.errors import ClientClosedError, RateLimitError, RequestError, TransportError
 from clicksgroup.models import Stats
-from clicksgroup.protocol import Decoder, PageRequest, Reply, status_error
-from clicksgroup.protocol.answers import too_large
+from clicksgroup.protocol import Decoder, PageRequest, Reply, status_error, too_large
 from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
 from clicksgroup.retries import retry_after
 

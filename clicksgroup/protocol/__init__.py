@@ -3,8 +3,9 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, Rows, status_error
+from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, Rows
 from clicksgroup.protocol.chain import Walk
+from clicksgroup.protocol.refusals import status_error, too_large
 from clicksgroup.protocol.requests import ApiVersion, PageRequest, Question, split_groups
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "Walk",
     "split_groups",
     "status_error",
+    "too_large",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -13,25 +14,13 @@ import cattrs
 import orjson
 from cattrs.gen import make_dict_structure_fn
 
-from clicksgroup.errors import (
-    APIError,
-    AuthenticationError,
-    DecodeError,
-    ForbiddenError,
-    RateLimitError,
-    RequestError,
-    ServerError,
-    StatusError,
-)
+from clicksgroup.errors import DecodeError
 from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import GroupClicks, GroupTotals, Page
+from clicksgroup.protocol.refusals import Hide, api_error, as_it_is, bounded, snippet
 from clicksgroup.protocol.requests import PageRequest, Question
 
 Check: TypeAlias = Literal["strict", "warn"]
-Hide: TypeAlias = Callable[[str], str]
-
-SNIPPET_LENGTH = 200
-"""Characters of a body, or of a vendor's message, that an error shows."""
 
 
 @attrs.define
@@ -89,12 +78,16 @@ class Rows:
         return records
 
 
+class RawRows(list[Any]):
+    """The vendor's `list` as it came."""
+
+
 @attrs.define
 class Listing:
     """The vendor's `result`."""
 
     extra: Extra
-    list: Rows
+    list: RawRows
 
 
 @attrs.define
@@ -154,10 +147,6 @@ _fields = itemgetter("grpIdx", "grpNm", "acesCnt", "pernCnt")
 _COUNTS = ("pages", "nextPages", "count", "totalCount")
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 class Decoder:
     """Turns bodies into replies. One for each client, since it remembers which request it is reading for.
 
@@ -169,15 +158,11 @@ class Decoder:
     def __init__(self, check: Check = "strict") -> None:
         self._lenient = check == "warn"
         self._problems: list[str] = []
-        self._hide: Hide = _as_it_is
+        self._hide: Hide = as_it_is
         self._question = Question(datetime.date.min, datetime.date.min)
-        self._converter = cattrs.Converter(detailed_validation=True)
-        self._converter.register_structure_hook(int, self._whole)
-        self._converter.register_structure_hook(str, self._text)
-        self._converter.register_structure_hook(Rows, self._records)
-        self._converter.register_structure_hook_factory(attrs.has, self._object)
+        self._converter = _converter(self._lenient)
 
-    def read(self, body: bytes, request: PageRequest, hide: Hide = _as_it_is) -> Reply:
+    def read(self, body: bytes, request: PageRequest, hide: Hide = as_it_is) -> Reply:
         """The reply that a successful status' body holds.
 
         Args:
@@ -196,8 +181,9 @@ class Decoder:
         try:
             code = self._code(envelope)
             if code != 0:
-                raise _api_error(envelope, code, request, hide)
+                raise api_error(envelope, code, request, hide)
             listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
+            rows = self._rows(listing.list)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
         except _MismatchError as error:
@@ -206,7 +192,10 @@ class Decoder:
         else:
             if self._lenient:
                 self._note_converted_counts(envelope["result"]["extra"], listing.extra)
-            return Reply(request, listing.extra, listing.list, tuple(self._problems))
+            extra = listing.extra
+            if extra.nextYn != "N" and extra.nextYn != "Y":  # it will be shown
+                extra.nextYn = bounded(hide(extra.nextYn))
+            return Reply(request, extra, rows, tuple(self._problems))
         raise _decode_error(mismatch, body, request, hide)
 
     def _code(self, envelope: object) -> int:
@@ -220,36 +209,12 @@ class Decoder:
             return whole
         raise _MismatchError("a whole number", code, "code")
 
-    def _object(self, cls: type[Any]) -> Callable[[Any, Any], Any]:
-        structure = make_dict_structure_fn(cls, self._converter)
-
-        def checked(value: Any, type_: Any) -> Any:
-            if type(value) is not dict:
-                raise _MismatchError("an object", value)
-            return structure(value, type_)
-
-        return checked
-
-    def _whole(self, value: Any, _: Any) -> int:
-        if type(value) is int and 0 <= value <= MAX_COUNT:
-            return value
-        if self._lenient and (whole := _lossless(value)) is not None and 0 <= whole <= MAX_COUNT:
-            return whole
-        raise _MismatchError(_WHOLE, value)
-
     def _note_converted_counts(self, came: dict[str, Any], taken: Extra) -> None:
         for name in _COUNTS:
             if type(value := came.get(name)) not in (int, type(None)):
                 self._converted(f"result.extra.{name}", value, getattr(taken, name))
 
-    def _text(self, value: Any, _: Any) -> str:
-        if type(value) is str:
-            return value if len(value) == 1 else _bounded(self._hide(value))  # nextYn; if it is neither, it is shown
-        raise _MismatchError("a string", value)
-
-    def _records(self, rows: Any, _: Any) -> Rows:
-        if type(rows) is not list:
-            raise _MismatchError("a list", rows)
+    def _rows(self, rows: list[Any]) -> Rows:
         group_ids: list[int] = []
         names: list[str] = []
         all_clicks: list[int] = []
@@ -264,13 +229,13 @@ class Decoder:
                     # Of whole numbers, the or of the bits is in the range if and only if each of them is.
                     or not 0 <= group_id | clicks | users <= MAX_COUNT
                 ):
-                    group_id, name, clicks, users = self._odd_row(rows[len(names)], f"[{len(names)}]")
+                    group_id, name, clicks, users = self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
                 group_ids.append(group_id)
                 names.append(name)
                 all_clicks.append(clicks)
                 all_users.append(users)
         except (KeyError, TypeError):  # a row that is no object, or lacks a field
-            self._odd_row(rows[len(names)], f"[{len(names)}]")
+            self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
             raise
         return Rows(self._question, group_ids, names, all_clicks, all_users)
 
@@ -282,7 +247,7 @@ class Decoder:
         name = row.get("grpNm", _MISSING)
         if self._lenient and name is None:
             name = ""
-            self._converted(f"result.list{path}.grpNm", None, name)
+            self._converted(f"{path}.grpNm", None, name)
         if type(name) is not str:
             raise _MismatchError("a string", name, f"{path}.grpNm")
         return group_id, name, self._odd_whole(row, "acesCnt", path), self._odd_whole(row, "pernCnt", path)
@@ -293,80 +258,58 @@ class Decoder:
         if whole is None or not 0 <= whole <= MAX_COUNT:
             raise _MismatchError(_WHOLE, value, f"{path}.{field}")
         if whole is not value:
-            self._converted(f"result.list{path}.{field}", value, whole)
+            self._converted(f"{path}.{field}", value, whole)
         return int(whole)
 
     def _converted(self, path: str, came: object, taken: object) -> None:
         self._problems.append(self._hide(f"{path}: {came!r} was taken as {taken!r}"))
 
 
-def status_error(
-    status: int,
-    body: bytes,
-    request: PageRequest,
-    *,
-    user_agent: str = "",
-    retry_after: float | None = None,
-    hide: Hide = _as_it_is,
-) -> RequestError:
-    """The error that an answer without success stands for.
+@functools.cache
+def _converter(lenient: bool) -> cattrs.Converter:
+    """The one for all decoders of a kind: to make one takes as long as a dozen pages."""
+    converter = cattrs.Converter(detailed_validation=True)
 
-    Args:
-        status: not 2xx.
-        body: what came with it; nothing is documented about its form.
-        request: what was asked.
-        user_agent: what was sent as User-Agent, which a 403 may be about.
-        retry_after: the seconds that the answer asked to wait.
-        hide: takes out of a text of the server's what no error may show.
-    """
-    date, page = request.question.start, request.number
-    envelope = _envelope(body)
-    if 300 <= status < 400 and envelope is not None:
-        code = envelope.get("code")
-        if type(code) is int and code != 0:
-            return _api_error(envelope, code, request, hide)
-    said = envelope.get("message") if envelope is not None else None
-    said = f" The server says: {_bounded(hide(said))!r}." if isinstance(said, str) and said else ""
-    text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
-    if status == 429:
-        return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
-    kind = ServerError if status >= 500 else _KINDS.get(status, StatusError)
-    return kind(text, status=status, date=date, page=page)
+    def make_object(cls: type[Any]) -> Callable[[Any, Any], Any]:
+        structure = make_dict_structure_fn(cls, converter)
+
+        def an_object(value: Any, type_: Any) -> Any:
+            if type(value) is not dict:
+                raise _MismatchError("an object", value)
+            return structure(value, type_)
+
+        return an_object
+
+    converter.register_structure_hook(int, _lenient_whole if lenient else _whole)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(RawRows, _list)
+    converter.register_structure_hook_factory(attrs.has, make_object)
+    return converter
 
 
-_KINDS = {401: AuthenticationError, 403: ForbiddenError}
+def _whole(value: Any, _: Any) -> int:
+    if type(value) is int and 0 <= value <= MAX_COUNT:
+        return value
+    raise _MismatchError(_WHOLE, value)
 
 
-def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
-    """What a status means and what its reader can do."""
-    if status == 401:
-        return "the API key is not accepted; check CLICKSGROUP_API_KEY or api_key"
-    if status == 403:
-        return (
-            "access is refused; the vendor refuses a User-Agent that does not identify the caller by company or brand "
-            f"name (sent: {user_agent!r}; set user_agent), and keys whose plan lacks this API"
-        )
-    if status == 429:
-        wait = "does not say for how long" if retry_after is None else f"asks to wait {retry_after:g} s"
-        return f"the quota is used up and the server {wait}; if the key is used elsewhere too, share its quota"
-    if status >= 500:
-        return "the server failed; try again later"
-    if 300 <= status < 400:
-        return "a redirect, which is never followed; check base_url"
-    return "expected 200; check base_url, the dates and the groups"
+def _lenient_whole(value: Any, _: Any) -> int:
+    whole = _lossless(value)
+    if whole is not None and 0 <= whole <= MAX_COUNT:
+        return whole
+    return _whole(value, _)
 
 
-def too_large(size: str, limit: int, head: bytes, request: PageRequest, hide: Hide = _as_it_is) -> DecodeError:
-    """The error for a body that is larger than any page can be."""
-    error = DecodeError(
-        f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
-        "check base_url",
-        snippet=_snippet(head, hide),
-        date=request.question.start,
-        page=request.number,
-    )
-    error._permanent = True
-    return error
+def _text(value: Any, _: Any) -> str:
+    if type(value) is str:
+        return value
+    raise _MismatchError("a string", value)
+
+
+def _list(value: Any, _: Any) -> RawRows:
+    if type(value) is list:
+        return value  # type: ignore[return-value]
+    raise _MismatchError("a list", value)
 
 
 def _load(body: bytes, request: PageRequest, hide: Hide) -> Any:
@@ -375,28 +318,8 @@ def _load(body: bytes, request: PageRequest, hide: Hide) -> Any:
     except orjson.JSONDecodeError as error:
         reason = "nothing" if not body.strip() else f"no JSON ({error.msg})"
     raise DecodeError(
-        f"{request}: expected a JSON envelope, got {reason}: {_snippet(body, hide)!r}",
-        snippet=_snippet(body, hide),
-        date=request.question.start,
-        page=request.number,
-    )
-
-
-def _envelope(body: bytes) -> dict[str, Any] | None:
-    try:
-        envelope = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return envelope if isinstance(envelope, dict) else None
-
-
-def _api_error(envelope: dict[str, Any], code: int, request: PageRequest, hide: Hide) -> APIError:
-    message = envelope.get("message")
-    message = _bounded(hide(message)) if isinstance(message, str) else ""
-    return APIError(
-        f"{request}: the server refuses with code {code}: {message or 'no message'}",
-        code=code,
-        message=message,
+        f"{request}: expected a JSON envelope, got {reason}: {snippet(body, hide)!r}",
+        snippet=snippet(body, hide),
         date=request.question.start,
         page=request.number,
     )
@@ -419,7 +342,7 @@ def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, h
     return DecodeError(
         f"{request}: {mismatch.path}: expected {mismatch.wanted}, got {came}",
         field=mismatch.path,
-        snippet=_snippet(body, hide),
+        snippet=snippet(body, hide),
         date=request.question.start,
         page=request.number,
     )
@@ -429,7 +352,7 @@ def _show(value: object, hide: Hide) -> str:
     """A JSON value as JSON, bounded."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return _bounded(hide(json.dumps(value, ensure_ascii=False)))
+    return bounded(hide(json.dumps(value, ensure_ascii=False)))
 
 
 def _lossless(value: object) -> int | None:
@@ -438,11 +361,3 @@ def _lossless(value: object) -> int | None:
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     return None
-
-
-def _snippet(body: bytes, hide: Hide) -> str:
-    return _bounded(hide(body[: 16 * SNIPPET_LENGTH].decode("utf-8", "replace")))
-
-
-def _bounded(text: str) -> str:
-    return text if len(text) <= SNIPPET_LENGTH else text[:SNIPPET_LENGTH] + "…"

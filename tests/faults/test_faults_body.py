@@ -10,7 +10,7 @@ import pytest
 
 from clicksgroup import DecodeError, GroupClicks, PaginationWarning
 from clicksgroup.groups import MAX_COUNT
-from clicksgroup.protocol.answers import SNIPPET_LENGTH
+from clicksgroup.protocol.refusals import SNIPPET_LENGTH
 from tests.faults.judged import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.faults.raw import RawServer, dumps, envelope, http
 

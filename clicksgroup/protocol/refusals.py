@@ -1,0 +1,126 @@
+"""What an answer that is no page stands for: the vendor's refusals, and statuses without success."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import orjson
+
+from clicksgroup.errors import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    ForbiddenError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    StatusError,
+)
+from clicksgroup.protocol.requests import PageRequest
+
+Hide: TypeAlias = Callable[[str], str]
+
+SNIPPET_LENGTH = 200
+"""Characters of a body, or of a vendor's message, that an error shows."""
+
+
+def as_it_is(text: str) -> str:
+    return text
+
+
+def status_error(
+    status: int,
+    body: bytes,
+    request: PageRequest,
+    *,
+    user_agent: str = "",
+    retry_after: float | None = None,
+    hide: Hide = as_it_is,
+) -> RequestError:
+    """The error that an answer without success stands for.
+
+    Args:
+        status: not 2xx.
+        body: what came with it; nothing is documented about its form.
+        request: what was asked.
+        user_agent: what was sent as User-Agent, which a 403 may be about.
+        retry_after: the seconds that the answer asked to wait.
+        hide: takes out of a text of the server's what no error may show.
+    """
+    date, page = request.question.start, request.number
+    envelope = _envelope(body)
+    if 300 <= status < 400 and envelope is not None:
+        code = envelope.get("code")
+        if type(code) is int and code != 0:
+            return api_error(envelope, code, request, hide)
+    said = envelope.get("message") if envelope is not None else None
+    said = f" The server says: {bounded(hide(said))!r}." if isinstance(said, str) and said else ""
+    text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
+    if status == 429:
+        return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
+    kind = ServerError if status >= 500 else _KINDS.get(status, StatusError)
+    return kind(text, status=status, date=date, page=page)
+
+
+_KINDS = {401: AuthenticationError, 403: ForbiddenError}
+
+
+def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
+    """What a status means and what its reader can do."""
+    if status == 401:
+        return "the API key is not accepted; check CLICKSGROUP_API_KEY or api_key"
+    if status == 403:
+        return (
+            "access is refused; the vendor refuses a User-Agent that does not identify the caller by company or brand "
+            f"name (sent: {user_agent!r}; set user_agent), and keys whose plan lacks this API"
+        )
+    if status == 429:
+        wait = "does not say for how long" if retry_after is None else f"asks to wait {retry_after:g} s"
+        return f"the quota is used up and the server {wait}; if the key is used elsewhere too, share its quota"
+    if status >= 500:
+        return "the server failed; try again later"
+    if 300 <= status < 400:
+        return "a redirect, which is never followed; check base_url"
+    return "expected 200; check base_url, the dates and the groups"
+
+
+def too_large(size: str, limit: int, head: bytes, request: PageRequest, hide: Hide = as_it_is) -> DecodeError:
+    """The error for a body that is larger than any page can be."""
+    error = DecodeError(
+        f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
+        "check base_url",
+        snippet=snippet(head, hide),
+        date=request.question.start,
+        page=request.number,
+    )
+    error._permanent = True
+    return error
+
+
+def _envelope(body: bytes) -> dict[str, Any] | None:
+    try:
+        envelope = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return envelope if isinstance(envelope, dict) else None
+
+
+def api_error(envelope: dict[str, Any], code: int, request: PageRequest, hide: Hide) -> APIError:
+    message = envelope.get("message")
+    message = bounded(hide(message)) if isinstance(message, str) else ""
+    return APIError(
+        f"{request}: the server refuses with code {code}: {message or 'no message'}",
+        code=code,
+        message=message,
+        date=request.question.start,
+        page=request.number,
+    )
+
+
+def snippet(body: bytes, hide: Hide) -> str:
+    return bounded(hide(body[: 16 * SNIPPET_LENGTH].decode("utf-8", "replace")))
+
+
+def bounded(text: str) -> str:
+    return text if len(text) <= SNIPPET_LENGTH else text[:SNIPPET_LENGTH] + "…"
