@@ -30,9 +30,10 @@ from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
+from clicksgroup.secret import Secret
 from clicksgroup.streams import SharedAnswer, Stream
 from clicksgroup.transport import Transport
-from clicksgroup.wire import Counters, Secret, Wire
+from clicksgroup.wire import Counters, Wire
 
 T = TypeVar("T")
 

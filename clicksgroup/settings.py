@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.wire import Secret
+from clicksgroup.secret import Secret
 
 T = TypeVar("T")
 

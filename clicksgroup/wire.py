@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
 
 import aiohttp
 import attrs
@@ -14,41 +11,19 @@ from aiohttp.client_middlewares import ClientHandlerType
 from yarl import URL
 
 from clicksgroup.deadlines import Deadlines
-from clicksgroup.errors import ClientClosedError, RateLimitError, RequestError, TransportError
+from clicksgroup.errors import ClientClosedError, RateLimitError, RequestError
+from clicksgroup.failures import transport_error
 from clicksgroup.models import Stats
 from clicksgroup.protocol import Decoder, PageRequest, Reply, status_error, too_large
 from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
 from clicksgroup.retries import retry_after
+from clicksgroup.secret import Secret
 
 MAX_BODY_BYTES = 2 * 2**20
 """The most that is read of a body, after decompression. A page of 30 records is about 2 KiB."""
 
-_SHORTEST_SECRET = 5
-"""Characters. A shorter key is no secret, and to hide it would garble every text it happens to be part of."""
-
-_LONGEST_REASON = 300
-"""Characters of what aiohttp says that an error shows: it may quote the server."""
-
 _CHUNK = 2**16
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
-
-
-class Secret(str):
-    """A string that is right on the wire and redacted in every `repr`."""
-
-    __slots__ = ()
-
-    def hide(self, text: str) -> str:
-        """The text without this string, plain or as JSON or a URL would write it: a server may echo it."""
-        if len(self) < _SHORTEST_SECRET:
-            return text
-        plain = str(self)
-        for written in (plain, json.dumps(plain)[1:-1], plain.replace("/", "\\/"), quote(plain), quote(plain, "")):
-            text = text.replace(written, "***")
-        return text
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 @attrs.define
@@ -226,7 +201,7 @@ class Attempt:
             return self._interpret(response.status, body)
         if self.status is not None and not 200 <= self.status < 300:  # which says more than its body, cut or late
             return self._interpret(self.status, b"")
-        return self._transport_error(failure)
+        return transport_error(failure, self._request, self._seconds, self._wire.key.hide)
 
     def _begin(self) -> None:
         self._wire_requests += 1
@@ -277,21 +252,6 @@ class Attempt:
         self._wire.counters.pages += 1
         self._wire.counters.records += len(reply.rows)
         return reply
-
-    def _transport_error(self, failure: BaseException) -> TransportError:
-        hide = self._wire.key.hide
-        what = f"no whole answer within {self._seconds:g} s" if type(failure) is TimeoutError else _describe(failure)
-        what = " ".join(hide(what).split())[:_LONGEST_REASON]
-        permanent = _is_certificate_failure(failure)
-        advice = "check base_url and the server's certificate" if permanent else "check the network, or try again later"
-        error = TransportError(
-            f"{self._request}: {what}; {advice}",
-            date=self._request.question.start,
-            page=self._request.number,
-        )
-        error._permanent = permanent
-        error.__cause__ = _cause(failure, hide)
-        return error
 
 
 class _DroppedError(aiohttp.ClientConnectionError):
@@ -348,42 +308,3 @@ def _cut(response: aiohttp.ClientResponse, size: str, head: bytes) -> bytes:
     if 200 <= response.status < 300:
         raise _TooLargeError(size, head)
     return head
-
-
-def _describe(failure: BaseException) -> str:
-    match failure:
-        case aiohttp.ClientResponseError():  # its status is aiohttp's invention
-            return f"malformed HTTP ({failure.message})"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"the server's certificate is not accepted ({failure.certificate_error})"
-        case aiohttp.ServerFingerprintMismatch():
-            return f"the server's certificate is not accepted (its fingerprint is {failure.got.hex()})"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the host name cannot be resolved ({failure.os_error})"
-        case aiohttp.ClientSSLError():
-            return f"TLS failed ({failure.os_error})"
-        case aiohttp.ClientConnectorError():
-            return f"no connection ({failure.os_error})"
-        case aiohttp.ServerDisconnectedError():
-            return "the server closed the connection without an answer"
-        case aiohttp.ClientPayloadError():
-            return "the connection ended in the middle of the body"
-    return f"{type(failure).__name__}: {failure}"
-
-
-def _is_certificate_failure(failure: BaseException) -> bool:
-    refused = (ssl.SSLCertVerificationError, aiohttp.ServerFingerprintMismatch)
-    return isinstance(getattr(failure, "certificate_error", failure), refused)
-
-
-def _cause(failure: BaseException, hide: Callable[[str], str]) -> BaseException | None:
-    """What may be shown as the cause: nothing that holds the request, whose headers hold the key, or an echo of it."""
-    shown = f"{failure!r} {vars(failure)!r}"
-    if isinstance(failure, aiohttp.ClientResponseError) or hide(shown) != shown:
-        return None
-    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
-        failure = failure.certificate_error
-    elif isinstance(failure, aiohttp.ClientConnectorError):
-        failure = failure.os_error
-    failure.__cause__ = failure.__context__ = None
-    return failure.with_traceback(None)

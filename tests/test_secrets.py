@@ -32,7 +32,7 @@ from clicksgroup import (
     StatusError,
     TransportError,
 )
-from clicksgroup.wire import Secret
+from clicksgroup.secret import Secret
 from tests.faults.judged import (
     KEY,
     assert_holds_no_key,
