@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="also put the tables into a Markdown file, between <!-- PART --> and <!-- /PART -->",
+        help="also put the tables into a Markdown file, between <!-- PART --> and <!-- /PART -->, or, of walk, the "
+        "first between <!-- walk in brief --> and <!-- /walk in brief -->",
     )
     chosen = parser.parse_args(arguments)
     for part in chosen.parts or PARTS:
@@ -46,12 +47,15 @@ def main(arguments: list[str] | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="clicksgroup-benchmarks-") as scratch:
             options = Options(chosen.quick, 1 if chosen.quick else chosen.rounds, Path(scratch))
             print(f"{part}:", file=sys.stderr)
-            tables = importlib.import_module(f"benchmarks.{part}").run(options)
+            module = importlib.import_module(f"benchmarks.{part}")
+            tables: str = module.run(options)
         print(f"## {part}: {PARTS[part]}\n\n{tables}\n", flush=True)
         if chosen.out is not None:
             (chosen.out / f"{part}.md").write_text(f"{tables}\n")
         for file in chosen.refresh:
             refresh(file, part, tables)
+            if hasattr(module, "brief"):
+                refresh(file, f"{part} in brief", module.brief(tables))
 
 
 def refresh(file: Path, part: str, tables: str) -> None:

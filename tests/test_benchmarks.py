@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
+from benchmarks import walk
 from benchmarks.decoders.malformed import BODIES, PAGE
 from benchmarks.harness import Side, median, ratio, split_by_missing, table, take_turns
 from clicksgroup import DecodeError, RequestError
@@ -81,6 +82,12 @@ def test_a_side_that_is_not_installed_is_left_out_and_said_so() -> None:
     here, words = split_by_missing([Side("ours", "ours"), Side("other", "other", ("no-such-package",))])
     assert [side.name for side in here] == ["ours"]
     assert "pip install no-such-package" in words[0]
+
+
+def test_the_readme_quotes_the_first_cases() -> None:
+    """Those with targets, under the line that says on which machine."""
+    tables = "machine\n\n**1 in flight**\n\ntable\n\n- held\n\n**8 in flight**\n\ntable\n\n**32 in flight**\n\ntable"
+    assert walk.brief(tables) == tables.removesuffix("\n\n**32 in flight**\n\ntable")
 
 
 def test_refresh_replaces_what_stands_between_the_marks(tmp_path: Path) -> None:
