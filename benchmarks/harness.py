@@ -92,13 +92,33 @@ def in_fresh_process(module: str, *, path: Path | None = None, **arguments: obje
     return answer
 
 
-def take_turns(sides: Sequence[Side], rounds: int, measure: Callable[[Side], Measures]) -> Rounds:
-    """Run A B C, A B C, …: whatever else the machine does meets them alike."""
+def take_turns(
+    sides: Sequence[Side],
+    rounds: int,
+    measure: Callable[[Side], Measures],
+    *,
+    close: Sequence[Side] = (),
+    times: int = 1,
+) -> Rounds:
+    """Run A B C, A B C, …: whatever else the machine does meets them alike.
+
+    Args:
+        sides: who is measured.
+        rounds: how many rounds there are.
+        measure: does it once.
+        close: sides that are so close to each other that one run a round tells little.
+        times: how often those run in each round, in turns as well; what the round says of them is the median.
+    """
     measured: dict[str, list[Measures]] = {side.name: [] for side in sides}
     for number in range(rounds):
-        for side in sides:
-            print(f"  round {number + 1} of {rounds}: {side.name}", file=sys.stderr)
-            measured[side.name].append(measure(side))
+        runs: dict[str, list[Measures]] = {side.name: [] for side in sides}
+        for turn in range(times):
+            for side in sides:
+                if turn == 0 or side in close:
+                    print(f"  round {number + 1} of {rounds}: {side.name}", file=sys.stderr)
+                    runs[side.name].append(measure(side))
+        for name, of_round in runs.items():
+            measured[name].append({key: median(of_round, key) for key in of_round[0]})
     return measured
 
 

@@ -70,6 +70,20 @@ def test_sides_take_turns() -> None:
     assert median(rounds["a"], "cpu_us") == 3.0
 
 
+def test_close_sides_run_more_often_and_the_median_counts() -> None:
+    """In turns too, so that a run which was disturbed decides nothing."""
+    turns: list[str] = []
+
+    def measure(side: Side) -> dict[str, float]:
+        turns.append(side.name)
+        return {"cpu_us": 100.0 if len(turns) == 1 else 1.0}
+
+    a, b, c = (Side(name, name) for name in "abc")
+    rounds = take_turns([a, b, c], 2, measure, close=[a, b], times=3)
+    assert turns == ["a", "b", "c", "a", "b", "a", "b"] * 2
+    assert rounds == {name: [{"cpu_us": 1.0}] * 2 for name in "abc"}
+
+
 def test_ratios_are_paired() -> None:
     """A round in which everything was slow changes no ratio."""
     base = [{"cpu_us": 1.0}, {"cpu_us": 10.0}, {"cpu_us": 1.0}]
