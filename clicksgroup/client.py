@@ -24,7 +24,7 @@ from clicksgroup.groups import read_groups
 from clicksgroup.jobs import Delivery, Errand, Job
 from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Walk, split_groups
+from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Reply, Walk, split_groups
 from clicksgroup.protocol.chain import REREADS
 from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.quota.local import local_quota
@@ -38,8 +38,8 @@ from clicksgroup.wire import Counters, Wire
 T = TypeVar("T")
 
 _CLICKS: Delivery[GroupClicks] = Delivery(page=attrgetter("rows"))
-_PAGES: Delivery[Page] = Delivery(page=lambda reply: (reply.page(),))
-_DAYS: Delivery[Day] = Delivery(date=lambda walk: (walk.day(),))
+_PAGES: Delivery[Page] = Delivery(page=lambda reply: map(Reply.page, (reply,)))
+_DAYS: Delivery[Day] = Delivery(date=lambda walk: map(Walk.day, (walk,)))
 _TOTALS: Delivery[GroupTotals] = Delivery(page=attrgetter("rows"))
 
 MONTH_DAYS = 31

@@ -7,8 +7,12 @@ their time is up: when it rings, it looks for one whose time is, and is set anew
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 from typing import Self
+
+EARLY = 0.001
+"""Seconds by which a timer may ring too early: uvloop counts whole milliseconds."""
 
 
 class Deadlines:
@@ -17,31 +21,36 @@ class Deadlines:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._running: set[Deadline] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = math.inf
 
     def within(self, seconds: float) -> Deadline:
         """A context for what the current task does: like `asyncio.timeout`, it raises `TimeoutError`."""
         return Deadline(self, seconds)
 
     def close(self) -> None:
-        """Ring no more."""
+        """Take the timer back: nothing is under way any more."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer, self._rings_at = None, math.inf
 
     def _add(self, deadline: Deadline) -> None:
+        if deadline._when < self._rings_at:
+            self._set_timer(deadline._when)
         self._running.add(deadline)
-        if self._timer is None or self._timer.when() > deadline._when:
-            self.close()
-            self._timer = self._loop.call_at(deadline._when, self._ring)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._rings_at = self._loop.call_at(when, self._ring), when
 
     def _ring(self) -> None:
-        self._timer = None
-        now = self._loop.time()
+        self._timer, self._rings_at = None, math.inf
+        now = self._loop.time() + EARLY
         for deadline in [deadline for deadline in self._running if deadline._when <= now]:
             deadline._pass()
         if self._running:
-            self._timer = self._loop.call_at(min(deadline._when for deadline in self._running), self._ring)
+            self._set_timer(min(deadline._when for deadline in self._running))
 
 
 class Deadline:
@@ -73,6 +82,8 @@ class Deadline:
 
     def pause(self) -> None:
         """Stop counting."""
+        if self._passed:  # and somebody has caught the cancellation
+            raise asyncio.CancelledError
         self._deadlines._running.discard(self)
 
     def resume(self) -> None:

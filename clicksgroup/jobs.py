@@ -27,7 +27,7 @@ flight. While the reader waits for a date, those behind it that have begun are r
 
 @attrs.frozen
 class Delivery(Generic[T]):
-    """What a stream gives, made of pages or of whole dates.
+    """What a stream gives, made of pages or of whole dates. It is iterated when its turn has come.
 
     Args:
         page: what a page adds.

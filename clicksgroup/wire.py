@@ -184,9 +184,9 @@ class Attempt:
                     self._headers_arrived(response)
                 try:
                     body = await _read(response)
-                except BaseException:
-                    response.close()
-                    raise
+                finally:
+                    if not response.closed:  # one that was read to its end is, but for a 101
+                        response.close()
         except _TooLargeError as error:
             return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._wire.key.hide)
         except RateLimitError as error:  # a middleware sent the request again, and was met by a pause

@@ -31,9 +31,8 @@ def test_there_are_thirty_and_each_differs_from_a_good_page() -> None:
     """The page that they were made from is accepted, so each is refused for what is wrong with it."""
     assert len(BODIES) == len(set(BODIES.values())) == 30
     request = _request()
-    walk = Walk([request.question], None, "strict")
     reply = Decoder("strict").read(PAGE, request)
-    assert walk.accept(reply)
+    assert Walk([request.question], None, "strict").accept(reply)
     assert len(reply.rows) == 30
 
 

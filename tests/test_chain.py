@@ -130,6 +130,9 @@ def _differs(page: dict[str, Any], other: dict[str, Any]) -> bool:
     return json.dumps([said, page["result"]["list"]]) != json.dumps([meant, other["result"]["list"]])
 
 
+ROW = {"grpIdx": 1, "grpNm": "g", "acesCnt": 2, "pernCnt": 1}
+
+
 def walk_through(
     pages: Callable[[PageRequest], bytes], walk: Walk, check: Literal["strict", "warn"] = "strict", most: int = 200
 ) -> tuple[list[GroupClicks], Day | ClicksGroupError]:
@@ -191,6 +194,16 @@ def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> Non
     assert isinstance(day, Day)
     assert list(day) == [record for server in servers for record in server.records]
     assert day.total_count == len(day)
+
+
+def test_what_is_given_away_as_it_comes_is_not_kept() -> None:
+    """A stream over a date of a million groups must not hold them all."""
+    walk = Walk([Question(DATE, DATE)], None, "strict", rereads=None)
+    body = {"code": 0, "result": {"extra": {"pages": 1, "nextYn": "N", "count": 1, "totalCount": 1}, "list": [ROW]}}
+    assert walk.request is not None
+    assert walk.accept(Decoder().read(json.dumps(body).encode(), walk.request))
+    assert walk.request is None
+    assert walk._pages == []
 
 
 def all_true_and_in_order(records: list[GroupClicks], truth: list[GroupClicks]) -> bool:

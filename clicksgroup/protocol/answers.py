@@ -79,7 +79,7 @@ class Rows:
 
 
 class RawRows(list[Any]):
-    """The vendor's `list` as it came."""
+    """A mark for cattrs: the vendor's `list` as it came."""
 
 
 @attrs.define
@@ -159,7 +159,6 @@ class Decoder:
         self._lenient = check == "warn"
         self._problems: list[str] = []
         self._hide: Hide = as_it_is
-        self._question = Question(datetime.date.min, datetime.date.min)
         self._converter = _converter(self._lenient)
 
     def read(self, body: bytes, request: PageRequest, hide: Hide = as_it_is) -> Reply:
@@ -177,13 +176,12 @@ class Decoder:
         envelope = _load(body, request, hide)
         self._problems = []
         self._hide = hide
-        self._question = request.question
         try:
             code = self._code(envelope)
             if code != 0:
                 raise api_error(envelope, code, request, hide)
             listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
-            rows = self._rows(listing.list)
+            rows = self._rows(listing.list, request.question)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
         except _MismatchError as error:
@@ -214,7 +212,7 @@ class Decoder:
             if type(value := came.get(name)) not in (int, type(None)):
                 self._converted(f"result.extra.{name}", value, getattr(taken, name))
 
-    def _rows(self, rows: list[Any]) -> Rows:
+    def _rows(self, rows: list[Any], question: Question) -> Rows:
         group_ids: list[int] = []
         names: list[str] = []
         all_clicks: list[int] = []
@@ -237,7 +235,7 @@ class Decoder:
         except (KeyError, TypeError):  # a row that is no object, or lacks a field
             self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
             raise
-        return Rows(self._question, group_ids, names, all_clicks, all_users)
+        return Rows(question, group_ids, names, all_clicks, all_users)
 
     def _odd_row(self, row: Any, path: str) -> tuple[int, str, int, int]:
         """The fields of a row that is not as documented, where they can be had without loss."""
@@ -333,7 +331,7 @@ def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
     if isinstance(inner, cattrs.BaseValidationError):
         return _locate(inner, path)
     if isinstance(inner, _MismatchError):
-        return _MismatchError(inner.wanted, inner.came, path + inner.path)
+        return _MismatchError(inner.wanted, inner.came, path)
     return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import gzip
 import ssl
@@ -270,6 +271,32 @@ async def test_a_body_of_the_largest_size_is_read() -> None:
     async with RawServer([http(body)]) as server, client_of(server) as client:
         assert (await client.page(DATE)).total_count == 3
         assert client.stats.bytes == MAX_BODY_BYTES
+
+
+async def test_a_server_that_switches_protocols_gets_its_connection_closed() -> None:
+    """The connection of a 101 is left by aiohttp to whoever asked for it; a loop in debug mode says if nobody did."""
+    said: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"
+    async with RawServer([switch]) as server, client_of(server) as client:
+        with pytest.raises(StatusError):
+            await client.page(DATE)
+    assert said == []
+
+
+async def test_a_client_that_was_left_keeps_no_timer() -> None:
+    """The one that bounds its attempts, which may have half a minute to go."""
+    async with RawServer([http(WHOLE)]) as server, client_of(server) as client:
+        await client.page(DATE)
+        assert _timers_of_deadlines()
+    assert not _timers_of_deadlines()
+
+
+def _timers_of_deadlines() -> list[asyncio.TimerHandle]:
+    scheduled: list[asyncio.TimerHandle] = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return [timer for timer in scheduled if not timer.cancelled() and "Deadlines" in repr(timer)]
 
 
 @pytest.mark.parametrize(
