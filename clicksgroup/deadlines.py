@@ -11,8 +11,8 @@ import math
 from types import TracebackType
 from typing import Self
 
-EARLY = 0.001
-"""Seconds by which a timer may ring too early: uvloop counts whole milliseconds."""
+TICK = 0.001
+"""Seconds until the timer rings again, at the least: uvloop counts whole milliseconds, and rings half of one early."""
 
 
 class Deadlines:
@@ -46,11 +46,11 @@ class Deadlines:
 
     def _ring(self) -> None:
         self._timer, self._rings_at = None, math.inf
-        now = self._loop.time() + EARLY
+        now = self._loop.time()
         for deadline in [deadline for deadline in self._running if deadline._when <= now]:
             deadline._pass()
         if self._running:
-            self._set_timer(min(deadline._when for deadline in self._running))
+            self._set_timer(max(min(deadline._when for deadline in self._running), now + TICK))
 
 
 class Deadline:
