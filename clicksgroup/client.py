@@ -187,7 +187,7 @@ class ClicksClient:
                 f"groups: {len(ids or ())} ids do not fit into one request, so they have no one page {number}; ask "
                 "for fewer, or use pages, clicks or day"
             )
-        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True, rereads=None)
+        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True)
         return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([walk])))
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
@@ -223,7 +223,7 @@ class ClicksClient:
                 "cannot be added up over ranges, so it is not split: ask for less"
             )
         ids = self._group_ids(groups)
-        walk = Walk(self._parts(first, ids, end=last), ids, self._check, rereads=None)
+        walk = Walk(self._parts(first, ids, end=last), ids, self._check)
         return self._stream(_TOTALS, iter([walk]))
 
     def estimate(

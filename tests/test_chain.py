@@ -190,7 +190,7 @@ def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> Non
         assert request.question.groups is not None
         return served(servers[request.question.groups[0] - 1].pages)(request)
 
-    _, day = walk_through(answer, Walk(parts, (1, 2), "strict"))
+    _, day = walk_through(answer, Walk(parts, (1, 2), "strict", rereads=0))
     assert isinstance(day, Day)
     assert list(day) == [record for server in servers for record in server.records]
     assert day.total_count == len(day)
@@ -198,7 +198,7 @@ def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> Non
 
 def test_what_is_given_away_as_it_comes_is_not_kept() -> None:
     """A stream over a date of a million groups must not hold them all."""
-    walk = Walk([Question(DATE, DATE)], None, "strict", rereads=None)
+    walk = Walk([Question(DATE, DATE)], None, "strict")
     body = {"code": 0, "result": {"extra": {"pages": 1, "nextYn": "N", "count": 1, "totalCount": 1}, "list": [ROW]}}
     assert walk.request is not None
     assert walk.accept(Decoder().read(json.dumps(body).encode(), walk.request))

@@ -148,7 +148,7 @@ _COUNTS = ("pages", "nextPages", "count", "totalCount")
 
 
 class Decoder:
-    """Turns bodies into replies. One for each client, since it remembers which request it is reading for.
+    """Turns bodies into replies. One for each client, since it remembers the problems of the body it is reading.
 
     Args:
         check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss

@@ -29,8 +29,8 @@ class Walk:
         check: what becomes of disagreements about counts, totals and repeated groups.
         start: the page to begin with; a walk that begins later than at 1 is not held to the total.
         single: whether one page is all that is wanted.
-        rereads: how often to begin again when the date has moved; None where pages are given away as they come, so
-            that it cannot be, and nothing is kept for a `day`.
+        rereads: for a date that is given whole, how often to begin again when it has moved. None where its pages are
+            given away as they come, so that it cannot be, and nothing is kept for a `day`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Walk:
         *,
         start: int = 1,
         single: bool = False,
-        rereads: int | None = 0,
+        rereads: int | None = None,
     ) -> None:
         self._parts = parts
         self._groups = groups
