@@ -29,8 +29,13 @@ def transport_error(
     what = " ".join(hide(what).split())[:_LONGEST_REASON]
     permanent = _is_certificate_failure(failure)
     advice = "check base_url and the server's certificate" if permanent else "check the network, or try again later"
-    error = TransportError(f"{request}: {what}; {advice}", date=request.question.start, page=request.number)
-    error._permanent = permanent
+    error = TransportError(
+        f"{request}: {what}; {advice}",
+        date=request.question.start,
+        page=request.number,
+        retryable=not permanent,
+        stops_all=permanent,
+    )
     error.__cause__ = _cause(failure, hide)
     return error
 

@@ -130,8 +130,8 @@ class RedisQuota(PumpedQuota):
                 asked = clock()
                 answer = await self._ask(self._call(events, tickets, held, sure=True))
         except (RedisError, OSError, TimeoutError) as error:
-            if not self._epoch and _stays(error):
-                raise QuotaUnavailableError(f"{self._place()} cannot be used: {error}") from None
+            if not self._epoch and _is_permanent(error):
+                raise QuotaUnavailableError(f"{self._place()} cannot be used: {error}", retryable=False) from None
             raise AwayError(str(error) or type(error).__name__) from None
         self._missed_last = False
         return self._understand(answer, asked)
@@ -182,6 +182,6 @@ class RedisQuota(PumpedQuota):
         return json.dumps(call)
 
 
-def _stays(error: Exception) -> bool:
+def _is_permanent(error: Exception) -> bool:
     """Whether trying again is in vain: a wrong password or database, or not Redis at all. What may pass has a type."""
     return isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError

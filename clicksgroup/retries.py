@@ -1,4 +1,4 @@
-"""Which failure is tried again, and when."""
+"""When a failed request is tried again. Whether it is, the error itself says: `ClicksGroupError.retryable`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ import re
 
 import attrs
 
-from clicksgroup.errors import (
-    ConfigurationError,
-    DecodeError,
-    RequestError,
-    StatusError,
-    TransportError,
-)
-
-TRANSIENT_STATUSES = frozenset({408, 425, 429})
-"""Besides 5xx: the statuses that say that the same request may succeed later."""
+from clicksgroup.errors import ConfigurationError
 
 
 def _positive(name: str, value: float, *, zero: bool = False) -> None:
@@ -66,17 +57,6 @@ class RetryPolicy:
     def delay(self, attempts: int) -> float:
         """A random time to wait after so many attempts have failed."""
         return random.uniform(0, min(self.max_backoff, self.backoff * 2.0 ** min(attempts - 1, 60)))
-
-
-def is_transient(error: RequestError) -> bool:
-    """Whether the same request may succeed later."""
-    if error._permanent:
-        return False
-    if isinstance(error, DecodeError):
-        return error.field == ""  # a body that is no JSON looks just like one that was cut on its way
-    if isinstance(error, StatusError):
-        return error.status >= 500 or error.status in TRANSIENT_STATUSES
-    return isinstance(error, TransportError)
 
 
 _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)

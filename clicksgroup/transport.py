@@ -12,7 +12,7 @@ import attrs
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, Reply
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
-from clicksgroup.retries import Outage, RetryPolicy, is_transient
+from clicksgroup.retries import Outage, RetryPolicy
 from clicksgroup.wire import Attempt, Wire
 
 logger = logging.getLogger("clicksgroup")
@@ -101,7 +101,7 @@ class _Fetch:
     def _attempt_ended(self, attempt: Attempt, outcome: Reply | RequestError, elapsed: float) -> None:
         self._patience -= elapsed
         outcome.attempts = self._attempts
-        failed = not isinstance(outcome, Reply) and is_transient(outcome) and attempt.pause is None
+        failed = not isinstance(outcome, Reply) and outcome.retryable and attempt.pause is None
         self._transport.outage.ended(self, failed=failed)
         if logger.isEnabledFor(logging.DEBUG):
             self._log_request(attempt, elapsed, outcome)
@@ -110,7 +110,7 @@ class _Fetch:
         """The seconds before the next attempt, after one that failed; where there will be none it raises."""
         self._failure = error
         delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
-        if not is_transient(error) or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
+        if not error.retryable or self._attempts >= self._transport.retry.attempts or delay >= self._patience:
             raise self._final(error)
         return delay
 
@@ -167,7 +167,7 @@ class _Fetch:
             seconds = error.seconds
         finally:
             self._transport.wire.counters.waited += clock() - began
-        refused = RateLimitError(
+        raise RateLimitError(
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {self._patience:.1f} s "
             "that are left of the deadline; try again later, or give RetryPolicy a longer deadline",
             retry_after=seconds,
@@ -175,8 +175,6 @@ class _Fetch:
             page=self._request.number,
             attempts=self._attempts,
         )
-        refused._permanent = True
-        raise refused
 
     def _backoff(self) -> float:
         return self._transport.retry.delay(self._attempts)

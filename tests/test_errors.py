@@ -59,12 +59,44 @@ def test_an_error_comes_back_equal_in_type_text_and_attributes(error: ClicksGrou
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_what_is_known_privately_about_an_error_travels_too(protocol: int) -> None:
-    error = TransportError("text", **WHERE)
-    error._permanent = True
+def test_what_was_set_or_added_travels_too(protocol: int) -> None:
+    error = TransportError("text", retryable=False, stops_all=True, **WHERE)
     error.add_note("a note")
     back = pickle.loads(pickle.dumps(error, protocol))
-    assert (back._permanent, back.__notes__) == (True, ["a note"])
+    assert (back.retryable, back.stops_all, back.__notes__) == (False, True, ["a note"])
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable", "stops_all"),
+    [
+        (TransportError(), True, False),
+        (ServerError(status=500), True, False),
+        (ServerError(status=599), True, False),
+        (StatusError(status=408), True, False),
+        (StatusError(status=425), True, False),
+        (StatusError(status=404), False, False),
+        (StatusError(status=302), False, False),
+        (RateLimitError(), True, True),
+        (AuthenticationError(status=401), False, True),
+        (ForbiddenError(status=403), False, True),
+        (DecodeError(field=""), True, False),
+        (DecodeError(field="code"), False, False),
+        (APIError(code=1), False, False),
+        (PaginationError(), False, False),
+        (ConfigurationError(), False, True),
+        (ClientClosedError(), False, True),
+        (QuotaUnavailableError(), True, True),
+        (StoreError(), False, True),
+    ],
+    ids=repr,
+)
+def test_an_error_says_whether_it_is_retryable_and_stops_all(
+    error: ClicksGroupError, retryable: bool, stops_all: bool
+) -> None:
+    """Nobody else decides that, and its maker can say otherwise."""
+    assert (error.retryable, error.stops_all) == (retryable, stops_all)
+    changed = type(error)("text", retryable=not retryable, stops_all=not stops_all)
+    assert (changed.retryable, changed.stops_all) == (not retryable, not stops_all)
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clicksgroup import (
-    APIError,
-    AuthenticationError,
     ConfigurationError,
-    DecodeError,
-    PaginationError,
-    RateLimitError,
-    RequestError,
     RetryPolicy,
-    ServerError,
-    StatusError,
-    TransportError,
 )
-from clicksgroup.retries import Outage, is_transient, retry_after
+from clicksgroup.retries import Outage, retry_after
 
 
 def test_the_policy_defaults_to_what_is_documented() -> None:
@@ -69,31 +60,6 @@ def test_a_delay_is_jittered_in_full_and_bounded(backoff: float, most: float, at
 
 def test_delays_differ_so_that_clients_do_not_come_back_together() -> None:
     assert len({RetryPolicy().delay(3) for _ in range(20)}) > 10
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (TransportError(), True),
-        (ServerError(status=500), True),
-        (ServerError(status=599), True),
-        (StatusError(status=408), True),
-        (StatusError(status=425), True),
-        (RateLimitError(), True),
-        (DecodeError(field=""), True),
-        (DecodeError(field="code"), False),
-        (StatusError(status=404), False),
-        (StatusError(status=302), False),
-        (AuthenticationError(status=401), False),
-        (APIError(code=1), False),
-        (PaginationError(), False),
-    ],
-    ids=repr,
-)
-def test_what_may_pass_by_itself_is_tried_again(error: RequestError, expected: bool) -> None:
-    assert is_transient(error) is expected
-    error._permanent = True
-    assert not is_transient(error)
 
 
 NOON = "Fri, 03 Jan 2025 12:00:00 GMT"

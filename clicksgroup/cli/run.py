@@ -17,16 +17,7 @@ import attrs
 import click
 
 from clicksgroup.cli.console import abandon_stdout, say, writing
-from clicksgroup.errors import (
-    ClicksGroupError,
-    ConfigurationError,
-    PaginationWarning,
-    QuotaUnavailableError,
-    RateLimitError,
-    ServerError,
-    StoreError,
-    TransportError,
-)
+from clicksgroup.errors import ClicksGroupError, ConfigurationError, PaginationWarning, RequestError
 
 VERBOSITY = "clicksgroup.verbosity"
 """Where the options leave in the context how much of the log is wanted."""
@@ -39,8 +30,6 @@ MOST_WARNINGS = 10
 """Lines; a server that disagrees on every page would drown everything else."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_PASSING = (RateLimitError, TransportError, ServerError)
-_PASSING_ONCE_BEGUN = (QuotaUnavailableError, StoreError)  # before, they mean what cannot be used at all
 
 
 @attrs.define
@@ -57,7 +46,8 @@ class Resumption:
 
     def helps(self, error: ClicksGroupError) -> bool:
         """Whether the work may get further another time."""
-        return isinstance(error, _PASSING) or (self.begun and isinstance(error, _PASSING_ONCE_BEGUN))
+        # A store or a quota that failed before the first request was never usable: that is a matter of its setting.
+        return error.retryable and (self.begun or isinstance(error, RequestError))
 
 
 def run(work: Coroutine[Any, Any, int | None], resumption: Resumption | None = None) -> NoReturn:

@@ -73,7 +73,7 @@ class Walk:
         try:
             self._accept(reply)
         except PaginationError as error:
-            if not error._moved or not self._rereads:
+            if not error.retryable or not self._rereads:
                 raise
         else:
             return True
@@ -189,11 +189,10 @@ class Walk:
 
     def _error(self, reply: Reply, what: str, *, moved: bool = False) -> PaginationError:
         advice = "the date may have changed while it was read: try again" if moved else "the pages cannot be trusted"
-        error = PaginationError(
+        return PaginationError(
             f"{reply.request}: {what}; {advice}",
             date=reply.request.question.start,
             page=reply.request.number,
             attempts=reply.attempts,
+            retryable=moved,
         )
-        error._moved = moved
-        return error

@@ -87,15 +87,14 @@ def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
 
 def too_large(size: str, limit: int, head: bytes, request: PageRequest, hide: Hide = as_it_is) -> DecodeError:
     """The error for a body that is larger than any page can be."""
-    error = DecodeError(
+    return DecodeError(
         f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
         "check base_url",
         snippet=snippet(head, hide),
         date=request.question.start,
         page=request.number,
+        retryable=False,
     )
-    error._permanent = True
-    return error
 
 
 def _envelope(body: bytes) -> dict[str, Any] | None:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import datetime
 import math
-import ssl
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from clicksgroup.dates import DatesLike, date_range, read_dates
-from clicksgroup.errors import (
-    APIError,
-    AuthenticationError,
-    ClicksGroupError,
-    ClientClosedError,
-    ConfigurationError,
-    ForbiddenError,
-    QuotaUnavailableError,
-    RateLimitError,
-    StatusError,
-    StoreError,
-    TransportError,
-)
+from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store.coverage import has_begun
 from clicksgroup.store.rows import rows_of
@@ -174,7 +161,7 @@ class Failures:
 
     def stop(self, date: datetime.date, error: ClicksGroupError) -> bool:
         """Whether this failure ends the job; asked before another request goes out."""
-        if _meets_all(error):
+        if error.stops_all:
             return True
         place, kind = self._places[date], _kind(error)
         self._kinds[place] = kind
@@ -184,23 +171,6 @@ class Failures:
         while self._kinds.get(last + 1) == kind:
             last += 1
         return last - first + 1 >= SAME_FAILURE_LIMIT
-
-
-def _meets_all(error: ClicksGroupError) -> bool:
-    if isinstance(error, TransportError):
-        return isinstance(error.__cause__, ssl.SSLCertVerificationError)
-    return isinstance(
-        error,
-        (
-            AuthenticationError,
-            ForbiddenError,
-            RateLimitError,
-            ConfigurationError,
-            QuotaUnavailableError,
-            ClientClosedError,
-            StoreError,
-        ),
-    )
 
 
 def _kind(error: ClicksGroupError) -> object:

@@ -54,7 +54,11 @@ _DRIVERS = {
 }
 
 # SQLSTATEs of connections that are lost or refused for now, and of transactions that lost a race.
-_PASSING_STATES = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
+_TRANSIENT_STATES = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
+
+# Failures that running the job again does not mend: a user, a password, a database, rights, a file of another kind.
+_PERMANENT_STATES = ("28", "3D000", "42501")
+_PERMANENT_TEXTS = ("readonly database", "not a database", "malformed")
 
 
 class Database:
@@ -136,7 +140,7 @@ class Database:
             try:
                 return await self._finish(attempt())
             except _DRIVER_ERRORS as error:
-                if not _passes(error):
+                if not _is_transient(error):
                     raise self._explained(error, verb) from error
             await asyncio.sleep(delay)
         return await self._guarded(attempt, verb)
@@ -305,7 +309,11 @@ class Database:
         password = self._url.password
         if password and len(password) > 3:
             text = text.replace(password, "***")
-        return StoreError(f"the store {self.name} cannot be {verb}: {text}{_advice(error, text)}")
+        permanent = _sqlstate(error).startswith(_PERMANENT_STATES) or any(words in text for words in _PERMANENT_TEXTS)
+        return StoreError(
+            f"the store {self.name} cannot be {verb}: {text}{_advice(error, text)}",
+            retryable=verb != "opened" and not permanent,
+        )
 
 
 def _parse(place: str | os.PathLike[str] | URL) -> URL:
@@ -337,11 +345,11 @@ def _parse(place: str | os.PathLike[str] | URL) -> URL:
     return url
 
 
-def _passes(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed on a new connection, or a little later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    if _sqlstate(error).startswith(_PASSING_STATES):
+    if _sqlstate(error).startswith(_TRANSIENT_STATES):
         return True
     return isinstance(error, OSError) and not isinstance(error, TimeoutError)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
+import trustme
 
 from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
 from clicksgroup.cli import backfill as backfill_module
@@ -110,6 +112,18 @@ async def test_a_quota_used_up_elsewhere_can_be_resumed(point_at: PointAt, store
     assert "run the same command again" in result.stderr
 
 
+async def test_a_certificate_that_is_not_trusted_is_a_failure(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    """Running it again helps nobody: status 1, not 3."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(lambda *_: None, "localhost", 0, ssl=context)
+    monkeypatch.setenv("CLICKSGROUP_BASE_URL", f"https://localhost:{server.sockets[0].getsockname()[1]}")
+    monkeypatch.setenv("CLICKSGROUP_API_KEY", "key")
+    async with server:
+        result = await call_beside("backfill", "2025-01", "--store", store)
+    assert (result.exit_code, "certificate" in result.stderr, "again" in result.stderr) == (1, True, False)
+
+
 async def test_a_store_that_cannot_be_opened_is_said_before_a_request(point_at: PointAt, tmp_path: Path) -> None:
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
@@ -125,7 +139,7 @@ async def test_a_store_that_fails_in_the_middle_can_be_resumed(
 
     async def put_until_it_is_away(self: ClickStore, day: Day) -> None:
         if day.date == datetime.date(2025, 1, 9):
-            raise StoreError("the store cannot be written: it is away")
+            raise StoreError("the store cannot be written: it is away", retryable=True)
         await put(self, day)
 
     monkeypatch.setattr(ClickStore, "put", put_until_it_is_away)

@@ -7,7 +7,9 @@ import datetime
 import ssl
 from collections.abc import Callable
 
+import aiohttp
 import pytest
+import trustme
 
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import date_range
@@ -100,9 +102,7 @@ async def test_a_date_that_fails_leaves_the_others_alone(store: ClickStore) -> N
 
 
 def certificate_failure() -> TransportError:
-    error = TransportError("the certificate is not trusted")
-    error.__cause__ = ssl.SSLCertVerificationError("self-signed")
-    return error
+    return TransportError("the certificate is not trusted", retryable=False, stops_all=True)
 
 
 @pytest.mark.parametrize(
@@ -297,8 +297,9 @@ class TestOverTheWire:
                 await store.backfill(client, DATES)
             assert sandbox.requests == []
 
-    async def test_a_server_that_nobody_trusts_stops_it(self, store: ClickStore) -> None:
-        trustme = pytest.importorskip("trustme")
+    @pytest.mark.parametrize("verified", ["by authority", "by fingerprint"])
+    async def test_a_server_that_nobody_trusts_stops_it(self, store: ClickStore, verified: str) -> None:
+        """At the first date: no other would be answered."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         trustme.CA().issue_cert("localhost").configure_cert(context)
         connections = 0
@@ -309,7 +310,13 @@ class TestOverTheWire:
 
         server = await asyncio.start_server(count, "localhost", 0, ssl=context)
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
-        async with server, ClicksClient("key", base_url=url, quota=Quota(in_flight=1)) as client:
+        connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(bytes(32)) if verified == "by fingerprint" else True)
+        async with (
+            server,
+            aiohttp.ClientSession(connector=connector) as session,
+            ClicksClient("key", base_url=url, quota=Quota(in_flight=1), session=session) as client,
+        ):
             with pytest.raises(TransportError) as caught:
                 await store.backfill(client, DATES)
         assert caught.value.date == DATES[0]
+        assert await store.failures(DATES[0], DATES[-1]) == {}
