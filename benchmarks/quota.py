@@ -1,6 +1,6 @@
 """The quota: what goes over it, and how much of it is used, by this project and by three limiters that many use.
 
-A judge in a process of its own counts each side's requests in a strict sliding window, the vendor's minute scaled
+A checker in a process of its own counts each side's requests in a strict sliding window, the vendor's minute scaled
 down: 24 requests per 3 s, 2 at a time. All sides run at the same time, each in a process of its own. Rejected is what
 such a server would have answered with 429.
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import attrs
 
+from benchmarks.checker import Verdicts, checker_process
 from benchmarks.harness import Options, Side, in_fresh_process, machine, split_by_missing, table
-from benchmarks.judge import Verdicts, court
 
 OURS = Side("clicksgroup", "clicksgroup")
 SIDES = (
@@ -73,9 +73,9 @@ def run(options: Options) -> str:
 
 
 def judged(case: Case, sides: Sequence[Side]) -> Verdicts:
-    """What the judge says of each side; all run at the same time."""
+    """What the checker says of each side; all run at the same time."""
     with (
-        court(case.count, case.window, latency=case.latency, jitter=case.jitter) as session,
+        checker_process(case.count, case.window, latency=case.latency, jitter=case.jitter) as session,
         ThreadPoolExecutor(len(sides)) as pool,
     ):
         work = [

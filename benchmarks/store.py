@@ -41,7 +41,7 @@ def run(options: Options) -> str:
         url = POSTGRES_URL if side is POSTGRES else ""
         with tempfile.TemporaryDirectory(dir=options.scratch) as folder:
             return in_fresh_process(
-                "benchmarks.landings", side=side.module, folder=folder, days=days, groups=groups, url=url
+                "benchmarks.stores", side=side.module, folder=folder, days=days, groups=groups, url=url
             )
 
     rounds = take_turns(sides, options.rounds, measure)

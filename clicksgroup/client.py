@@ -20,27 +20,27 @@ from clicksgroup import settings
 from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
 from clicksgroup.deadlines import Deadlines
 from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
+from clicksgroup.fetching import Fetcher
 from clicksgroup.groups import read_groups
-from clicksgroup.jobs import Delivery, Errand, Job
 from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.protocol import ApiVersion, Check, Decoder, Question, Reply, Walk, split_groups
-from clicksgroup.protocol.chain import REREADS
+from clicksgroup.prefetching import ItemFactory, Prefetcher, Worker
+from clicksgroup.protocol import ApiVersion, Check, Decoder, PageResponse, Paginator, Query, split_groups
+from clicksgroup.protocol.pagination import REREADS
 from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.secret import Secret
 from clicksgroup.streams import SharedAnswer, Stream
-from clicksgroup.transport import Transport
-from clicksgroup.wire import Counters, Wire
+from clicksgroup.transport import Counters, Transport
 
 T = TypeVar("T")
 
-_CLICKS: Delivery[GroupClicks] = Delivery(page=attrgetter("rows"))
-_PAGES: Delivery[Page] = Delivery(page=lambda reply: map(Reply.page, (reply,)))
-_DAYS: Delivery[Day] = Delivery(date=lambda walk: map(Walk.day, (walk,)))
-_TOTALS: Delivery[GroupTotals] = Delivery(page=attrgetter("rows"))
+_CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=attrgetter("rows"))
+_PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: map(PageResponse.page, (response,)))
+_DAYS: ItemFactory[Day] = ItemFactory(date=lambda paginator: map(Paginator.day, (paginator,)))
+_TOTALS: ItemFactory[GroupTotals] = ItemFactory(page=attrgetter("rows"))
 
 MONTH_DAYS = 31
 """The longest range of v2 where the plan sets none: "at most 1 month" (vendor, v2), taken as 31 days."""
@@ -109,13 +109,13 @@ class ClicksClient:
         self._check: Check = settings.choice("check", check, "strict", "warn")
         self._version: ApiVersion = settings.choice("api_version", api_version, "v1", "v2")
         self._counters = Counters()
-        self._transport: Transport | None = None  # while it is open
+        self._fetcher: Fetcher | None = None  # while it is open
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._exits = AsyncExitStack()
-        self._jobs: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
-        self._crew: set[Errand] = set()
-        self._asked: dict[Hashable, SharedAnswer[Any]] = {}  # by question, while they are on their way
+        self._prefetchers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
+        self._workers: set[Worker] = set()
+        self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}  # by query, while they are on their way
 
     @property
     def stats(self) -> Stats:
@@ -137,7 +137,7 @@ class ClicksClient:
                 the stream).
             RequestError: (in the stream) a date failed, after all that came before it has been given.
         """
-        return self._stream(_CLICKS, self._walks(dates, groups), ordered=ordered)
+        return self._stream(_CLICKS, self._paginators(dates, groups), ordered=ordered)
 
     def pages(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True, start: int = 1
@@ -148,13 +148,13 @@ class ClicksClient:
             dates: one date, or any iterable of dates, read lazily.
             groups: the ids to ask for, required on Premium; None for all groups.
             ordered: give the dates in their order; else as they complete.
-            start: the page to begin with, to resume a single date in the middle. Such a walk is not held to the total.
+            start: the page to begin with, to resume a single date in the middle. That is not held to the total.
 
         Raises:
             ConfigurationError: as for `clicks`; or a `start` with several dates or a list that must be split.
             RequestError: as for `clicks`.
         """
-        return self._stream(_PAGES, self._walks(dates, groups, start=start), ordered=ordered)
+        return self._stream(_PAGES, self._paginators(dates, groups, start=start), ordered=ordered)
 
     def days(self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True) -> Stream[Day]:
         """Whole dates, each complete and checked before it is given. A date that moved while it was read is read
@@ -169,7 +169,7 @@ class ClicksClient:
             ConfigurationError: as for `clicks`.
             RequestError: as for `clicks`.
         """
-        return self._stream(_DAYS, self._walks(dates, groups, rereads=REREADS), ordered=ordered)
+        return self._stream(_DAYS, self._paginators(dates, groups, rereads=REREADS), ordered=ordered)
 
     async def page(self, date: DateLike, number: int = 1, *, groups: Iterable[int] | None = None) -> Page:
         """One page: one request, besides retries.
@@ -187,8 +187,8 @@ class ClicksClient:
                 f"groups: {len(ids or ())} ids do not fit into one request, so they have no one page {number}; ask "
                 "for fewer, or use pages, clicks or day"
             )
-        walk = Walk(parts, ids, self._check, start=settings.whole("number", number), single=True)
-        return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([walk])))
+        paginator = Paginator(parts, ids, self._check, start=settings.whole("number", number), single=True)
+        return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([paginator])))
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
         """One whole date, checked. One that moved while it was read is read again, twice at most.
@@ -223,13 +223,13 @@ class ClicksClient:
                 "cannot be added up over ranges, so it is not split: ask for less"
             )
         ids = self._group_ids(groups)
-        walk = Walk(self._parts(first, ids, end=last), ids, self._check)
-        return self._stream(_TOTALS, iter([walk]))
+        paginator = Paginator(self._parts(first, ids, end=last), ids, self._check)
+        return self._stream(_TOTALS, iter([paginator]))
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
     ) -> Estimate:
-        """What a job would cost, before any request is spent.
+        """What a prefetcher would cost, before any request is spent.
 
         >>> from clicksgroup import ClicksClient, date_range
         >>> client = ClicksClient("my-key", plan="business")
@@ -262,7 +262,7 @@ class ClicksClient:
             raise ClientClosedError("the client was opened before; a client is opened once: make a new one")
         self._loop = asyncio.get_running_loop()
         try:
-            self._transport = await self._open()
+            self._fetcher = await self._open()
         except BaseException:
             self._closed = True
             await self._exits.aclose()
@@ -274,23 +274,23 @@ class ClicksClient:
     ) -> None:
         """End all streams and requests, and close the session, unless it was borrowed."""
         self._closed = True
-        self._transport = None
+        self._fetcher = None
         closed = ClientClosedError("the client was left: its streams have ended")
-        for job in list(self._jobs):
-            job.close(closed)
+        for prefetcher in list(self._prefetchers):
+            prefetcher.close(closed)
         try:
-            while self._crew:
-                await Errand.end_all(self._crew)
+            while self._workers:
+                await Worker.end_all(self._workers)
         finally:
             await self._exits.aclose()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_crew"):
+        if not hasattr(self, "_workers"):
             return "<ClicksClient: its arguments were refused>"
-        state = "closed" if self._closed else "not opened" if self._transport is None else "open"
+        state = "closed" if self._closed else "not opened" if self._fetcher is None else "open"
         return f"<ClicksClient {self._base_url}, {self._plan.label}: {state}>"
 
-    async def _open(self) -> Transport:
+    async def _open(self) -> Fetcher:
         if isinstance(self._quota, SharedQuota):
             quota = self._quota
         else:
@@ -306,33 +306,35 @@ class ClicksClient:
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
         deadlines = Deadlines()
         self._exits.callback(deadlines.close)
-        wire = Wire(session, self._base_url, self._headers, key, Decoder(self._check), self._counters, deadlines)
-        return Transport(wire, quota, self._retry, self._timeout)
+        transport = Transport(
+            session, self._base_url, self._headers, key, Decoder(self._check), self._counters, deadlines
+        )
+        return Fetcher(transport, quota, self._retry, self._timeout)
 
-    def _opened(self) -> Transport:
+    def _opened(self) -> Fetcher:
         if self._closed:
             raise ClientClosedError("the client is closed: use it inside its `async with` block")
-        if self._transport is None:
+        if self._fetcher is None:
             raise ClientClosedError("the client is not open: use `async with ClicksClient(...) as client`")
         if asyncio.get_running_loop() is not self._loop:
             raise ClientClosedError("the client belongs to another event loop: open one in each")
-        return self._transport
+        return self._fetcher
 
-    def _stream(self, delivery: Delivery[T], walks: Iterator[Walk], *, ordered: bool = True) -> Stream[T]:
-        return Stream(functools.partial(self._begin, delivery, walks, ordered))
+    def _stream(self, factory: ItemFactory[T], paginators: Iterator[Paginator], *, ordered: bool = True) -> Stream[T]:
+        return Stream(functools.partial(self._begin, factory, paginators, ordered))
 
-    def _begin(self, delivery: Delivery[T], walks: Iterator[Walk], ordered: bool) -> Job[T]:
-        transport = self._opened()
-        job = Job(
-            walks,
-            delivery,
+    def _begin(self, factory: ItemFactory[T], paginators: Iterator[Paginator], ordered: bool) -> Prefetcher[T]:
+        fetcher = self._opened()
+        prefetcher = Prefetcher(
+            paginators,
+            factory,
             ordered=ordered,
-            in_flight=transport.quota.quota.in_flight,
-            fetch=transport.fetch,
-            crew=self._crew,
+            in_flight=fetcher.quota.quota.in_flight,
+            fetch=fetcher.fetch,
+            all_workers=self._workers,
         )
-        self._jobs.add(job)
-        return job
+        self._prefetchers.add(prefetcher)
+        return prefetcher
 
     def _outcomes(
         self,
@@ -348,37 +350,37 @@ class ClicksClient:
         """
 
         def failure(
-            walk: Walk, error: ClicksGroupError
+            paginator: Paginator, error: ClicksGroupError
         ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
-            return None if fatal(walk.date, error) else [(walk.date, error)]
+            return None if fatal(paginator.date, error) else [(paginator.date, error)]
 
-        delivery: Delivery[tuple[datetime.date, Day | ClicksGroupError]] = Delivery(
-            date=lambda walk: [(walk.date, walk.day())],
+        factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
+            date=lambda paginator: [(paginator.date, paginator.day())],
             failure=failure,
             look_ahead=0,  # who keeps what is given loses what is ahead of it when it is killed
         )
-        return self._stream(delivery, self._walks(dates, groups, rereads=REREADS), ordered=False)
+        return self._stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
 
-    def _walks(
+    def _paginators(
         self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int | None = None
-    ) -> Iterator[Walk]:
+    ) -> Iterator[Paginator]:
         days, ids = read_dates(dates), self._group_ids(groups)
         if settings.whole("start", start) > 1 and not (isinstance(days, Sized) and len(days) == 1):
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
         if start > 1 and len(self._parts(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        return (Walk(self._parts(day, ids), ids, self._check, start=start, rereads=rereads) for day in days)
+        return (Paginator(self._parts(day, ids), ids, self._check, start=start, rereads=rereads) for day in days)
 
     def _parts(
         self, date: datetime.date, ids: tuple[int, ...] | None, *, end: datetime.date | None = None
-    ) -> tuple[Question, ...]:
+    ) -> tuple[Query, ...]:
         """What to ask for one date, or for a range that is summed up."""
         last, totals = (date, False) if end is None else (end, True)
         version = "v2" if totals else self._version
         if ids is None:
-            return (Question(date, last, None, version, totals),)
+            return (Query(date, last, None, version, totals),)
         lists = split_groups(ids, self._plan.groups_per_request, self._base_url)
-        return tuple(Question(date, last, part, version, totals) for part in lists)
+        return tuple(Query(date, last, part, version, totals) for part in lists)
 
     def _group_ids(self, groups: Iterable[int] | None) -> tuple[int, ...] | None:
         """The ids, as the plan lets them be."""
@@ -387,8 +389,8 @@ class ClicksClient:
             raise ConfigurationError(f"groups: {self._plan.label} requires them (vendor, v1); name the group ids")
         return ids
 
-    async def _ask(self, question: Hashable, stream: Callable[[], Stream[T]]) -> T:
+    async def _ask(self, query: Hashable, stream: Callable[[], Stream[T]]) -> T:
         """The one item of a stream, shared by all who ask the same while it is on its way."""
         self._opened()
-        shared: SharedAnswer[T] = self._asked.get(question) or SharedAnswer(stream(), question, self._asked)
+        shared: SharedAnswer[T] = self._shared_answers.get(query) or SharedAnswer(stream(), query, self._shared_answers)
         return await shared.get()

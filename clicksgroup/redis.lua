@@ -11,7 +11,7 @@ local engine = tonumber(time[1]) + tonumber(time[2]) / 1000000
 
 local state = text and cjson.decode(text) or {
   epoch = call.new_epoch, lost_epoch = '', changes = 0, quota = call.quota,
-  origin = math.floor(engine), clock = 0, closed_until = 0, paused_until = 0, probation = false, probe = '',
+  origin = math.floor(engine), clock = 0, closed_until = 0, paused_until = 0, half_open = false, probe = '',
   offered = '', offered_at = 0, holders = {}, places = {}, answered = {}, queue = {},
 }
 
@@ -55,7 +55,7 @@ end
 local function end_probe(id, passed)
   if state.probe == id then
     state.probe = ''
-    state.probation = not passed
+    state.half_open = not passed
   end
 end
 
@@ -123,7 +123,7 @@ for _, event in ipairs(call.events) do
       end_probe(id, true)
     elseif kind == 'throttled' then
       state.paused_until = math.max(state.paused_until, at + event[4])
-      state.probation, state.probe = true, ''
+      state.half_open, state.probe = true, ''
     else
       end_probe(id, false)
       state.places[id] = nil
@@ -167,7 +167,7 @@ end
 -- Seconds until time lets a request start that has so many before it; nil if somebody must act first.
 local function delay(ahead)
   local wait = math.max(state.paused_until, state.closed_until) - now
-  if state.probation and (state.probe ~= '' or ahead > 0) then return nil end
+  if state.half_open and (state.probe ~= '' or ahead > 0) then return nil end
   if in_flight >= call.in_flight then
     if not first_back then return nil end
     wait = math.max(wait, first_back - now)
@@ -201,7 +201,7 @@ while #state.queue > 0 and delay(0) == 0 do
   if holder == call.holder then
     state.places[id] = { holder = holder, answered = false }
     in_flight, unanswered = in_flight + 1, unanswered + 1
-    if state.probation then state.probe = id end
+    if state.half_open then state.probe = id end
     table.insert(granted, id)
   else
     if state.offered ~= id then state.offered, state.offered_at = id, now end

@@ -13,9 +13,9 @@ from typing import Any
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.pump import FAREWELL, AwayError, PumpedQuota, clock
+from clicksgroup.quota.remote import CLOSE_TIMEOUT, RemoteQuota, UnreachableError, clock
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from clicksgroup.quota.state import TURN, Event, Reply
+from clicksgroup.quota.state import TURN, Event, ExchangeResult
 
 try:
     from redis.asyncio import ConnectionPool, Redis
@@ -35,7 +35,7 @@ ANSWER_TIME = 2.0
 SCRIPT = importlib.resources.files("clicksgroup").joinpath("redis.lua").read_text(encoding="utf-8")
 
 
-class RedisQuota(PumpedQuota):
+class RedisQuota(RemoteQuota):
     """The quota, kept by processes on any number of machines together, in one Redis key.
 
     Time is Redis's, held against each process's own clock, so it may be set without harm. A process that dies is
@@ -51,7 +51,7 @@ class RedisQuota(PumpedQuota):
         url: `redis://`, `rediss://` or `unix://`, as redis-py takes it.
         quota: what is allowed. All who share the name must say the same.
         name: who shares it: one name for each API key.
-        patience: seconds for which Redis may be out of reach before whoever waits is told.
+        outage_timeout: seconds for which Redis may be out of reach before whoever waits is told.
 
     Raises:
         ConfigurationError: a URL or name that cannot be right; when it is opened, if others keep a different quota
@@ -59,8 +59,8 @@ class RedisQuota(PumpedQuota):
         QuotaUnavailableError: when it is opened, if Redis cannot be reached.
     """
 
-    def __init__(self, url: str, quota: Quota, *, name: str, patience: float = 5.0) -> None:
-        super().__init__(quota, patience)
+    def __init__(self, url: str, quota: Quota, *, name: str, outage_timeout: float = 5.0) -> None:
+        super().__init__(quota, outage_timeout)
         if not name or "{" in name or "}" in name:
             raise ConfigurationError(f"name: {name!r}: expected some text without braces")
         try:
@@ -82,16 +82,16 @@ class RedisQuota(PumpedQuota):
 
     def _forget_engine(self) -> None:
         self._holder = uuid.uuid4().hex
-        self._epoch = ""  # what was learned from the last reply: which memory, how much of it, and its time
+        self._epoch = ""  # what was learned from the last result: which memory, how much of it, and its time
         self._changes = 0
         self._ahead = 0.0  # the quota's clock minus ours
         self._missed_last = False
 
     def __repr__(self) -> str:
         state = "closed" if self._pump is None else f"{len(self._held)} held, {len(self._waiters)} waiting"
-        return f"<RedisQuota {self.name!r} in {self._place()}: {self.quota!r}, {state}>"
+        return f"<RedisQuota {self.name!r} in {self.describe()}: {self.quota!r}, {state}>"
 
-    def _place(self) -> str:
+    def describe(self) -> str:
         return f"Redis at {self._address}"
 
     async def _open(self) -> None:
@@ -99,26 +99,26 @@ class RedisQuota(PumpedQuota):
         self._redis = Redis.from_url(
             self._url,
             retry=Retry(NoBackoff(), 0),  # the pump tries again, and knows until when
-            socket_timeout=min(self.patience, ANSWER_TIME),
-            socket_connect_timeout=min(self.patience, ANSWER_TIME),
+            socket_timeout=min(self.outage_timeout, ANSWER_TIME),
+            socket_connect_timeout=min(self.outage_timeout, ANSWER_TIME),
         )
         self._script = self._redis.register_script(SCRIPT)
         await super()._open()
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         engine, self._redis = self._redis, None
         if engine is None:
             return
         if self._epoch and not self._missed_last:
             farewell = self._call((), (), {}, sure=True, leaving=True)
             with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(FAREWELL):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
                     await self._script(keys=[self._key], args=[farewell], client=engine)
         await engine.aclose()
 
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> Reply:
+    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
         if self._redis is None:
-            raise AwayError("it was closed")
+            raise UnreachableError("it was closed")
         held = dict(self._held)  # what ends from here on is told with the next exchange
         try:
             if self._missed_last:  # connecting must not look like a step of Redis's clock
@@ -131,8 +131,8 @@ class RedisQuota(PumpedQuota):
                 answer = await self._ask(self._call(events, tickets, held, sure=True))
         except (RedisError, OSError, TimeoutError) as error:
             if not self._epoch and _is_permanent(error):
-                raise QuotaUnavailableError(f"{self._place()} cannot be used: {error}", retryable=False) from None
-            raise AwayError(str(error) or type(error).__name__) from None
+                raise QuotaUnavailableError(f"{self.describe()} cannot be used: {error}", retryable=False) from None
+            raise UnreachableError(str(error) or type(error).__name__) from None
         self._missed_last = False
         return self._understand(answer, asked)
 
@@ -140,16 +140,16 @@ class RedisQuota(PumpedQuota):
         answer: dict[str, Any] = json.loads(await self._script(keys=[self._key], args=[call], client=self._redis))
         return answer
 
-    def _understand(self, answer: dict[str, Any], asked: float) -> Reply:
+    def _understand(self, answer: dict[str, Any], asked: float) -> ExchangeResult:
         if "other_quota" in answer:
             raise ConfigurationError(
-                f"{self._place()}: another process keeps {answer['other_quota']} as {self.name!r}, "
+                f"{self.describe()}: another process keeps {answer['other_quota']} as {self.name!r}, "
                 f"this one was given {self.quota!r}"
             )
         self._epoch, self._changes = answer["epoch"], answer["changes"]
         self._ahead = answer["now"] - (asked + clock()) / 2
         again = answer["again"]
-        return Reply(answer["granted"] or (), again if again > 0 else math.inf, answer["paused"])
+        return ExchangeResult(answer["granted"] or (), again if again > 0 else math.inf, answer["paused"])
 
     def _call(
         self,

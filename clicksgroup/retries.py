@@ -92,25 +92,25 @@ def _moment(text: str) -> datetime.datetime | None:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=datetime.UTC)
 
 
-class Outage:
+class CircuitBreaker:
     """What one client knows of a server that fails, so that an outage never multiplies its requests.
 
-    While it lasts, one request at a time probes, and everybody else waits without spending attempts. The first page
-    that failed owns the outage: it probes on its own schedule. Before that, one other page may go ahead once, to
+    While it lasts, one request at a time trials, and everybody else waits without spending attempts. The first page
+    that failed owns the outage: it trials on its own schedule. Before that, one other page may go ahead once, to
     tell a server that is down from a page that always fails.
     """
 
     def __init__(self) -> None:
         self._failures = 0  # in a row, over all pages
         self._owner: object | None = None
-        self._probe: object | None = None
+        self._trial: object | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     def admits(self, page: object) -> bool:
         """Whether `page` may send a request now; call `began` before anything else happens."""
         if not self._failures:
             return True
-        if self._probe is not None:
+        if self._trial is not None:
             return False
         if self._owner is None:
             self._owner = page
@@ -126,7 +126,7 @@ class Outage:
     def began(self, page: object) -> None:
         """A request of `page` goes out."""
         if self._failures:
-            self._probe = page
+            self._trial = page
 
     def ended(self, page: object, *, failed: bool) -> None:
         """It ended; `failed` in a way that may pass, or else the server answered and the outage is over."""
@@ -134,10 +134,10 @@ class Outage:
             self._failures += 1
             if self._owner is None:
                 self._owner = page
-            self._probe_ended(page)
+            self._trial_ended(page)
         elif self._failures:
             self._failures = 0
-            self._owner = self._probe = None
+            self._owner = self._trial = None
             self._wake()
 
     def leave(self, page: object) -> None:
@@ -147,11 +147,11 @@ class Outage:
         if self._owner is page:
             self._owner = None
             self._wake()
-        self._probe_ended(page)
+        self._trial_ended(page)
 
-    def _probe_ended(self, page: object) -> None:
-        if self._probe is page:
-            self._probe = None
+    def _trial_ended(self, page: object) -> None:
+        if self._trial is page:
+            self._trial = None
             self._wake()
 
     def _wake(self) -> None:

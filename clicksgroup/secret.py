@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote
 
 _SHORTEST_SECRET = 5
-"""Characters. A shorter key is no secret, and to hide it would garble every text it happens to be part of."""
+"""Characters. A shorter key is no secret, and to redact it would garble every text it happens to be part of."""
 
 
 class Secret(str):
@@ -14,7 +14,7 @@ class Secret(str):
 
     __slots__ = ()
 
-    def hide(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """The text without this string, plain or as JSON or a URL would write it: a server may echo it."""
         if len(self) < _SHORTEST_SECRET:
             return text

@@ -1,7 +1,7 @@
 """What a reader of many dates holds: a stream, or its share in an answer that others wait for too.
 
-The work is a `Job`'s (`clicksgroup.jobs`). Nothing in it refers to the stream, so that a stream that is dropped is
-collected and ends its job.
+The work is a `Prefetcher`'s (`clicksgroup.prefetching`). Nothing in it refers to the stream, so that a stream that is
+dropped is collected and ends its prefetcher.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Hashable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from clicksgroup.jobs import Job
+from clicksgroup.prefetching import Prefetcher
 
 T = TypeVar("T")
 
@@ -29,12 +29,12 @@ class Stream(AsyncGenerator[T, None]):
         ClientClosedError: the client is not open.
     """
 
-    __slots__ = ("__weakref__", "_begin", "_ended", "_items", "_job", "_reading")
+    __slots__ = ("__weakref__", "_begin", "_ended", "_items", "_prefetcher", "_reading")
 
-    def __init__(self, begin: Callable[[], Job[T]]) -> None:
+    def __init__(self, begin: Callable[[], Prefetcher[T]]) -> None:
         self._begin = begin
-        self._job: Job[T] | None = None
-        self._items: deque[T] = deque()  # of the job, once there is one
+        self._prefetcher: Prefetcher[T] | None = None
+        self._items: deque[T] = deque()  # of the prefetcher, once there is one
         self._reading = False
         self._ended = False
 
@@ -67,8 +67,8 @@ class Stream(AsyncGenerator[T, None]):
     async def aclose(self) -> None:
         """End the stream: it starts no further request, and gives nothing more."""
         self._ended = True
-        if self._job is not None:
-            self._job.close()
+        if self._prefetcher is not None:
+            self._prefetcher.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,20 +79,20 @@ class Stream(AsyncGenerator[T, None]):
         await self.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_job", None) is not None:
-            self._job.abandon()  # type: ignore[union-attr]
+        if getattr(self, "_prefetcher", None) is not None:
+            self._prefetcher.abandon()  # type: ignore[union-attr]
 
     def __repr__(self) -> str:
-        state = "not started" if self._job is None else repr(self._job)
+        state = "not started" if self._prefetcher is None else repr(self._prefetcher)
         return f"<Stream: {'closed' if self._ended else state}>"
 
-    def _started(self) -> Job[T]:
-        if self._job is None:
+    def _started(self) -> Prefetcher[T]:
+        if self._prefetcher is None:
             if self._ended:
                 raise StopAsyncIteration
-            self._job = self._begin()
-            self._items = self._job.items
-        return self._job
+            self._prefetcher = self._begin()
+            self._items = self._prefetcher.items
+        return self._prefetcher
 
 
 class SharedAnswer(Generic[T]):
@@ -100,15 +100,15 @@ class SharedAnswer(Generic[T]):
 
     Args:
         stream: gives the item.
-        question: what is asked.
-        asked: where others find this answer under its question, while it is on its way.
+        query: what is asked.
+        asked: where others find this answer under its query, while it is on its way.
     """
 
-    def __init__(self, stream: Stream[T], question: Hashable, asked: dict[Hashable, SharedAnswer[Any]]) -> None:
+    def __init__(self, stream: Stream[T], query: Hashable, asked: dict[Hashable, SharedAnswer[Any]]) -> None:
         self._callers = 0
-        self._question = question
+        self._query = query
         self._asked = asked
-        asked[question] = self
+        asked[query] = self
         self._task = asyncio.create_task(self._first(stream), name="clicksgroup answer")
 
     async def get(self) -> T:
@@ -130,8 +130,8 @@ class SharedAnswer(Generic[T]):
             self._task.exception()  # or it would be logged as one that nobody asked for
 
     def _forget(self) -> None:
-        if self._asked.get(self._question) is self:
-            del self._asked[self._question]
+        if self._asked.get(self._query) is self:
+            del self._asked[self._query]
 
     async def _first(self, stream: Stream[T]) -> T:
         try:

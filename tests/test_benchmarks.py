@@ -15,7 +15,7 @@ from benchmarks import walk
 from benchmarks.decoders.malformed import BODIES, PAGE
 from benchmarks.harness import Side, median, ratio, split_by_missing, table, take_turns
 from clicksgroup import DecodeError, RequestError
-from clicksgroup.protocol import Decoder, PageRequest, Question, Walk
+from clicksgroup.protocol import Decoder, PageRequest, Paginator, Query
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,9 +31,9 @@ def test_there_are_thirty_and_each_differs_from_a_good_page() -> None:
     """The page that they were made from is accepted, so each is refused for what is wrong with it."""
     assert len(BODIES) == len(set(BODIES.values())) == 30
     request = _request()
-    reply = Decoder("strict").read(PAGE, request)
-    assert Walk([request.question], None, "strict").accept(reply)
-    assert len(reply.rows) == 30
+    response = Decoder("strict").read(PAGE, request)
+    assert Paginator([request.query], None, "strict").accept(response)
+    assert len(response.rows) == 30
 
 
 def test_what_is_wrong_in_a_record_is_named() -> None:
@@ -119,4 +119,4 @@ def test_tables_are_markdown() -> None:
 
 def _request() -> PageRequest:
     date = datetime.date(2025, 1, 31)
-    return Question(date, date).page(1)
+    return Query(date, date).page(1)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clicksgroup import APIError, ClicksClient, DecodeError, GroupClicks, GroupTotals, Quota, RetryPolicy, ServerError
-from clicksgroup.protocol import Decoder, Question, split_groups
+from clicksgroup.protocol import Decoder, Query, split_groups
 from clicksgroup.protocol.requests import MAX_URL_LENGTH, PAGE_SIZE
 
 DATE = datetime.date(2025, 1, 31)
@@ -34,37 +34,37 @@ RECORDS = (
 
 
 def test_a_request_is_what_the_vendor_documents() -> None:
-    assert Question(DATE, DATE).page(1).target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&pages=1"
-    asked = Question(DATE, DATE, (151, 207, 209)).page(2)
+    assert Query(DATE, DATE).page(1).target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&pages=1"
+    asked = Query(DATE, DATE, (151, 207, 209)).page(2)
     assert asked.target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&grpIdxList=151,207,209&pages=2"
-    v2 = Question(DATE, DATE, (151,), "v2").page(3)
+    v2 = Query(DATE, DATE, (151,), "v2").page(3)
     assert v2.target == "/api/link/v2/clicks-by-group?startYmd=2025-01-31&endYmd=2025-01-31&grpIdxList=151&pages=3"
-    assert str(Question(DATE, DATE + datetime.timedelta(1))) == "2025-01-31 to 2025-02-01"
+    assert str(Query(DATE, DATE + datetime.timedelta(1))) == "2025-01-31 to 2025-02-01"
 
 
 def test_the_recorded_answer_is_read_exactly() -> None:
-    reply = Decoder().read(RECORDED, Question(DATE, DATE).page(1))
-    assert tuple(reply.rows) == RECORDS
-    assert (reply.extra.pages, reply.extra.nextPages, reply.extra.nextYn) == (1, 1, "N")
-    assert (reply.extra.count, reply.extra.totalCount, reply.problems) == (3, 3, ())
+    response = Decoder().read(RECORDED, Query(DATE, DATE).page(1))
+    assert tuple(response.rows) == RECORDS
+    assert (response.extra.pages, response.extra.nextPages, response.extra.nextYn) == (1, 1, "N")
+    assert (response.extra.count, response.extra.totalCount, response.problems) == (3, 3, ())
 
 
 def test_totals_carry_their_range() -> None:
     end = DATE + datetime.timedelta(6)
-    reply = Decoder().read(RECORDED, Question(DATE, end, None, "v2", totals=True).page(1))
-    assert next(iter(reply.rows)) == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
+    response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", totals=True).page(1))
+    assert next(iter(response.rows)) == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
 
 
 def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
     decoder = Decoder("warn")
     odd = RECORDED.replace(b"181,", b'"181",')
     later = DATE + datetime.timedelta(1)
-    assert decoder.read(odd, Question(DATE, DATE).page(1)).problems
-    reply = decoder.read(RECORDED, Question(later, later).page(1))
-    assert (reply.problems, next(iter(reply.rows)).date) == ((), later)
+    assert decoder.read(odd, Query(DATE, DATE).page(1)).problems
+    response = decoder.read(RECORDED, Query(later, later).page(1))
+    assert (response.problems, next(iter(response.rows)).date) == ((), later)
     with pytest.raises(DecodeError):
-        decoder.read(b"{", Question(DATE, DATE).page(1))
-    assert tuple(decoder.read(RECORDED, Question(DATE, DATE).page(1)).rows) == RECORDS
+        decoder.read(b"{", Query(DATE, DATE).page(1))
+    assert tuple(decoder.read(RECORDED, Query(DATE, DATE).page(1)).rows) == RECORDS
 
 
 @given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=600, unique=True), st.text("a", max_size=300))
@@ -73,8 +73,8 @@ def test_a_list_that_would_make_too_long_a_url_is_split_and_nothing_is_lost(ids:
     parts = split_groups(tuple(ids), None, base_url)
     assert [number for part in parts for number in part] == ids
     for part in parts:
-        assert len(base_url + Question(DATE, DATE, part).page(1).target) <= MAX_URL_LENGTH
-        assert len(base_url + Question(DATE, DATE, part, "v2").page(999).target) <= MAX_URL_LENGTH
+        assert len(base_url + Query(DATE, DATE, part).page(1).target) <= MAX_URL_LENGTH
+        assert len(base_url + Query(DATE, DATE, part, "v2").page(999).target) <= MAX_URL_LENGTH
     assert all(len(part) % PAGE_SIZE == 0 for part in parts[:-1])
 
 

@@ -15,7 +15,7 @@ from clicksgroup import (
     ConfigurationError,
     RetryPolicy,
 )
-from clicksgroup.retries import Outage, retry_after
+from clicksgroup.retries import CircuitBreaker, retry_after
 
 
 def test_the_policy_defaults_to_what_is_documented() -> None:
@@ -111,7 +111,7 @@ class Pages:
     """Pages that a test drives through an outage step by step: each waits, is ready to send, flies, or rests."""
 
     def __init__(self) -> None:
-        self.outage = Outage()
+        self.outage = CircuitBreaker()
         self.waiting: dict[int, asyncio.Task[None]] = {}
         self.ready: set[int] = set()
         self.flying: set[int] = set()

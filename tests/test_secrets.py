@@ -33,7 +33,7 @@ from clicksgroup import (
     TransportError,
 )
 from clicksgroup.secret import Secret
-from tests.faults.judged import (
+from tests.faults.cases import (
     KEY,
     assert_holds_no_key,
     assert_pickles,
@@ -158,7 +158,7 @@ async def test_no_object_shows_the_key() -> None:
         await server.wait_for(2)
         objects = everything_in(client, stream)
         names = {type(thing).__name__ for thing in objects}
-        assert {"ClicksClient", "Stream", "Job", "Errand", "Transport", "Wire", "Secret", "Decoder"} <= names
+        assert {"ClicksClient", "Stream", "Prefetcher", "Worker", "Fetcher", "Transport", "Secret", "Decoder"} <= names
         for thing in objects:
             if not isinstance(thing, Secret):
                 assert KEY not in str(thing)
@@ -282,7 +282,7 @@ def test_a_good_key_is_not_shown_where_something_else_is_refused(wrong: dict[str
 def test_a_secret_is_hidden_in_whatever_way_it_is_written() -> None:
     secret = Secret('a/b"c d&é')
     for text in (str(secret), json.dumps(str(secret)), urllib.parse.quote(secret), urllib.parse.quote(secret, "")):
-        assert secret.hide(f"<{text}>").count("***") == 1
+        assert secret.redact(f"<{text}>").count("***") == 1
     assert repr(secret) == "'***'"
     assert repr([secret]) == "['***']"
     assert html.escape(secret) != str(secret)

@@ -37,18 +37,18 @@ from clicksgroup import (
     TransportError,
     date_range,
 )
-from clicksgroup.jobs import LOOK_AHEAD, Delivery, Errand, Job
-from clicksgroup.protocol import Extra, PageRequest, Question, Reply, Rows, Walk
+from clicksgroup.prefetching import LOOK_AHEAD, ItemFactory, Prefetcher, Worker
+from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query, RecordColumns
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.virtual_time import in_virtual_time
 
 FIRST = datetime.date(2025, 1, 1)
 TWO_IN_FLIGHT = Quota(in_flight=2)
-DELIVERIES: dict[str, Delivery[Any]] = {
-    "clicks": Delivery(page=lambda reply: reply.rows),
-    "pages": Delivery(page=lambda reply: (reply.page(),)),
-    "days": Delivery(date=lambda walk: (walk.day(),)),
+DELIVERIES: dict[str, ItemFactory[Any]] = {
+    "clicks": ItemFactory(page=lambda reply: reply.rows),
+    "pages": ItemFactory(page=lambda reply: (reply.page(),)),
+    "days": ItemFactory(date=lambda walk: (walk.day(),)),
 }
 
 
@@ -64,7 +64,7 @@ class World:
         quota: kept by all.
         latency: seconds that a request takes; called for each.
         fails: which page of which date never comes.
-        rests: seconds that an errand rests before it sends; called for each request.
+        backing_off: seconds that an worker backing_off before it sends; called for each request.
         flaky: whether a request fails and is to be sent again; called for each.
         moves: how often a date moves while it is read.
     """
@@ -76,30 +76,32 @@ class World:
         *,
         latency: Callable[[], float] = lambda: 1.0,
         fails: Iterable[tuple[int, int]] = (),
-        rests: Callable[[], float] = lambda: 0.0,
+        backing_off: Callable[[], float] = lambda: 0.0,
         flaky: Callable[[PageRequest], bool] = lambda _: False,
         moves: dict[int, int] | None = None,
     ) -> None:
         self.requests: list[PageRequest] = []
         self.flying = 0
         self.most_flying = 0
-        self.crew: set[Errand] = set()
+        self.workers: set[Worker] = set()
         self._pages = pages
         self._quota = LocalQuota(quota, asyncio.get_running_loop())
         self._latency = latency
         self._fails = set(fails)
-        self._rests = rests
+        self._rests = backing_off
         self._flaky = flaky
         self._moves = dict(moves or {})
 
     def stream(
         self, dates: Iterable[datetime.date], kind: str = "clicks", *, ordered: bool = True, rereads: int = 2
     ) -> Stream[Any]:
-        walks = (Walk([Question(date, date)], None, "strict", rereads=rereads) for date in dates)
+        paginators = (Paginator([Query(date, date)], None, "strict", rereads=rereads) for date in dates)
 
-        def begin() -> Job[Any]:
+        def begin() -> Prefetcher[Any]:
             n = self._quota.quota.in_flight
-            return Job(walks, DELIVERIES[kind], ordered=ordered, in_flight=n, fetch=self.fetch, crew=self.crew)
+            return Prefetcher(
+                paginators, DELIVERIES[kind], ordered=ordered, in_flight=n, fetch=self.fetch, all_workers=self.workers
+            )
 
         return Stream(begin)
 
@@ -123,16 +125,16 @@ class World:
             return list(records)
         return [] if lost is not None else [(day(number), records)]
 
-    async def fetch(self, request: PageRequest, errand: Errand) -> Reply:
+    async def fetch(self, request: PageRequest, worker: Worker) -> PageResponse:
         while True:
             if rest := self._rests():
-                errand.rests(True)
+                worker.backing_off(True)
                 try:
                     await asyncio.sleep(rest)
                 finally:
-                    errand.rests(False)
+                    worker.backing_off(False)
             slot = await self._quota.acquire()
-            errand.takes_off()
+            worker.request_started()
             self.requests.append(request)
             self.flying += 1
             self.most_flying = max(self.most_flying, self.flying)
@@ -142,14 +144,14 @@ class World:
                 self.flying -= 1
                 slot.answered()
                 slot.release()
-            errand.lands()
+            worker.request_ended()
             if not self._flaky(request):
                 return self._reply(request)
 
-    def _reply(self, request: PageRequest) -> Reply:
-        number = (request.question.start - FIRST).days
+    def _reply(self, request: PageRequest) -> PageResponse:
+        number = (request.query.start - FIRST).days
         if (number, request.number) in self._fails:
-            raise TransportError("made up", date=request.question.start, page=request.number)
+            raise TransportError("made up", date=request.query.start, page=request.number)
         page = self.page_of(number, request.number)
         total = page.total_count
         if page.next_number is None and self._moves.get(number):
@@ -159,7 +161,7 @@ class World:
         extra = Extra(page.number, more, page.count, total, page.next_number or page.number)
         columns = ([record.group_id for record in page.records], [record.group_name for record in page.records])
         counts = ([record.clicks for record in page.records], [record.unique_users for record in page.records])
-        return Reply(request, extra, Rows(request.question, *columns, *counts))
+        return PageResponse(request, extra, RecordColumns(request.query, *columns, *counts))
 
 
 def simple(item: Any) -> Any:
@@ -203,16 +205,16 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=400, deadline=None)
 @given(worlds())
 def test_whatever_happens_a_reader_gets_exactly_what_there_is_and_then_the_error(how: dict[str, Any]) -> None:
-    """Random latencies, rests, failures, pauses and cancellations of the reader; nothing hangs, or is left behind."""
+    """Random latencies, backoffs, failures, pauses and cancellations: nothing hangs, and nothing is left behind."""
     rng = random.Random(how["seed"])
 
     @in_virtual_time
-    async def voyage() -> None:
+    async def simulation() -> None:
         world = World(
             lambda number: how["sizes"][number],
             Quota(in_flight=how["in_flight"]),
             latency=lambda: rng.choice([0.0, rng.random(), rng.random() * 9]),
-            rests=lambda: rng.random() * 9 if rng.random() < how["rest"] else 0.0,
+            backing_off=lambda: rng.random() * 9 if rng.random() < how["rest"] else 0.0,
             flaky=lambda _: rng.random() < 0.1,
             fails=how["fails"],
         )
@@ -241,11 +243,11 @@ def test_whatever_happens_a_reader_gets_exactly_what_there_is_and_then_the_error
             await anext(stream)
         assert world.most_flying <= how["in_flight"]
         await turns()
-        assert len(tasks()) == len(world.crew) == world.flying
+        assert len(tasks()) == len(world.workers) == world.flying
         await asyncio.sleep(100)
-        assert not world.crew
+        assert not world.workers
 
-    voyage()
+    simulation()
 
 
 def judge(world: World, how: dict[str, Any], got: list[Any], failure: Exception | None) -> None:
@@ -410,15 +412,15 @@ async def test_a_slow_reader_never_waits_since_the_work_is_done_ahead(kind: str,
 
 @in_virtual_time
 async def test_while_an_errand_rests_another_has_its_place_and_no_longer() -> None:
-    rests = iter([100.0])
-    world = World(lambda _: 3, Quota(in_flight=1), rests=lambda: next(rests, 0.0))
+    backing_off = iter([100.0])
+    world = World(lambda _: 3, Quota(in_flight=1), backing_off=lambda: next(backing_off, 0.0))
     reading = asyncio.create_task(read(world.stream(map(day, range(100)), "days", ordered=False)))
     await asyncio.sleep(99.5)
     assert len(world.requests) == 100
-    assert day(0) not in {request.question.start for request in world.requests}
+    assert day(0) not in {request.query.start for request in world.requests}
     await asyncio.sleep(10)
     assert not reading.done()
-    assert len(world.crew) == 1
+    assert len(world.workers) == 1
     assert len(await reading) == 100
 
 
@@ -516,7 +518,7 @@ async def test_its_repr_says_what_is_going_on() -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.5):
             await anext(stream)
-    assert repr(stream) == "<Stream: 1 errands under way, 0 pages or dates unread>"
+    assert repr(stream) == "<Stream: 1 workers under way, 0 pages or dates unread>"
     with pytest.raises(TransportError):
         await anext(stream)
     assert repr(stream) == "<Stream: ended with TransportError>"
@@ -620,24 +622,24 @@ def test_whatever_ends_it_within_three_turns_it_has_no_task_and_starts_no_reques
     """Besides requests that are in flight, which are finished; and nobody hears of it."""
 
     @in_virtual_time
-    async def voyage() -> None:
+    async def simulation() -> None:
         loop = asyncio.get_running_loop()
         loop.set_debug(True)
         loop.set_exception_handler(lambda _, context: heard.append(context))
-        world = World(quota=quota, flaky=lambda request: flaky and request.question.start > FIRST)
+        world = World(quota=quota, flaky=lambda request: flaky and request.query.start > FIRST)
         await way(world)
         requests = len(world.requests)
         await turns()
-        assert len(tasks()) == len(world.crew) == world.flying
+        assert len(tasks()) == len(world.workers) == world.flying
         await asyncio.sleep(1000)
         assert len(world.requests) == requests
-        assert not world.crew
+        assert not world.workers
         assert not tasks()
         gc.collect()
 
     heard: list[object] = []
     with caplog.at_level(logging.WARNING):
-        voyage()
+        simulation()
     kept.clear()
     assert not heard
     assert not caplog.records
@@ -654,10 +656,10 @@ async def test_it_can_be_closed_in_any_turn_of_its_life() -> None:
         await stream.aclose()
         requests = len(world.requests)
         await turns()
-        assert len(tasks()) - (not reading.done()) == len(world.crew) == world.flying
+        assert len(tasks()) - (not reading.done()) == len(world.workers) == world.flying
         await asyncio.sleep(1)
         assert await reading == (world.pages_of(0) + world.pages_of(1) + world.pages_of(2))[: len(reading.result())]
-        assert not world.crew
+        assert not world.workers
         assert len(world.requests) == requests
 
 
@@ -700,7 +702,7 @@ async def test_who_cancels_all_tasks_there_are_does_not_leave_the_reader_waiting
             task.cancel()
     with pytest.raises(ClientClosedError):
         await reading
-    assert not world.crew
+    assert not world.workers
 
 
 # Of a client
@@ -747,7 +749,7 @@ async def test_a_break_finishes_what_is_in_flight_and_no_more(sandbox: Sandbox) 
         async for _ in client.clicks(date_range("2025-01-01", "2025-12-31")):
             break
         sent = client.stats.requests
-        while any("errand" in task.get_name() for task in tasks()):
+        while any("worker" in task.get_name() for task in tasks()):
             await asyncio.sleep(0)
         assert client.stats.requests == sent == len(sandbox.requests) <= 1 + 2 + LOOK_AHEAD
         assert {request.status for request in sandbox.requests} == {200}
@@ -826,7 +828,7 @@ async def read_into(items: list[Any], stream: Stream[Any]) -> None:
 
 
 async def test_nothing_is_sent_for_a_closed_stream_after_a_middleware_of_the_session_has_failed() -> None:
-    """The errand that met it goes on to another date, and waits for quota when the stream is closed."""
+    """The worker that met it goes on to another date, and waits for quota when the stream is closed."""
     looked_ahead = asyncio.Event()
 
     async def failing(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
@@ -853,9 +855,9 @@ async def test_nothing_is_sent_for_a_closed_stream_after_a_middleware_of_the_ses
         await turns()
         looked_ahead.set()
         await turns()
-        assert len(client._crew) == 1  # it waits for quota, for a minute
+        assert len(client._workers) == 1  # it waits for quota, for a minute
         await stream.aclose()
         for _ in range(3):
             await asyncio.sleep(0)
-        assert not client._crew
+        assert not client._workers
         assert len(sandbox.requests) == 6

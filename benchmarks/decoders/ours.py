@@ -6,10 +6,10 @@ import datetime
 from collections.abc import Sequence
 
 from clicksgroup.models import GroupClicks
-from clicksgroup.protocol import Decoder, Question
+from clicksgroup.protocol import Decoder, Query
 
 _date = datetime.date(2025, 1, 31)
-_request = Question(_date, _date).page(1)
+_request = Query(_date, _date).page(1)
 _decoder = Decoder("strict")
 
 

@@ -200,7 +200,7 @@ def _with_access(command: F, options: tuple[Any, ...], *, needs_key: bool) -> F:
 class StoreChoice:
     """Which store, and whose dates in it."""
 
-    place: str | None
+    location: str | None
     named: bool  # as an option, not by the environment
     account: str
 

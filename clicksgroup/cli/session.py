@@ -40,11 +40,11 @@ class WatchedQuota(SharedQuota):
         """Seconds for which the one who waits longest has waited; 0 if nobody does."""
         return max((time.monotonic() - since for since in self._waiting.values()), default=0.0)
 
-    async def acquire(self, patience: float = math.inf) -> Slot:
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
         waiter = object()
         self._waiting[waiter] = time.monotonic()
         try:
-            return await self._kept.acquire(patience)
+            return await self._kept.acquire(max_pause)
         finally:
             del self._waiting[waiter]
 

@@ -20,11 +20,11 @@ SANDBOX_DAYS = 90
 @contextlib.asynccontextmanager
 async def open_to_write(choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool) -> AsyncIterator[ClickStore]:
     """The store to be filled. A sandbox goes only where it was told to on the command line, else into memory."""
-    place = choice.place if choice.named or not sandbox else None
-    if place is None and sandbox:
+    location = choice.location if choice.named or not sandbox else None
+    if location is None and sandbox:
         say("no --store was named: the made-up clicks are forgotten at the end")
-        place = ":memory:"
-    async with ClickStore(_named(place), account=choice.account, settle=settle) as store:
+        location = ":memory:"
+    async with ClickStore(_named(location), account=choice.account, settle=settle) as store:
         yield store
 
 
@@ -42,9 +42,9 @@ async def open_to_read(
             await _make_up(store, dates)
             yield store, dates
         return
-    place = _named(choice.place)
-    _refuse_missing_file(place)
-    async with ClickStore(place, account=choice.account, settle=settle)._open_to_read() as store:
+    location = _named(choice.location)
+    _refuse_missing_file(location)
+    async with ClickStore(location, account=choice.account, settle=settle)._open_to_read() as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(
@@ -53,16 +53,16 @@ async def open_to_read(
         yield store, dates
 
 
-def _named(place: str | None) -> str:
-    if not place:
+def _named(location: str | None) -> str:
+    if not location:
         raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
-    return place
+    return location
 
 
-def _refuse_missing_file(place: str) -> None:
+def _refuse_missing_file(location: str) -> None:
     """A store to be read is not made by the way."""
-    if "://" not in place and place != ":memory:" and not Path(place).expanduser().exists():
-        raise ConfigurationError(f"--store: there is no file {place}; make one: clicksgroup backfill START END")
+    if "://" not in location and location != ":memory:" and not Path(location).expanduser().exists():
+        raise ConfigurationError(f"--store: there is no file {location}; make one: clicksgroup backfill START END")
 
 
 def _recently() -> DateRange:

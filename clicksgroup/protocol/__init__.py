@@ -3,10 +3,10 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.answers import Check, Decoder, Extra, Reply, Rows
-from clicksgroup.protocol.chain import Walk
-from clicksgroup.protocol.refusals import status_error, too_large
-from clicksgroup.protocol.requests import ApiVersion, PageRequest, Question, split_groups
+from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse, RecordColumns
+from clicksgroup.protocol.error_responses import status_error, too_large
+from clicksgroup.protocol.pagination import Paginator
+from clicksgroup.protocol.requests import ApiVersion, PageRequest, Query, split_groups
 
 __all__ = [
     "ApiVersion",
@@ -14,10 +14,10 @@ __all__ = [
     "Decoder",
     "Extra",
     "PageRequest",
-    "Question",
-    "Reply",
-    "Rows",
-    "Walk",
+    "PageResponse",
+    "Paginator",
+    "Query",
+    "RecordColumns",
     "split_groups",
     "status_error",
     "too_large",

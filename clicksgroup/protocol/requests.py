@@ -20,7 +20,7 @@ _PATHS = {"v1": "/api/link/v1/clicks-by-group", "v2": "/api/link/v2/clicks-by-gr
 
 
 @attrs.frozen
-class Question:
+class Query:
     """What is asked about one date (or one range of them): everything but the number of the page.
 
     Args:
@@ -59,12 +59,12 @@ class Question:
 class PageRequest:
     """One page to be asked for. `target` is the path and query of its URL."""
 
-    question: Question
+    query: Query
     number: int
     target: str
 
     def __str__(self) -> str:
-        return f"{self.question} page {self.number}"
+        return f"{self.query} page {self.number}"
 
 
 def split_groups(groups: tuple[int, ...], most: int | None, base_url: str) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +83,7 @@ def split_groups(groups: tuple[int, ...], most: int | None, base_url: str) -> tu
 def _split_by_length(groups: tuple[int, ...], room: int) -> Iterator[tuple[int, ...]]:
     """Parts whose URLs fit, each but the last of a multiple of the page size, so that no page is left half full."""
     today = datetime.date.max  # dates are all of one length; a page number takes four digits at the most here
-    room -= len(Question(today, today, (), "v2").target()) + 4
+    room -= len(Query(today, today, (), "v2").target()) + 4
     begin = 0
     while begin < len(groups):
         end, length = begin, -1

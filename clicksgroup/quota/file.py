@@ -22,8 +22,8 @@ import cattrs
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.pump import AwayError, PumpedQuota, clock
-from clicksgroup.quota.state import Event, Place, Reply, SharedState
+from clicksgroup.quota.remote import RemoteQuota, UnreachableError, clock
+from clicksgroup.quota.state import Event, ExchangeResult, HeldSlot, SharedState
 
 if sys.platform == "win32":
     import msvcrt
@@ -32,7 +32,7 @@ else:
 
 logger = logging.getLogger("clicksgroup")
 
-LOCK_PATIENCE = 0.2
+LOCK_TIMEOUT = 0.2
 """Seconds to try for the lock, which is held for a fraction of a millisecond, before the exchange is put off."""
 
 FORMAT = "clicksgroup quota 1"
@@ -40,7 +40,7 @@ FORMAT = "clicksgroup quota 1"
 _HOLDER = re.compile(r"holder-[0-9a-f]{12}", re.ASCII)
 
 
-class FileQuota(PumpedQuota):
+class FileQuota(RemoteQuota):
     """The quota, kept by all processes of one machine together, and remembered across their restarts.
 
     A process that dies is seen to be gone: what it had in flight counts for 5 more seconds, then its places are free.
@@ -53,15 +53,15 @@ class FileQuota(PumpedQuota):
     Args:
         path: the file; it and its folder are created. Beside it lie a lock and one file for each process.
         quota: what is allowed. All who share the file must say the same.
-        patience: seconds for which the file may be out of reach before whoever waits is told.
+        outage_timeout: seconds for which the file may be out of reach before whoever waits is told.
 
     Raises:
         ConfigurationError: when it is opened, if another process is keeping a different quota in that file.
         QuotaUnavailableError: when it is opened, if the file cannot be read and written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], quota: Quota, *, patience: float = 5.0) -> None:
-        super().__init__(quota, patience)
+    def __init__(self, path: str | os.PathLike[str], quota: Quota, *, outage_timeout: float = 5.0) -> None:
+        super().__init__(quota, outage_timeout)
         self.path = pathlib.Path(path)
         self._file = self.path.expanduser()
         self._holder: _Holder | None = None
@@ -78,25 +78,25 @@ class FileQuota(PumpedQuota):
             self._holder = _Holder(self._file)
             await super()._open()
         except OSError as error:
-            raise QuotaUnavailableError(f"{self._place()} cannot be used: {error.strerror or error}") from error
+            raise QuotaUnavailableError(f"{self.describe()} cannot be used: {error.strerror or error}") from error
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.close()
 
-    async def _greet(self) -> None:
-        await asyncio.to_thread(self._prove)
-        await super()._greet()
+    async def _connect(self) -> None:
+        await asyncio.to_thread(self._check_writable)
+        await super()._connect()
 
-    def _prove(self) -> None:
-        """What no patience would mend shows as an OSError."""
-        with contextlib.suppress(AwayError), _lock(self._beside("lock")):
+    def _check_writable(self) -> None:
+        """What no max_pause would mend shows as an OSError."""
+        with contextlib.suppress(UnreachableError), _lock(self._beside("lock")):
             _write(self._beside("new"), b"")
             self._beside("new").unlink()
             _read(self._file)
 
-    def _place(self) -> str:
+    def describe(self) -> str:
         return f"the quota file {self.path}"
 
     def _beside(self, name: str) -> pathlib.Path:
@@ -105,27 +105,29 @@ class FileQuota(PumpedQuota):
     def _news(self) -> bool:
         return _signature(self._file) != self._signature
 
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> Reply:
+    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
         return await asyncio.to_thread(self._exchange_now, events, tickets, dict(self._held))
 
-    def _exchange_now(self, events: Sequence[Event], tickets: Sequence[str], held: Mapping[str, bool]) -> Reply:
+    def _exchange_now(
+        self, events: Sequence[Event], tickets: Sequence[str], held: Mapping[str, bool]
+    ) -> ExchangeResult:
         holder = self._holder
         if holder is None:
-            raise AwayError("it was closed")
+            raise UnreachableError("it was closed")
         try:
             with _lock(self._beside("lock")):
                 raw, now = _read(self._file), clock()
                 state = self._load(raw, now)
                 self._join(state, holder.name, held, now)
-                reply = state.exchange(holder.name, events, tickets, now)
+                result = state.exchange(holder.name, events, tickets, now)
                 if _dump(state) != raw:
                     state.clock = now
                     _write(self._beside("new"), _dump(state))
                     self._beside("new").replace(self._file)
                 self._epoch, self._signature = state.epoch, _signature(self._file)
-                return reply
+                return result
         except OSError as error:
-            raise AwayError(error.strerror or str(error)) from error
+            raise UnreachableError(error.strerror or str(error)) from error
 
     def _load(self, raw: bytes | None, now: float) -> SharedState:
         state = SharedState(self.quota, now, _boot_id())
@@ -146,24 +148,24 @@ class FileQuota(PumpedQuota):
     def _set_aside(self) -> None:
         aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
         self._file.replace(aside)
-        logger.warning("%s is damaged: it is %s now, and one window is waited", self._place(), aside.name)
+        logger.warning("%s is damaged: it is %s now, and one window is waited", self.describe(), aside.name)
 
     def _join(self, state: SharedState, holder: str, held: Mapping[str, bool], now: float) -> None:
         """Be one of the holders, once those who are gone are buried."""
         for other in tuple(state.holders):
             if other != holder and not _is_alive(self._beside(other)):
-                state.bury(other, now)
+                state.remove_dead(other, now)
         if holder in state.holders:
             return
         if state.quota != self.quota:
             if state.holders:
                 raise ConfigurationError(
-                    f"{self._place()}: another process keeps {state.quota!r} there, this one was given {self.quota!r}"
+                    f"{self.describe()}: another process keeps {state.quota!r} there, this one was given {self.quota!r}"
                 )
             state.quota = self.quota
         state.holders.append(holder)
         for ticket, answered in held.items():  # the file was lost, and what we have is not
-            state.places.setdefault(ticket, Place(holder, answered))
+            state.places.setdefault(ticket, HeldSlot(holder, answered))
 
 
 def default_path(origin: str, api_key: str) -> pathlib.Path:
@@ -224,10 +226,10 @@ def _is_alive(holder: pathlib.Path) -> bool:
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
     with _open_private(path, os.O_CREAT) as stream:
-        until = time.monotonic() + LOCK_PATIENCE
+        until = time.monotonic() + LOCK_TIMEOUT
         while not _try_lock(stream):
             if time.monotonic() >= until:
-                raise AwayError("another process does not let go of its lock")
+                raise UnreachableError("another process does not let go of its lock")
             time.sleep(0.0005)
         yield  # closing unlocks
 

@@ -24,14 +24,14 @@ from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
 class Ledger:
     """The state of one quota."""
 
-    __slots__ = ("_orphans", "_unanswered", "_windows", "in_flight", "paused_until", "probation", "probing", "quota")
+    __slots__ = ("_orphans", "_unanswered", "_windows", "half_open", "in_flight", "paused_until", "quota", "trial_out")
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
         self.in_flight = 0
         self.paused_until = -math.inf
-        self.probation = False  # a pause was the last thing heard: the next request goes alone
-        self.probing = False  # ... and it is out
+        self.half_open = False  # a pause was the last thing heard: the next request goes alone
+        self.trial_out = False  # ... and it is out
         self._unanswered = 0
         # For each limit: how many, how long, and when those that are answered will be forgotten (ascending).
         self._windows: list[tuple[int, float, deque[float]]] = [
@@ -42,7 +42,7 @@ class Ledger:
     def delay(self, now: float) -> float:
         """0 if a request may start, else the seconds until time may let it, or infinity if one must end first."""
         wait = self.paused_until - now
-        if self.probation and self.probing:
+        if self.half_open and self.trial_out:
             return math.inf
         while self._orphans and self._orphans[0] <= now:
             self._orphans.popleft()
@@ -63,11 +63,11 @@ class Ledger:
         return max(wait, 0.0)
 
     def grant(self) -> bool:
-        """Count a request that is about to start; call it only when `delay` is 0. True if it is a probe."""
+        """Count a request that is about to start; call it only when `delay` is 0. True if it is a trial."""
         self.in_flight += 1
         self._unanswered += 1
-        self.probing = self.probation
-        return self.probing
+        self.trial_out = self.half_open
+        return self.trial_out
 
     def answered(self, now: float) -> None:
         """A request was answered, or given up; `now` may lie ahead, where the server may count it as late as that."""
@@ -96,14 +96,14 @@ class Ledger:
     def pause(self, now: float, seconds: float) -> None:
         """Nothing starts for `seconds`; after that one goes first."""
         self.paused_until = max(self.paused_until, now + seconds)
-        self.probation = True
-        self.probing = False
+        self.half_open = True
+        self.trial_out = False
 
-    def probe_ended(self, passed: bool) -> None:
-        """The probe was answered, or ended without an answer: then the next one probes."""
-        self.probing = False
+    def trial_ended(self, passed: bool) -> None:
+        """The trial was answered, or ended without an answer: then the next one trials."""
+        self.trial_out = False
         if passed:
-            self.probation = False
+            self.half_open = False
 
     def pause_left(self, now: float) -> float:
         """The seconds that remain of a pause."""

@@ -25,19 +25,19 @@ class LocalQuota(SharedQuota):
         super().__init__(quota)
         self._loop = loop
         self._ledger = Ledger(quota)
-        self._waiters: OrderedDict[asyncio.Future[_LocalSlot], float] = OrderedDict()  # to their patience
+        self._waiters: OrderedDict[asyncio.Future[_LocalSlot], float] = OrderedDict()  # to their max_pause
         self._timer: asyncio.TimerHandle | None = None
-        self._probe: _LocalSlot | None = None  # the request that shows whether a pause may end
+        self._trial: _LocalSlot | None = None  # the request that shows whether a pause may end
         self._announced_pause = False
 
-    async def acquire(self, patience: float = math.inf) -> Slot:
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
         pause = self._ledger.pause_left(self._loop.time())
-        if pause > patience:
+        if pause > max_pause:
             raise QuotaPausedError(pause)
         if (slot := self.acquire_nowait()) is not None:
             return slot
         waiter: asyncio.Future[_LocalSlot] = self._loop.create_future()
-        self._waiters[waiter] = patience
+        self._waiters[waiter] = max_pause
         if len(self._waiters) == 1:
             self._dispatch()
         try:
@@ -61,10 +61,10 @@ class LocalQuota(SharedQuota):
         if self._announced_pause:
             self._announced_pause = False
             logger.info("the pause is over, a request goes first to see whether it passes")
-        probes = self._ledger.grant()
+        trials = self._ledger.grant()
         slot = _LocalSlot(self)
-        if probes:
-            self._probe = slot
+        if trials:
+            self._trial = slot
         return slot
 
     def _dispatch(self) -> None:
@@ -86,21 +86,21 @@ class LocalQuota(SharedQuota):
     def _pause(self, seconds: float) -> None:
         now = self._loop.time()
         self._ledger.pause(now, seconds)
-        self._probe = None
+        self._trial = None
         self._announced_pause = True
         logger.info("429: nobody who shares this quota sends a request for %.1f s", seconds)
         pause = self._ledger.pause_left(now)
-        for waiter in [waiter for waiter, patience in self._waiters.items() if pause > patience]:
+        for waiter in [waiter for waiter, max_pause in self._waiters.items() if pause > max_pause]:
             del self._waiters[waiter]
             if not waiter.done():
                 waiter.set_exception(QuotaPausedError(pause))
         self._dispatch()
 
-    def _end_probe(self, slot: _LocalSlot, *, passed: bool = False) -> None:
-        """Something became of a slot: see whether that ends the probe, and who may start now."""
-        if slot is self._probe:
-            self._probe = None
-            self._ledger.probe_ended(passed)
+    def _end_trial(self, slot: _LocalSlot, *, passed: bool = False) -> None:
+        """Something became of a slot: see whether that ends the trial, and who may start now."""
+        if slot is self._trial:
+            self._trial = None
+            self._ledger.trial_ended(passed)
         if self._waiters:
             self._dispatch()
 
@@ -125,7 +125,7 @@ class _LocalSlot(Slot):
     def answered(self) -> None:
         if not self._answered:
             self._count()
-            self._quota._end_probe(self, passed=True)
+            self._quota._end_trial(self, passed=True)
 
     def throttled(self, seconds: float) -> None:
         if not self._answered:
@@ -138,13 +138,13 @@ class _LocalSlot(Slot):
             if not self._answered:
                 self._count()
             self._quota._ledger.released()
-            self._quota._end_probe(self)
+            self._quota._end_trial(self)
 
     def refund(self) -> None:
         if not self._released and not self._answered:
             self._released = self._answered = True
             self._quota._ledger.refunded()
-            self._quota._end_probe(self)
+            self._quota._end_trial(self)
 
     def abandon(self) -> None:
         if not self._released:
@@ -152,7 +152,7 @@ class _LocalSlot(Slot):
             if not self._answered:
                 self._count(later=ORPHAN_HOLD)  # the server may count it as late as that
             self._quota._ledger.orphaned(self._quota._loop.time())
-            self._quota._end_probe(self)
+            self._quota._end_trial(self)
 
     def _count(self, later: float = 0.0) -> None:
         self._answered = True

@@ -72,16 +72,16 @@ class SharedQuota(abc.ABC):
         self._is_open = False
 
     @abc.abstractmethod
-    async def acquire(self, patience: float = math.inf) -> Slot:
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
         """Wait, first come first served, until one request may start.
 
         A caller that is cancelled burns nothing.
 
         Args:
-            patience: how many seconds of a pause the caller would sit out; waiting for the windows does not count.
+            max_pause: how many seconds of a pause the caller would sit out; waiting for the windows does not count.
 
         Raises:
-            QuotaPausedError: a pause is longer than `patience`: at once, or when such a pause begins.
+            QuotaPausedError: a pause is longer than `max_pause`: at once, or when such a pause begins.
             QuotaUnavailableError: whatever keeps the quota stayed away too long.
         """
 

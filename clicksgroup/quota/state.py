@@ -36,7 +36,7 @@ class Event(NamedTuple):
     seconds: float = 0.0  # throttled: for how long nobody may start
 
 
-class Reply(NamedTuple):
+class ExchangeResult(NamedTuple):
     """What an exchange brought."""
 
     granted: Sequence[str]  # tickets that are slots now
@@ -45,7 +45,7 @@ class Reply(NamedTuple):
 
 
 @attrs.define
-class Place:
+class HeldSlot:
     """A slot that is held: by whom, whether the answer is known, and when its place in flight comes back by itself."""
 
     holder: str
@@ -64,11 +64,11 @@ class SharedState:
     lost_epoch: str | None = None  # what was kept before, and got lost
     closed_until: float = 0.0  # something was lost: nobody starts until a window has passed
     paused_until: float = 0.0
-    probation: bool = False
-    probe: str | None = None
+    half_open: bool = False
+    trial: str | None = None
     offered: tuple[str, float] | None = None  # the ticket whose turn it is, and since when it could go
     holders: list[str] = attrs.field(factory=list)
-    places: dict[str, Place] = attrs.field(factory=dict)
+    places: dict[str, HeldSlot] = attrs.field(factory=dict)
     answered: list[float] = attrs.field(factory=list)  # ascending; the last entries may lie ahead
     queue: list[tuple[str, str]] = attrs.field(factory=list)  # ticket, holder; the first is the next to go
 
@@ -92,7 +92,7 @@ class SharedState:
         """It is not known what happened: a window of silence is longer than anything it could have been."""
         self.closed_until = max(self.closed_until, now + self.memory)
 
-    def bury(self, holder: str, now: float) -> None:
+    def remove_dead(self, holder: str, now: float) -> None:
         """A process is gone. What it sent may still be on its way, or in work."""
         self.holders.remove(holder)
         self.queue = [entry for entry in self.queue if entry[1] != holder]
@@ -100,23 +100,23 @@ class SharedState:
             if place.holder == holder and place.back_at is None:
                 self._orphan(ticket, place, now)
 
-    def exchange(self, holder: str, events: Sequence[Event], tickets: Sequence[str], now: float) -> Reply:
+    def exchange(self, holder: str, events: Sequence[Event], tickets: Sequence[str], now: float) -> ExchangeResult:
         """Take in what happened to one process, and grant what it may have of the tickets it asks for."""
         for event in events:
             self._take_in(event, now)
         self._pass_time(now)
         self._line_up(holder, tickets)
         ledger = self._ledger()
-        granted = [ticket for ticket in tickets if ticket in self.places]  # the last reply was lost
+        granted = [ticket for ticket in tickets if ticket in self.places]  # the last result was lost
         granted += self._grant(ledger, holder, now)
-        return Reply(granted, self._again(ledger, holder, now), max(self.paused_until - now, 0.0))
+        return ExchangeResult(granted, self._again(ledger, holder, now), max(self.paused_until - now, 0.0))
 
     def _take_in(self, event: Event, now: float) -> None:
         at = min(event.at, now)
         if event.kind == "refunded":
             self.queue = [entry for entry in self.queue if entry[0] != event.id]
             self.places.pop(event.id, None)
-            self._end_probe(event.id)
+            self._end_trial(event.id)
             return
         place = self.places.get(event.id)
         if place is None:
@@ -128,25 +128,25 @@ class SharedState:
             place.answered = True
             bisect.insort(self.answered, at)
         if event.kind == "answered":
-            self._end_probe(event.id, passed=True)
+            self._end_trial(event.id, passed=True)
         elif event.kind == "throttled":
             self.paused_until = max(self.paused_until, at + event.seconds)
-            self.probation, self.probe = True, None
+            self.half_open, self.trial = True, None
         else:
-            self._end_probe(event.id)
+            self._end_trial(event.id)
             del self.places[event.id]
 
-    def _orphan(self, ticket: str, place: Place, at: float) -> None:
+    def _orphan(self, ticket: str, place: HeldSlot, at: float) -> None:
         place.back_at = at + ORPHAN_HOLD
         if not place.answered:  # the server may count it as late as that
             place.answered = True
             bisect.insort(self.answered, place.back_at)
-        self._end_probe(ticket)
+        self._end_trial(ticket)
 
-    def _end_probe(self, ticket: str, *, passed: bool = False) -> None:
-        if self.probe == ticket:
-            self.probe = None
-            self.probation = not passed
+    def _end_trial(self, ticket: str, *, passed: bool = False) -> None:
+        if self.trial == ticket:
+            self.trial = None
+            self.half_open = not passed
 
     def _pass_time(self, now: float) -> None:
         kept = max(self.memory, KEPT)
@@ -171,7 +171,7 @@ class SharedState:
         for back_at in sorted(place.back_at for place in self.places.values() if place.back_at is not None):
             ledger.orphaned(back_at - ORPHAN_HOLD)
         ledger.paused_until = max(self.paused_until, self.closed_until)
-        ledger.probation, ledger.probing = self.probation, self.probe is not None
+        ledger.half_open, ledger.trial_out = self.half_open, self.trial is not None
         return ledger
 
     def _grant(self, ledger: Ledger, holder: str, now: float) -> list[str]:
@@ -179,9 +179,9 @@ class SharedState:
         while self.queue and ledger.delay(now) <= 0:
             ticket, whose = self.queue[0]
             if whose == holder:
-                self.places[ticket] = Place(holder)
+                self.places[ticket] = HeldSlot(holder)
                 if ledger.grant():
-                    self.probe = ticket
+                    self.trial = ticket
                 granted.append(ticket)
             else:
                 if self.offered is None or self.offered[0] != ticket:

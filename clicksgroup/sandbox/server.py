@@ -20,7 +20,7 @@ from clicksgroup.models import GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.sandbox.clicks import Clicks
 from clicksgroup.sandbox.faults import Fault, Faults, scripted
-from clicksgroup.sandbox.judge import Judge, Verdict
+from clicksgroup.sandbox.rate_limiter import RateLimiter, Verdict
 from clicksgroup.sandbox.replies import cut_short, html_reply, json_reply, reset
 from clicksgroup.sandbox.rules import LONGEST_URL, identifies_caller, page_envelope, refusal
 from clicksgroup.sandbox.seen import V1_PATH, V2_PATH, SeenRequest, see
@@ -95,7 +95,7 @@ class Sandbox:
         self._fault_for = scripted(faults)
         self._host, self._port = host, port
         self._retry_after = retry_after
-        self._judge = Judge(self.quota)
+        self._rate_limiter = RateLimiter(self.quota)
         self._requests: list[SeenRequest] = []
         self._attempts: dict[tuple[object, ...], int] = {}
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
@@ -117,12 +117,12 @@ class Sandbox:
     @property
     def in_flight(self) -> int:
         """How many requests that the quota let in are open now."""
-        return self._judge.in_flight
+        return self._rate_limiter.in_flight
 
     @property
     def in_flight_peak(self) -> int:
         """The most requests that were open at once; what was refused for being too many is not counted."""
-        return self._judge.in_flight_peak
+        return self._rate_limiter.in_flight_peak
 
     def truth(self, date: DateLike) -> list[GroupClicks]:
         """All records of a date as the server lists them. No server need run."""
@@ -199,7 +199,7 @@ class Sandbox:
             response = self._answer(seen, request.headers.get("Accept-Language", ""), fault)
             self._requests[index] = attrs.evolve(seen, status=response.status)
         finally:
-            self._judge.leave()
+            self._rate_limiter.leave()
         if fault is not None and fault.cut is not None:
             return await cut_short(request, response, fault.cut)
         return response
@@ -225,13 +225,13 @@ class Sandbox:
             return html_reply(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
-        verdict = self._judge.arrive(seen.at)
+        verdict = self._rate_limiter.arrive(seen.at)
         if verdict is Verdict.ADMITTED:
             return None
         # What the body of a 429 holds is not documented: clients must take both.
         headers = {}
         if self._retry_after:
-            headers["Retry-After"] = str(max(1, math.ceil(self._judge.seconds_until_room(seen.at))))
+            headers["Retry-After"] = str(max(1, math.ceil(self._rate_limiter.seconds_until_room(seen.at))))
         return html_reply(429, headers) if verdict is Verdict.WINDOW_FULL else web.Response(status=429, headers=headers)
 
     def _answer(self, seen: SeenRequest, language: str, fault: Fault | None) -> web.Response:

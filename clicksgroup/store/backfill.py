@@ -13,7 +13,7 @@ from clicksgroup.dates import DatesLike, date_range, read_dates
 from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store.coverage import has_begun
-from clicksgroup.store.rows import rows_of
+from clicksgroup.store.rows import rows_by_id
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
@@ -89,7 +89,7 @@ class Backfill:
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
         """Do it."""
         wanted = self._wanted(read_dates(dates))
-        await self._store._writer.prove(self._store._now())
+        await self._store._writer.check_writable(self._store._now())
         coverage = await self._store._coverage(wanted, self._groups)
         final = set() if refresh else set(coverage.final)
         asked = [date for date in wanted if date not in final]
@@ -115,7 +115,7 @@ class Backfill:
     async def _land(self, date: datetime.date, outcome: Day | ClicksGroupError) -> None:
         if isinstance(outcome, Day):
             try:
-                rows_of(outcome, self._store.account)
+                rows_by_id(outcome, self._store.account)
             except StoreError as error:  # of this date alone: the store is well
                 outcome = error
         if isinstance(outcome, ClicksGroupError):
@@ -156,16 +156,16 @@ class Failures:
     """
 
     def __init__(self, asked: Sequence[datetime.date]) -> None:
-        self._places = {date: place for place, date in enumerate(asked)}
+        self._positions = {date: position for position, date in enumerate(asked)}
         self._kinds: dict[int, object] = {}
 
     def stop(self, date: datetime.date, error: ClicksGroupError) -> bool:
         """Whether this failure ends the job; asked before another request goes out."""
         if error.stops_all:
             return True
-        place, kind = self._places[date], _kind(error)
-        self._kinds[place] = kind
-        first = last = place
+        position, kind = self._positions[date], _kind(error)
+        self._kinds[position] = kind
+        first = last = position
         while self._kinds.get(first - 1) == kind:
             first -= 1
         while self._kinds.get(last + 1) == kind:

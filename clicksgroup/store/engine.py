@@ -29,7 +29,7 @@ else:
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
-Place: TypeAlias = str | os.PathLike[str] | URL | AsyncEngine
+Location: TypeAlias = str | os.PathLike[str] | URL | AsyncEngine
 
 BUSY_TIMEOUT = 30.0
 """Seconds for which SQLite waits for another writer. One of ours holds the file for milliseconds."""
@@ -64,10 +64,10 @@ _PERMANENT_TEXTS = ("readonly database", "not a database", "malformed")
 class Database:
     """An engine that is ours, or one that was lent, and the two ways to use it: `read` and `write`."""
 
-    def __init__(self, place: Place, schema: str | None) -> None:
-        self._lent = place if isinstance(place, AsyncEngine) else None
+    def __init__(self, location: Location, schema: str | None) -> None:
+        self._lent = location if isinstance(location, AsyncEngine) else None
         self._engine = self._lent
-        self._url = place.url if isinstance(place, AsyncEngine) else _parse(place)
+        self._url = location.url if isinstance(location, AsyncEngine) else _parse(location)
         self.dialect = self._url.get_backend_name()
         if self.dialect not in ("sqlite", "postgresql"):
             raise ConfigurationError(f"url: {self.dialect!r} is no engine of the store's; use sqlite or postgresql")
@@ -118,27 +118,27 @@ class Database:
         self._open = False
         if self._engine is not None and self._lent is None:
             engine, self._engine = self._engine, None
-            hung = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._hang_up)
+            hung = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._terminate_connections)
             try:
-                await self._finish(engine.dispose())
+                await self._shield(engine.dispose())
             finally:
                 hung.cancel()
 
     async def read(self, work: Work[T]) -> T:
         """What `work` returns; all that it reads is of one moment."""
-        return await self._persist(lambda: self._transact(work, None), "read")
+        return await self._retry(lambda: self._transact(work, None), "read")
 
     async def write(self, work: Work[T], lock: str) -> T:
         """Do `work` in one transaction, alone among those with the same `lock`.
 
         A connection that is lost starts it anew, so it must not matter whether it was done before.
         """
-        return await self._persist(lambda: self._transact(work, lock), "written")
+        return await self._retry(lambda: self._transact(work, lock), "written")
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+    async def _retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         for delay in RECONNECT_DELAYS:
             try:
-                return await self._finish(attempt())
+                return await self._shield(attempt())
             except _DRIVER_ERRORS as error:
                 if not _is_transient(error):
                     raise self._explained(error, verb) from error
@@ -147,11 +147,11 @@ class Database:
 
     async def _guarded(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         try:
-            return await self._finish(attempt())
+            return await self._shield(attempt())
         except _DRIVER_ERRORS as error:
             raise self._explained(error, verb) from error
 
-    async def _finish(self, work: Awaitable[T]) -> T:
+    async def _shield(self, work: Awaitable[T]) -> T:
         """Await `work`; if that is cancelled, let it end first: no connection is left in the middle of anything."""
         task = asyncio.ensure_future(work)
         try:
@@ -168,7 +168,7 @@ class Database:
                 task.exception()
             raise
 
-    def _hang_up(self) -> None:
+    def _terminate_connections(self) -> None:
         """Drop what a server that does not answer would keep open."""
         for connection in tuple(self._connections):
             connection.terminate()
@@ -212,8 +212,8 @@ class Database:
 
     async def _create(self) -> int:
         if self.dialect == "sqlite":
-            await self._persist(self._use_wal, "opened")
-        return await self._persist(lambda: self._transact(self._make_tables, "clicksgroup schema"), "opened")
+            await self._retry(self._use_wal, "opened")
+        return await self._retry(lambda: self._transact(self._make_tables, "clicksgroup schema"), "opened")
 
     async def _use_wal(self) -> None:
         async with self._connected() as connection:
@@ -316,23 +316,23 @@ class Database:
         )
 
 
-def _parse(place: str | os.PathLike[str] | URL) -> URL:
-    if isinstance(place, str) and "://" in place:
+def _parse(location: str | os.PathLike[str] | URL) -> URL:
+    if isinstance(location, str) and "://" in location:
         try:
-            url = make_url(place)
+            url = make_url(location)
         except (SQLAlchemyError, ValueError):
             raise ConfigurationError(
                 "url: it is no SQLAlchemy URL, such as postgresql+asyncpg://user@host/db"
             ) from None
-    elif isinstance(place, URL):
-        url = place
-    elif isinstance(place, (str, os.PathLike)):
-        path = os.fspath(place)
+    elif isinstance(location, URL):
+        url = location
+    elif isinstance(location, (str, os.PathLike)):
+        path = os.fspath(location)
         if not isinstance(path, str) or not path:
             raise ConfigurationError("url: expected a URL, an AsyncEngine or the path of a file")
         return URL.create("sqlite+aiosqlite", database=path if path == ":memory:" else str(Path(path).expanduser()))
     else:
-        raise TypeError(f"url: expected a URL, an AsyncEngine or a path, got {type(place).__name__}")
+        raise TypeError(f"url: expected a URL, an AsyncEngine or a path, got {type(location).__name__}")
     if url.drivername not in _DRIVERS:
         raise ConfigurationError(
             f"url: {url.drivername!r} is no engine of the store's; use sqlite+aiosqlite or postgresql+asyncpg"

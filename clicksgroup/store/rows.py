@@ -9,10 +9,10 @@ from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import Day
 from clicksgroup.store.schema import storable
 
-Rows: TypeAlias = dict[int, dict[str, Any]]
+RowsById: TypeAlias = dict[int, dict[str, Any]]
 
 
-def rows_of(day: Day, account: str) -> Rows:
+def rows_by_id(day: Day, account: str) -> RowsById:
     """The rows by group id; of a group that is listed twice the last.
 
     Raises:

@@ -15,7 +15,7 @@ from clicksgroup.groups import read_groups
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import backfill as _backfill
 from clicksgroup.store.coverage import Coverage
-from clicksgroup.store.engine import Database, Place
+from clicksgroup.store.engine import Database, Location
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.schema import storable
 from clicksgroup.store.stream import StoreStream
@@ -62,7 +62,7 @@ class ClickStore:
 
     def __init__(
         self,
-        url: Place,
+        url: Location,
         *,
         account: str = "default",
         settle: datetime.timedelta = datetime.timedelta(0),

@@ -11,10 +11,10 @@ from clicksgroup.errors import ClicksGroupError
 from clicksgroup.models import Day
 from clicksgroup.store.coverage import equals_any
 from clicksgroup.store.engine import Database
-from clicksgroup.store.rows import Rows, rows_of
+from clicksgroup.store.rows import RowsById, rows_by_id
 from clicksgroup.store.schema import storable
 
-_PROBE_DATE = datetime.date.min
+_CHECK_DATE = datetime.date.min
 
 
 class Writer:
@@ -27,7 +27,7 @@ class Writer:
 
     async def put(self, day: Day) -> None:
         """Store a date; what was fetched later stays."""
-        rows = rows_of(day, self._account)
+        rows = rows_by_id(day, self._account)
 
         async def write(connection: AsyncConnection) -> None:
             if day.groups is None:
@@ -55,9 +55,9 @@ class Writer:
 
         await self._database.write(write, self._lock(date))
 
-    async def prove(self, now: datetime.datetime) -> None:
+    async def check_writable(self, now: datetime.datetime) -> None:
         """Write a row into each table and take it away again: leave to write, and room for it, are there."""
-        key = {"account": self._account, "date": _PROBE_DATE}
+        key = {"account": self._account, "date": _CHECK_DATE}
         tables = self._tables
         rows = (
             (tables.group_clicks, {"group_id": 0, "group_name": "", "clicks": 0, "unique_users": 0}),
@@ -69,11 +69,11 @@ class Writer:
         async def write(connection: AsyncConnection) -> None:
             for table, row in rows:
                 await connection.execute(table.insert(), {**key, **row})
-                await connection.execute(table.delete().where(*self._of(table, _PROBE_DATE)))
+                await connection.execute(table.delete().where(*self._of(table, _CHECK_DATE)))
 
-        await self._database.write(write, self._lock(_PROBE_DATE))
+        await self._database.write(write, self._lock(_CHECK_DATE))
 
-    async def _replace_date(self, connection: AsyncConnection, day: Day, rows: Rows) -> None:
+    async def _replace_date(self, connection: AsyncConnection, day: Day, rows: RowsById) -> None:
         clicks, whole, parts = self._tables.group_clicks, self._tables.click_dates, self._tables.click_date_groups
         fetched_at = (
             await connection.execute(sa.select(whole.c.fetched_at).where(*self._of(whole, day.date)))
@@ -103,7 +103,7 @@ class Writer:
         if fresh := [row for group_id, row in rows.items() if group_id not in newer]:
             await connection.execute(clicks.insert(), fresh)
 
-    async def _replace_groups(self, connection: AsyncConnection, day: Day, rows: Rows) -> None:
+    async def _replace_groups(self, connection: AsyncConnection, day: Day, rows: RowsById) -> None:
         clicks, whole, parts = self._tables.group_clicks, self._tables.click_dates, self._tables.click_date_groups
         fetched_at = (
             await connection.execute(sa.select(whole.c.fetched_at).where(*self._of(whole, day.date)))

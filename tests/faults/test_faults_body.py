@@ -10,8 +10,8 @@ import pytest
 
 from clicksgroup import DecodeError, GroupClicks, PaginationWarning
 from clicksgroup.groups import MAX_COUNT
-from clicksgroup.protocol.refusals import SNIPPET_LENGTH
-from tests.faults.judged import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
+from clicksgroup.protocol.error_responses import SNIPPET_LENGTH
+from tests.faults.cases import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.faults.raw import RawServer, dumps, envelope, http
 
 WHOLE = dumps(envelope())
@@ -37,7 +37,7 @@ NO_JSON = [
 async def test_what_is_no_json_is_tried_again_and_then_shown(case: Case) -> None:
     async with RawServer([case.answer]) as server:
         error = await failure_of(server)
-        case.judge(error, attempts=ATTEMPTS)
+        case.check(error, attempts=ATTEMPTS)
         assert isinstance(error, DecodeError)
         assert error.field == ""
         assert len(error.snippet) <= SNIPPET_LENGTH + 1
@@ -148,7 +148,7 @@ async def test_json_of_another_shape_is_raised_at_once_with_its_path(
 ) -> None:
     async with RawServer([http(body)]) as server:
         error = await failure_of(server)
-        Case("", b"", DecodeError, [f"{field}: expected {wanted}", f"got {came}"]).judge(error, attempts=1)
+        Case("", b"", DecodeError, [f"{field}: expected {wanted}", f"got {came}"]).check(error, attempts=1)
         assert isinstance(error, DecodeError)
         assert error.field == field
         assert error.snippet == body.decode()[:SNIPPET_LENGTH] + ("…" if len(body) > SNIPPET_LENGTH else "")

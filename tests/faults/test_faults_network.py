@@ -27,8 +27,8 @@ from clicksgroup import (
     StatusError,
     TransportError,
 )
-from clicksgroup.wire import MAX_BODY_BYTES
-from tests.faults.judged import ATTEMPTS, DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
+from clicksgroup.transport import MAX_BODY_BYTES
+from tests.faults.cases import ATTEMPTS, DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
 from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, Drip, Endless, RawServer, dumps, envelope, http
 
 WHOLE = dumps(envelope())
@@ -117,7 +117,7 @@ AT_ONCE = [
 async def test_what_may_pass_is_tried_again_and_then_the_last_failure_is_raised(case: Case) -> None:
     async with RawServer([case.answer]) as server:
         error = await failure_of(server, timeout=case.timeout)
-        case.judge(error, attempts=ATTEMPTS)
+        case.check(error, attempts=ATTEMPTS)
         assert len(server.requests) == ATTEMPTS
 
 
@@ -134,7 +134,7 @@ async def test_what_has_passed_leaves_no_trace_in_the_data(case: Case) -> None:
 async def test_what_will_not_pass_is_raised_at_once(case: Case) -> None:
     async with RawServer([case.answer]) as server:
         error = await failure_of(server, timeout=case.timeout)
-        case.judge(error, attempts=1)
+        case.check(error, attempts=1)
         assert len(server.requests) == 1
 
 
@@ -154,7 +154,7 @@ async def test_a_refused_connection_is_tried_again_and_costs_no_request() -> Non
     async with RawServer([http(WHOLE)]) as server:
         pass
     error = await failure_of(server)
-    Case("refused", b"", TransportError, ["no connection"]).judge(error, attempts=ATTEMPTS)
+    Case("refused", b"", TransportError, ["no connection"]).check(error, attempts=ATTEMPTS)
     assert isinstance(error.__cause__, OSError)
 
 
@@ -213,7 +213,7 @@ async def test_tls_with_a_trusted_certificate_works(authority: trustme.CA) -> No
 async def test_a_certificate_that_nobody_vouches_for_is_raised_at_once(authority: trustme.CA) -> None:
     async with RawServer([http(WHOLE)], tls=serving(authority, "127.0.0.1")) as server:
         error = await failure_of(server)
-        Case("", b"", TransportError, ["certificate is not accepted", "base_url"]).judge(error, attempts=1)
+        Case("", b"", TransportError, ["certificate is not accepted", "base_url"]).check(error, attempts=1)
         assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
         assert not server.requests
 
@@ -222,7 +222,7 @@ async def test_a_certificate_of_another_host_is_raised_at_once(authority: trustm
     async with RawServer([http(WHOLE)], tls=serving(authority, "other.example")) as server:
         async with trusting(authority) as session:
             error = await failure_of(server, session=session)
-        Case("", b"", TransportError, ["certificate is not accepted"]).judge(error, attempts=1)
+        Case("", b"", TransportError, ["certificate is not accepted"]).check(error, attempts=1)
 
 
 async def test_a_certificate_without_the_expected_fingerprint_is_raised_at_once(authority: trustme.CA) -> None:
@@ -230,7 +230,7 @@ async def test_a_certificate_without_the_expected_fingerprint_is_raised_at_once(
         connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(bytes(32)))
         async with aiohttp.ClientSession(connector=connector) as session:
             error = await failure_of(server, session=session)
-        Case("", b"", TransportError, ["certificate is not accepted"]).judge(error, attempts=1)
+        Case("", b"", TransportError, ["certificate is not accepted"]).check(error, attempts=1)
 
 
 async def test_plain_text_on_a_tls_port_is_tried_again() -> None:
@@ -238,7 +238,7 @@ async def test_plain_text_on_a_tls_port_is_tried_again() -> None:
         async with ClicksClient(KEY, retry=FAST, base_url=server.url.replace("http:", "https:")) as client:
             with pytest.raises(TransportError, match="TLS") as caught:
                 await client.page(DATE)
-        Case("", b"", TransportError).judge(caught.value, attempts=ATTEMPTS)
+        Case("", b"", TransportError).check(caught.value, attempts=ATTEMPTS)
         assert server.connections == ATTEMPTS
         assert client.stats.requests == 0
 
@@ -262,7 +262,7 @@ async def test_a_bomb_of_300_mib_is_raised_at_once_and_costs_a_few_mib(encoding:
         finally:
             tracemalloc.stop()
         assert grown < 16 * 2**20
-        Case("", b"", DecodeError, ["2,097,152"]).judge(error, attempts=1)
+        Case("", b"", DecodeError, ["2,097,152"]).check(error, attempts=1)
         assert len(server.requests) == 1
 
 

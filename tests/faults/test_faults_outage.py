@@ -26,7 +26,7 @@ from clicksgroup import (
     date_range,
 )
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
-from tests.faults.judged import ATTEMPTS, DATE, FAST, client_of
+from tests.faults.cases import ATTEMPTS, DATE, FAST, client_of
 from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, RawServer, dumps, envelope, http
 
 SOAK_DATES = int(os.environ.get("CLICKSGROUP_SOAK_DATES", "300"))
@@ -357,7 +357,7 @@ async def test_a_request_that_was_given_up_keeps_its_place_in_flight_for_a_while
     ):
         with pytest.raises(TransportError, match=r"0\.05 s"):
             await client.page(DATE)
-        assert client._transport is not None
-        assert "1 of 1 in flight" in repr(client._transport.quota)
+        assert client._fetcher is not None
+        assert "1 of 1 in flight" in repr(client._fetcher.quota)
         await client.page(DATE)
         assert len(server.requests) == 2

@@ -20,7 +20,7 @@ from clicksgroup import (
     ServerError,
     TransportError,
 )
-from tests.faults.judged import DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
+from tests.faults.cases import DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
 from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, RawServer, dumps, envelope, http
 from tests.faults.test_faults_network import AT_ONCE, TRIED_AGAIN
 
@@ -269,7 +269,7 @@ async def test_a_fault_is_the_same_through_a_session_with_middlewares(case: Case
 
     async with RawServer([case.answer]) as server, aiohttp.ClientSession(middlewares=[plain]) as session:
         error = await failure_of(server, one_page, session=session)
-        case.judge(error, attempts=len(server.requests))
+        case.check(error, attempts=len(server.requests))
         assert len(server.requests) == (1 if case in AT_ONCE else FAST.attempts)
 
 

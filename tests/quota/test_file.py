@@ -17,11 +17,11 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota
 from clicksgroup.quota import file as file_module
-from clicksgroup.quota import pump as pump_module
+from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import default_path
 from clicksgroup.quota.state import Event
-from tests.quota.crew import Crew
-from tests.quota.judge import Judge
+from tests.quota.processes import Processes
+from tests.quota.strict_server import StrictServer
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the machine's clock."""
     now = [5000.0]
-    for module in (file_module, pump_module):
+    for module in (file_module, remote_module):
         monkeypatch.setattr(module, "clock", lambda: now[0])
 
     def move(seconds: float) -> None:
@@ -60,18 +60,18 @@ async def granted(quota: FileQuota, tickets: int = 100) -> int:
 async def test_three_processes_keep_one_quota_and_use_it(path: pathlib.Path) -> None:
     """No window is over, never too many are in flight, and each gets its share of nearly all there is."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
-    async with Judge(quota) as judge, Crew(judge, quota, path=str(path)) as crew:
+    async with StrictServer(quota) as server, Processes(server, quota, path=str(path)) as processes:
         for name in "abc":
-            await crew.start(name)
+            await processes.start(name)
         for name in "abc":
-            await judge.seen(1, by=name)
-        await judge.seen(24 * 5)
-        start = judge.arrivals[-24 * 4 - 1][0]
-        end = judge.arrivals[-1][0]
-        await crew.finish()
-    assert judge.rejected == []
-    assert judge.most_in_flight == 2
-    shares = judge.shares(start, end)
+            await server.seen(1, by=name)
+        await server.seen(24 * 5)
+        start = server.arrivals[-24 * 4 - 1][0]
+        end = server.arrivals[-1][0]
+        await processes.finish()
+    assert server.rejected == []
+    assert server.most_in_flight == 2
+    shares = server.shares(start, end)
     assert sum(shares.values()) / (24 * (end - start) / window) >= 0.95
     assert all(abs(shares[name] - 32) <= 0.15 * 32 for name in "abc"), shares
 
@@ -79,15 +79,15 @@ async def test_three_processes_keep_one_quota_and_use_it(path: pathlib.Path) -> 
 async def test_a_process_that_is_killed_again_and_again_never_causes_a_429(path: pathlib.Path) -> None:
     """What a killed process sent stays counted, even where the server counts it after the kill."""
     quota = Quota((24, 2), in_flight=12)
-    async with Judge(quota, delay=0.05) as judge, Crew(judge, quota, path=str(path)) as crew:
+    async with StrictServer(quota, delay=0.05) as server, Processes(server, quota, path=str(path)) as processes:
         for _ in range(10):
-            await crew.start("a", tasks=2)
-            await judge.seen(2)
-            await crew.kill("a")
-        await crew.start("b")
-        await judge.seen(24)
-        await crew.finish()
-    assert judge.rejected == []
+            await processes.start("a", tasks=2)
+            await server.seen(2)
+            await processes.kill("a")
+        await processes.start("b")
+        await server.seen(24)
+        await processes.finish()
+    assert server.rejected == []
 
 
 async def test_what_was_sent_before_a_restart_is_remembered(path: pathlib.Path, clock: Callable[[float], None]) -> None:
@@ -193,8 +193,8 @@ async def test_another_quota_replaces_one_that_nobody_keeps_and_what_was_sent_st
 
 
 async def test_a_lock_that_is_not_let_go_is_an_error_until_it_is(path: pathlib.Path) -> None:
-    """A process that is stopped in the middle stops the others no longer than their patience."""
-    async with FileQuota(path, Quota(in_flight=1), patience=0.5) as quota:
+    """A process that is stopped in the middle stops the others no longer than their outage_timeout."""
+    async with FileQuota(path, Quota(in_flight=1), outage_timeout=0.5) as quota:
         complaint = r"quota\.json .*0\.5 s: another process does not let go"
         with (
             file_module._lock(path.with_name("quota.json.lock")),
@@ -227,15 +227,15 @@ asyncio.run(main())
 """
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=True)
     assert len(json.loads(path.read_bytes())["places"]) == 1
-    async with FileQuota(path, Quota((3, 60), in_flight=2)) as heir:
-        assert (await heir._exchange((), ["one", "two"])).granted == ["one"]
+    async with FileQuota(path, Quota((3, 60), in_flight=2)) as successor:
+        assert (await successor._exchange((), ["one", "two"])).granted == ["one"]
         clock(4.9)
-        assert (await heir._exchange((), ["two"])).granted == []
+        assert (await successor._exchange((), ["two"])).granted == []
         clock(0.2)
-        assert (await heir._exchange((), ["two", "three"])).granted == ["two"]
+        assert (await successor._exchange((), ["two", "three"])).granted == ["two"]
         clock(60)
-        await heir._exchange([Event("refunded", "one", 0.0)], ())
-        assert len((await heir._exchange((), ["three", "four"])).granted) == 1
+        await successor._exchange([Event("refunded", "one", 0.0)], ())
+        assert len((await successor._exchange((), ["three", "four"])).granted) == 1
     assert list(path.parent.glob("*holder*")) == []
 
 
@@ -266,7 +266,7 @@ async def test_a_longer_window_counts_what_was_sent_before_it_was_asked_for(
 
 async def test_whoever_enters_while_it_is_being_opened_or_closed_finds_it_open(path: pathlib.Path) -> None:
     """However few turns of the loop lie between."""
-    quota = FileQuota(path, Quota(in_flight=4), patience=1.0)
+    quota = FileQuota(path, Quota(in_flight=4), outage_timeout=1.0)
 
     async def use() -> None:
         async with quota:
@@ -307,12 +307,12 @@ asyncio.run(main())
     await process.wait()
     assert process.stdin is not None
     try:
-        async with FileQuota(path, Quota(in_flight=1)) as heir:
+        async with FileQuota(path, Quota(in_flight=1)) as successor:
             state = json.loads(path.read_bytes())
             (place,) = state["places"].values()
             assert place["back_at"] is not None
             assert place["holder"] not in state["holders"]
-            assert heir._holder is not None
+            assert successor._holder is not None
     finally:
         process.stdin.close()
 

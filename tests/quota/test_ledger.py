@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from tests.quota.referee import most_at_once, most_in_any_window, most_in_fixed_windows
+from tests.quota.checker import most_at_once, most_in_any_window, most_in_fixed_windows
 
 Fate = Literal["answered", "throttled", "given up", "never sent", "abandoned"]
 TICK = 1e-9
@@ -45,7 +45,7 @@ class Trip:
     pause: float
 
 
-class Voyage:
+class Simulation:
     """Sends requests as a ledger allows, over a network that is slow as each trip says."""
 
     def __init__(self, quota: Quota, trips: list[Trip]) -> None:
@@ -55,9 +55,9 @@ class Voyage:
         self.granted: list[Trip] = []
         self.pauses: list[tuple[int, float]] = []  # how many were granted before it, its end
         self.grants: list[float] = []
-        self.probes: dict[int, int] = {}  # by number: how many were granted before its end was known
+        self.trials: dict[int, int] = {}  # by number: how many were granted before its end was known
         self.now = 0.0
-        self._probe: int | None = None
+        self._trial: int | None = None
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._queue: deque[Trip] = deque()
@@ -87,7 +87,7 @@ class Voyage:
         self.granted.append(trip)
         self.grants.append(self.now)
         if self.ledger.grant():
-            self._probe = number
+            self._trial = number
         if trip.fate == "never sent":
             self._at(self.now + trip.there, lambda: self._refund(number))
             return
@@ -114,32 +114,32 @@ class Voyage:
         if trip.fate == "throttled":
             self.pauses.append((len(self.grants), self.now + trip.pause))
             self.ledger.pause(self.now, trip.pause)
-            self._probe_known(self._probe)
-        elif self._probe_known(number):
-            self.ledger.probe_ended(True)
+            self._trial_known(self._trial)
+        elif self._trial_known(number):
+            self.ledger.trial_ended(True)
 
     def _refund(self, number: int) -> None:
         self.ledger.refunded()
-        if self._probe_known(number):
-            self.ledger.probe_ended(False)
+        if self._trial_known(number):
+            self.ledger.trial_ended(False)
 
     def _give_up(self, number: int) -> None:
         self.ledger.answered(self.now)
         self.ledger.released()
-        if self._probe_known(number):
-            self.ledger.probe_ended(False)
+        if self._trial_known(number):
+            self.ledger.trial_ended(False)
 
     def _abandon(self, number: int) -> None:
         self.ledger.answered(self.now + ORPHAN_HOLD)
         self.ledger.orphaned(self.now)
-        if self._probe_known(number):
-            self.ledger.probe_ended(False)
+        if self._trial_known(number):
+            self.ledger.trial_ended(False)
 
-    def _probe_known(self, number: int | None) -> bool:
-        if number is None or number != self._probe:
+    def _trial_known(self, number: int | None) -> bool:
+        if number is None or number != self._trial:
             return False
-        self._probe = None
-        self.probes[number] = len(self.grants)
+        self._trial = None
+        self.trials[number] = len(self.grants)
         return True
 
 
@@ -159,22 +159,22 @@ drifts = st.sampled_from([1 / CLOCK_DRIFT + 1e-9, 1.0, CLOCK_DRIFT])
 @given(quota=quotas, trips=trips, drift=drifts, phase=seconds)
 def test_no_server_ever_sees_more_than_the_quota(quota: Quota, trips: list[Trip], drift: float, phase: float) -> None:
     """In no sliding window, in no fixed one of any phase, and never too many at once, though its clock runs off."""
-    voyage = Voyage(quota, trips)
-    arrivals = [at * drift for at in voyage.arrivals]
+    simulation = Simulation(quota, trips)
+    arrivals = [at * drift for at in simulation.arrivals]
     for count, window in quota.limits:
         assert most_in_any_window(arrivals, window) <= count
         for begin in [phase, *arrivals]:
             assert most_in_fixed_windows(arrivals, window, begin) <= count
-    assert most_at_once(voyage.open) <= quota.in_flight
+    assert most_at_once(simulation.open) <= quota.in_flight
 
 
 @settings(max_examples=200, deadline=None)
 @given(quota=quotas, trips=trips)
 def test_no_slot_is_lost_for_ever(quota: Quota, trips: list[Trip]) -> None:
     """Everybody goes in the end, and when all has been forgotten the whole quota is there again."""
-    voyage = Voyage(quota, trips)
-    assert voyage.granted == trips
-    ledger, late = voyage.ledger, voyage.now + 1000
+    simulation = Simulation(quota, trips)
+    assert simulation.granted == trips
+    ledger, late = simulation.ledger, simulation.now + 1000
     assert not ledger.remembers(late)
     assert ledger.delay(late) == 0
     assert ledger.in_flight == 0
@@ -184,11 +184,11 @@ def test_no_slot_is_lost_for_ever(quota: Quota, trips: list[Trip]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(quota=quotas, trips=trips)
 def test_nothing_starts_in_a_pause_and_after_it_one_goes_alone(quota: Quota, trips: list[Trip]) -> None:
-    voyage = Voyage(quota, trips)
-    for granted_before, end in voyage.pauses:
-        assert all(at >= end for at in voyage.grants[granted_before:])
-        assert granted_before in [*voyage.probes, len(voyage.grants)]
-    for number, granted_until_known in voyage.probes.items():
+    simulation = Simulation(quota, trips)
+    for granted_before, end in simulation.pauses:
+        assert all(at >= end for at in simulation.grants[granted_before:])
+        assert granted_before in [*simulation.trials, len(simulation.grants)]
+    for number, granted_until_known in simulation.trials.items():
         assert granted_until_known == number + 1
 
 
@@ -198,7 +198,7 @@ def test_a_probe_that_fails_is_followed_by_another_and_one_that_passes_by_all() 
     for passed in (False, True):
         assert ledger.grant()
         assert ledger.delay(2.0) == math.inf
-        ledger.probe_ended(passed)
+        ledger.trial_ended(passed)
         assert ledger.delay(2.0) == 0
     assert not ledger.grant()
 

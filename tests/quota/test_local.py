@@ -16,7 +16,7 @@ from clicksgroup import ConfigurationError, Quota
 from clicksgroup.quota import QuotaPausedError, Slot
 from clicksgroup.quota.local import LocalQuota, local_quota
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from tests.quota.referee import most_at_once, most_in_any_window
+from tests.quota.checker import most_at_once, most_in_any_window
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time
 
 OWNER = ("https://vivoldi.com:443", "digest of a key")
@@ -40,8 +40,8 @@ async def turns(number: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-async def waiters(quota: LocalQuota, number: int, patience: float = math.inf) -> list[asyncio.Task[Slot]]:
-    tasks = [asyncio.create_task(quota.acquire(patience)) for _ in range(number)]
+async def waiters(quota: LocalQuota, number: int, max_pause: float = math.inf) -> list[asyncio.Task[Slot]]:
+    tasks = [asyncio.create_task(quota.acquire(max_pause)) for _ in range(number)]
     await turns(1)
     return tasks
 
@@ -216,11 +216,11 @@ async def test_a_429_pauses_everybody_then_one_goes_first_and_the_rest_follow_wh
     slot.throttled(7)
     slot.release()
     tasks = await waiters(quota, 4)
-    probe = await tasks[0]
+    trial = await tasks[0]
     assert clock() == pytest.approx(7)
     await asyncio.sleep(1)
     assert not any(task.done() for task in tasks[1:])
-    probe.answered()
+    trial.answered()
     await asyncio.gather(*tasks)
     assert clock() == pytest.approx(8)
 
@@ -247,11 +247,11 @@ async def test_the_answer_to_an_older_probe_does_not_end_a_newer_pause() -> None
     first, second = await quota.acquire(), await quota.acquire()
     first.throttled(1)
     first.release()
-    probe = await quota.acquire()
+    trial = await quota.acquire()
     second.throttled(10)
     second.release()
     tasks = await waiters(quota, 2)
-    finish(probe)
+    finish(trial)
     newer = await tasks[0]
     assert clock() == pytest.approx(11)
     await turns()
@@ -277,7 +277,7 @@ async def test_a_pause_longer_than_a_callers_patience_is_an_error_at_once() -> N
     """For those who wait when it begins, and for those who ask while it lasts; it costs nothing."""
     quota = make(in_flight=1)
     slot = await quota.acquire()
-    (hasty, patient) = [*await waiters(quota, 1, patience=3), *await waiters(quota, 1, patience=8)]
+    (hasty, patient) = [*await waiters(quota, 1, max_pause=3), *await waiters(quota, 1, max_pause=8)]
     slot.throttled(7)
     slot.release()
     with pytest.raises(QuotaPausedError) as raised:
@@ -285,18 +285,18 @@ async def test_a_pause_longer_than_a_callers_patience_is_an_error_at_once() -> N
     assert raised.value.seconds == pytest.approx(7)
     await asyncio.sleep(2)
     with pytest.raises(QuotaPausedError) as raised:
-        await quota.acquire(patience=4)
+        await quota.acquire(max_pause=4)
     assert raised.value.seconds == pytest.approx(5)
     assert clock() == pytest.approx(2)
     finish(await patient)
-    finish(await quota.acquire(patience=0))
+    finish(await quota.acquire(max_pause=0))
 
 
 @in_virtual_time
 async def test_patience_is_for_pauses_and_not_for_windows() -> None:
     quota = make((1, 3600), in_flight=1)
-    finish(await quota.acquire(patience=1))
-    await quota.acquire(patience=1)
+    finish(await quota.acquire(max_pause=1))
+    await quota.acquire(max_pause=1)
     assert clock() == pytest.approx(3600 * CLOCK_DRIFT)
 
 
@@ -304,7 +304,7 @@ async def test_patience_is_for_pauses_and_not_for_windows() -> None:
 async def test_who_is_cancelled_as_a_pause_turns_him_away_stays_cancelled() -> None:
     quota = make(in_flight=1)
     slot = await quota.acquire()
-    (hasty,) = await waiters(quota, 1, patience=3)
+    (hasty,) = await waiters(quota, 1, max_pause=3)
     slot.throttled(7)
     hasty.cancel()
     await turns()
@@ -435,7 +435,7 @@ def test_callers_who_fail_in_every_way_never_break_the_quota(
             raise
 
     @in_virtual_time
-    async def voyage() -> None:
+    async def simulation() -> None:
         quota = make(*limits, in_flight=in_flight)
         tasks = []
         for number in range(40):
@@ -450,7 +450,7 @@ def test_callers_who_fail_in_every_way_never_break_the_quota(
         for slot in slots:
             finish(slot)
 
-    voyage()
+    simulation()
     assert went == sorted(went)
     for count, window in limits:
         assert most_in_any_window(arrivals, window) <= count

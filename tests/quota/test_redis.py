@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 import clicksgroup.redis as redis_module
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN, Event, Reply
+from clicksgroup.quota.state import TURN, Event, ExchangeResult
 from clicksgroup.redis import RedisQuota
-from tests.quota.crew import Crew
-from tests.quota.judge import Judge
-from tests.quota.voyage import Process, Voyage
+from tests.quota.processes import Processes
+from tests.quota.simulation import Process, Simulation
+from tests.quota.strict_server import StrictServer
 
 URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
@@ -111,53 +111,53 @@ async def own_redis(tmp_path: pathlib.Path) -> AsyncIterator[OwnRedis]:
 async def test_three_processes_keep_one_quota_and_use_it(name: str) -> None:
     """No window is over, never too many are in flight, and each gets its share of nearly all there is."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
-    async with Judge(quota) as judge, Crew(judge, quota, url=URL, name=name) as crew:
+    async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name) as processes:
         for worker in "abc":
-            await crew.start(worker)
+            await processes.start(worker)
         for worker in "abc":
-            await judge.seen(1, by=worker)
-        await judge.seen(24 * 5)
-        start, end = judge.arrivals[-24 * 4 - 1][0], judge.arrivals[-1][0]
-        await crew.finish()
-    assert judge.rejected == []
-    assert judge.most_in_flight == 2
-    shares = judge.shares(start, end)
+            await server.seen(1, by=worker)
+        await server.seen(24 * 5)
+        start, end = server.arrivals[-24 * 4 - 1][0], server.arrivals[-1][0]
+        await processes.finish()
+    assert server.rejected == []
+    assert server.most_in_flight == 2
+    shares = server.shares(start, end)
     assert sum(shares.values()) / (24 * (end - start) / window) >= 0.95
     assert all(abs(shares[worker] - 32) <= 0.15 * 32 for worker in "abc"), shares
 
 
 async def test_an_engine_that_is_killed_and_comes_back_empty_costs_a_window_and_no_429(own_redis: OwnRedis) -> None:
     quota = Quota((24, 1), in_flight=3)
-    async with Judge(quota) as judge, Crew(judge, quota, url=own_redis.url, name="shop") as crew:
+    async with StrictServer(quota) as server, Processes(server, quota, url=own_redis.url, name="shop") as processes:
         for worker in "abc":
-            await crew.start(worker)
+            await processes.start(worker)
         for worker in "abc":
-            await judge.seen(1, by=worker)
+            await server.seen(1, by=worker)
         for _ in range(2):
-            await judge.seen(20)
+            await server.seen(20)
             await own_redis.kill()
             await own_redis.start()
-        await judge.seen(48)
-        await crew.finish()
-    assert judge.rejected == []
+        await server.seen(48)
+        await processes.finish()
+    assert server.rejected == []
 
 
 async def test_an_engine_whose_clock_is_set_half_a_minute_off_changes_nothing(engine: redis.Redis, name: str) -> None:
     """Either way: no window is over, and nothing stalls."""
     quota = Quota((24, 1), in_flight=3)
-    async with Judge(quota) as judge, Crew(judge, quota, url=URL, name=name, script=STEPPED) as crew:
+    async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name, script=STEPPED) as processes:
         for worker in "ab":
-            await crew.start(worker)
+            await processes.start(worker)
         for worker in "ab":
-            await judge.seen(1, by=worker)
+            await server.seen(1, by=worker)
         for step in (30, 0, -30):
-            await judge.seen(30)
+            await server.seen(30)
             before = json.loads(await asyncio.to_thread(engine.get, f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
             engine.set(f"{{clicksgroup:{name}}}step", step)
-        await judge.seen(30)
+        await server.seen(30)
         after = json.loads(engine.get(f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
-        await crew.finish()
-    assert judge.rejected == []
+        await processes.finish()
+    assert server.rejected == []
     assert after["clock"] - before["clock"] < 10  # the steps are no part of the quota's own time
 
 
@@ -167,12 +167,15 @@ async def test_what_a_killed_process_holds_comes_back_when_its_lease_runs_out(
     """Not sooner, not later."""
     monkeypatch.setattr(redis_module, "LEASE", 1.5)
     quota, key = Quota((100, 60), in_flight=2), f"{{clicksgroup:{name}}}"
-    async with Judge(quota, latency=60) as judge, Crew(judge, quota, url=URL, name=name, lease=1.5) as crew:
-        await crew.start("a", tasks=2)
-        await judge.seen(2)
+    async with (
+        StrictServer(quota, latency=60) as server,
+        Processes(server, quota, url=URL, name=name, lease=1.5) as processes,
+    ):
+        await processes.start("a", tasks=2)
+        await server.seen(2)
         async with RedisQuota(URL, quota, name=name) as other:
             waiting = asyncio.create_task(other.acquire())
-            await crew.kill("a")
+            await processes.kill("a")
             before = json.loads(engine.get(key))  # type: ignore[arg-type]
             ((_, place), _) = before["places"].items()
             await waiting
@@ -183,7 +186,7 @@ async def test_what_a_killed_process_holds_comes_back_when_its_lease_runs_out(
 
 
 async def test_an_engine_that_stays_away_is_named_without_its_password_and_welcome_back(own_redis: OwnRedis) -> None:
-    async with RedisQuota(own_redis.url, Quota(in_flight=1), name="shop", patience=0.3) as quota:
+    async with RedisQuota(own_redis.url, Quota(in_flight=1), name="shop", outage_timeout=0.3) as quota:
         slot = await quota.acquire()
         await own_redis.kill()
         slot.answered()
@@ -192,7 +195,7 @@ async def test_an_engine_that_stays_away_is_named_without_its_password_and_welco
             await quota.acquire()
         assert "hunter2" not in repr(quota) + str(caught.value)
         with pytest.raises(QuotaUnavailableError, match=f"Redis at 127.0.0.1:{own_redis.port} has been away"):
-            await RedisQuota(own_redis.url, Quota(), name="shop", patience=0.1).__aenter__()
+            await RedisQuota(own_redis.url, Quota(), name="shop", outage_timeout=0.1).__aenter__()
         await own_redis.start()
         (await quota.acquire()).release()
 
@@ -200,14 +203,14 @@ async def test_an_engine_that_stays_away_is_named_without_its_password_and_welco
 async def test_a_wrong_password_is_an_error_that_does_not_show_it(own_redis: OwnRedis) -> None:
     url = own_redis.url.replace("hunter2", "secret")
     with pytest.raises(QuotaUnavailableError, match=r"cannot be used: .*password") as caught:
-        await RedisQuota(url, Quota(), name="shop", patience=0.1).__aenter__()
+        await RedisQuota(url, Quota(), name="shop", outage_timeout=0.1).__aenter__()
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("engine")
 async def test_a_database_that_is_none_is_told_without_waiting() -> None:
     with pytest.raises(QuotaUnavailableError, match="cannot be used: DB index is out of range"):
-        await RedisQuota(f"{URL.rstrip('/')}/9999", Quota(), name="shop", patience=0.1).__aenter__()
+        await RedisQuota(f"{URL.rstrip('/')}/9999", Quota(), name="shop", outage_timeout=0.1).__aenter__()
 
 
 async def test_a_server_that_is_no_redis_is_told_at_the_first_answer() -> None:
@@ -224,7 +227,7 @@ async def test_a_server_that_is_no_redis_is_told_at_the_first_answer() -> None:
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(QuotaUnavailableError, match=f"127.0.0.1:{port} cannot be used: .*HTTP"):
-            await RedisQuota(f"redis://127.0.0.1:{port}", Quota(), name="shop", patience=0.2).__aenter__()
+            await RedisQuota(f"redis://127.0.0.1:{port}", Quota(), name="shop", outage_timeout=0.2).__aenter__()
     assert calls == 1
 
 
@@ -300,7 +303,7 @@ class Desk:
     def go_back_to(self, memory: bytes) -> None:
         self._engine.set(self._key, memory)
 
-    def exchange(self, process: Process, now: float | None = None) -> Reply:
+    def exchange(self, process: Process, now: float | None = None) -> ExchangeResult:
         self.now = self.now if now is None else now
         if not self.knows(process):
             self._processes[process.name] = RedisQuota(URL, self._quota, name="desk")
@@ -340,17 +343,17 @@ def test_no_window_is_ever_over_and_nothing_is_lost_for_ever(
         monkeypatch.setattr(redis_module, "LEASE", 4.5)
         desk = Desk(engine, f"test-{uuid.uuid4().hex}", monkeypatch, Quota(*limits, in_flight=in_flight))
 
-        def exchange(process: Process, now: float) -> Reply:
+        def exchange(process: Process, now: float) -> ExchangeResult:
             if troubles and rng.random() < 0.02 and desk.knows(process):
                 desk.step = rng.choice([-30.0, -3.0, 0.0, 3.0, 30.0])
             return desk.exchange(process, now)
 
-        voyage = Voyage(desk._quota, exchange, rng)
+        simulation = Simulation(desk._quota, exchange, rng)
         try:
-            voyage.sail(processes, 30, troubles=troubles)
+            simulation.run(processes, 30, troubles=troubles)
         finally:
             engine.delete(desk._key, f"{desk._key}time")
-    assert voyage.over() == []
+    assert simulation.over() == []
 
 
 @pytest.fixture
@@ -392,13 +395,13 @@ def test_an_engine_that_came_back_with_an_old_memory_costs_one_window_too(desk: 
 
 
 def test_a_clock_that_was_set_back_while_nobody_looked_stalls_nobody(desk: Desk) -> None:
-    a, heir = Process("a"), Process("heir")
+    a, successor = Process("a"), Process("successor")
     desk.granted(a, "a1")
     desk.granted(a, events=(Event("released", "a1", desk.now),))
     desk.step = -86400.0
-    assert desk.granted(heir, "h1", "h2", "h3") == ["h1", "h2"]
+    assert desk.granted(successor, "h1", "h2", "h3") == ["h1", "h2"]
     desk.now += 60.1
-    assert desk.granted(heir, "h3") == ["h3"]
+    assert desk.granted(successor, "h3") == ["h3"]
 
 
 def test_after_a_pause_one_goes_first_of_all_processes_and_the_rest_when_it_passes(desk: Desk) -> None:

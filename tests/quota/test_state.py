@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN, Event, Reply, SharedState
-from tests.quota.voyage import Process, Voyage
+from clicksgroup.quota.state import TURN, Event, ExchangeResult, SharedState
+from tests.quota.simulation import Process, Simulation
 
 limits = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1.0, 3.0, 20.0])), min_size=1, max_size=2)
 
@@ -33,16 +33,16 @@ def test_no_window_is_ever_over_and_nothing_is_lost_for_ever(
     def died(name: str, now: float) -> None:
         gone.add(name)
 
-    def exchange(process: Process, now: float) -> Reply:
+    def exchange(process: Process, now: float) -> ExchangeResult:
         if process.name not in state.holders:
             state.holders.append(process.name)
         for name in gone & set(state.holders):
-            state.bury(name, now)
+            state.remove_dead(name, now)
         return state.exchange(process.name, process.events, process.tickets, now)
 
-    voyage = Voyage(quota, exchange, random.Random(seed), died)
-    voyage.sail(processes, 60, troubles=troubles)
-    assert voyage.over() == []
+    simulation = Simulation(quota, exchange, random.Random(seed), died)
+    simulation.run(processes, 60, troubles=troubles)
+    assert simulation.over() == []
 
 
 def test_the_first_to_come_is_the_first_to_go_in_whichever_process() -> None:
@@ -101,7 +101,7 @@ def test_a_probe_that_dies_with_its_process_lets_another_one_probe() -> None:
     state.exchange("a", (Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0)), (), 1000.0)
     assert grants(state, "a", "a2", now=1001.0) == ["a2"]
     assert grants(state, "b", "b1", "b2", now=1001.0) == []
-    state.bury("a", 1002.0)
+    state.remove_dead("a", 1002.0)
     assert grants(state, "b", "b1", "b2", now=1002.0) == ["b1"]
 
 
@@ -109,7 +109,7 @@ def test_what_a_dead_process_had_in_flight_comes_back_five_seconds_after_it_was_
     state = state_of(Quota(in_flight=1))
     state.holders = ["a"]
     grants(state, "a", "a1")
-    state.bury("a", 1010.0)
+    state.remove_dead("a", 1010.0)
     assert grants(state, "b", "b1", now=1014.9) == []
     assert grants(state, "b", "b1", now=1015.0) == ["b1"]
 

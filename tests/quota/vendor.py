@@ -10,7 +10,7 @@ from typing import Literal, Self
 import orjson
 
 from clicksgroup import Quota
-from tests.quota.referee import most_at_once, most_in_any_window, most_in_fixed_windows
+from tests.quota.checker import most_at_once, most_in_any_window, most_in_fixed_windows
 
 Counting = Literal["sliding", "fixed"]
 
@@ -122,13 +122,13 @@ class Vendor:
         for number, waiter in self._waiters:
             if number <= len(self.arrivals) and not waiter.done():
                 waiter.set_result(None)
-        status = self._judge()
+        status = self._status()
         await asyncio.sleep(self._latency + self._random.random() * self._delay)
         self._open -= 1
         self.spans.append((began, clock()))
         writer.write(self._response(status))
 
-    def _judge(self) -> int:
+    def _status(self) -> int:
         if self._pauses is not None and len(self.arrivals) == self._pauses[0]:
             return 429
         over = self._open > self.quota.in_flight
@@ -145,4 +145,4 @@ class Vendor:
         extra = {"pages": 1, "nextPages": 1, "nextYn": "N", "count": 1, "totalCount": 1}
         records = [{"grpIdx": 1, "grpNm": "Group", "acesCnt": 2, "pernCnt": 1}]
         body = orjson.dumps({"code": 0, "message": "", "result": {"extra": extra, "list": records}})
-        return f"HTTP/1.1 {status} Judged\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return f"HTTP/1.1 {status} Checked\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -1,4 +1,4 @@
-"""One process of several that share a quota: asks the judge as often as it may, until the judge is Gone."""
+"""One process of several that share a quota: asks the server as often as it may, until the server is Gone."""
 
 from __future__ import annotations
 

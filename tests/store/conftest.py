@@ -1,4 +1,4 @@
-"""Every test of the store runs on SQLite and on PostgreSQL, each in a place of its own."""
+"""Every test of the store runs on SQLite and on PostgreSQL, each in a database of its own."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ import pytest
 import sqlalchemy as sa
 
 from clicksgroup.store import ClickStore
-from tests.store.places import POSTGRES_URL, Place
+from tests.store.databases import POSTGRES_URL, Database
 
 
 @contextlib.asynccontextmanager
-async def postgresql() -> AsyncIterator[Place]:
-    place = Place("postgresql", POSTGRES_URL, f"test_{uuid.uuid4().hex}")
+async def postgresql() -> AsyncIterator[Database]:
+    database = Database("postgresql", POSTGRES_URL, f"test_{uuid.uuid4().hex}")
     try:
-        await place.sql("SELECT 1")
+        await database.sql("SELECT 1")
     except (OSError, sa.exc.SQLAlchemyError) as error:
         if os.environ.get("CI") == "true":
             raise
         pytest.skip(f"no PostgreSQL: {error}")
-    yield place
-    await place.sql(f"DROP SCHEMA IF EXISTS {place.schema} CASCADE")
+    yield database
+    await database.sql(f"DROP SCHEMA IF EXISTS {database.schema} CASCADE")
 
 
 @pytest.fixture
-async def postgres() -> AsyncIterator[Place]:
+async def postgres() -> AsyncIterator[Database]:
     """For what only PostgreSQL can show."""
-    async with postgresql() as place:
-        yield place
+    async with postgresql() as database:
+        yield database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     if request.param == "sqlite":
-        yield Place("sqlite", f"sqlite+aiosqlite:///{tmp_path / 'clicks.db'}", None)
+        yield Database("sqlite", f"sqlite+aiosqlite:///{tmp_path / 'clicks.db'}", None)
     else:
-        async with postgresql() as place:
-            yield place
+        async with postgresql() as database:
+            yield database
 
 
 @pytest.fixture
-async def store(place: Place) -> AsyncIterator[ClickStore]:
-    async with place.store() as store:
+async def store(database: Database) -> AsyncIterator[ClickStore]:
+    async with database.store() as store:
         yield store

@@ -31,7 +31,7 @@ from clicksgroup.errors import (
 from clicksgroup.plans import Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from clicksgroup.store import BackfillProgress, ClickStore
-from tests.store.places import LONG_AFTER, Answer, FakeClient, Place, make_day
+from tests.store.databases import LONG_AFTER, Answer, Database, FakeClient, make_day
 
 DATES = date_range("2025-01-01", "2025-01-10")
 
@@ -151,9 +151,9 @@ async def test_three_different_failures_running_do_not(store: ClickStore) -> Non
     assert report.fetched == 4
 
 
-async def test_a_date_that_has_not_begun_anywhere_is_refused(place: Place) -> None:
+async def test_a_date_that_has_not_begun_anywhere_is_refused(database: Database) -> None:
     """It begins at 10:00 UTC of the day before, in Kiritimati."""
-    async with place.store() as store:
+    async with database.store() as store:
         client = FakeClient(complete)
         store._now = lambda: datetime.datetime(2025, 1, 4, 9, 59, 59, tzinfo=datetime.UTC)
         with pytest.raises(ConfigurationError, match="2025-01-05"):
@@ -228,8 +228,8 @@ async def test_a_count_that_does_not_fit_is_its_dates_failure(store: ClickStore)
     assert (report.fetched, list(report.failed)) == (9, [DATES[4]])
 
 
-async def test_two_backfills_of_one_store_end_with_the_truth(place: Place) -> None:
-    async with place.store() as a, place.store() as b:
+async def test_two_backfills_of_one_store_end_with_the_truth(database: Database) -> None:
+    async with database.store() as a, database.store() as b:
         clients = FakeClient(complete), FakeClient(complete)
         reports = await asyncio.gather(a.backfill(clients[0], DATES), b.backfill(clients[1], reversed(DATES)))  # type: ignore[arg-type]
         assert [report.failed for report in reports] == [{}, {}]

@@ -23,7 +23,7 @@ from clicksgroup.models import Day
 from clicksgroup.plans import Quota
 from clicksgroup.sandbox import Sandbox
 from clicksgroup.store import ClickStore
-from tests.store.places import Place
+from tests.store.databases import Database
 
 FULL = os.environ.get("CLICKSGROUP_TEST_FULL") == "1"
 START = datetime.date(2025, 1, 1)
@@ -48,14 +48,14 @@ sys.exit(asyncio.run(main(*sys.argv[1:])))
 """
 
 
-async def worker(sandbox: Sandbox, place: Place) -> asyncio.subprocess.Process:
+async def worker(sandbox: Sandbox, database: Database) -> asyncio.subprocess.Process:
     """A backfill in a process of its own."""
-    arguments = (sandbox.url, sandbox.api_key, place.url, place.schema or "", str(DATES[0]), str(DATES[-1]))
+    arguments = (sandbox.url, sandbox.api_key, database.url, database.schema or "", str(DATES[0]), str(DATES[-1]))
     return await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", WORKER, *arguments)
 
 
-async def stored(place: Place) -> dict[datetime.date, Day]:
-    async with place.store() as store:
+async def stored(database: Database) -> dict[datetime.date, Day]:
+    async with database.store() as store:
         return {day.date: day async for day in store.days(DATES[0], DATES[-1])}
 
 
@@ -65,14 +65,14 @@ def assert_whole_and_true(days: dict[datetime.date, Day], sandbox: Sandbox) -> N
         assert day.total_count == len(day) == 95
 
 
-async def test_kills_cost_the_dates_in_flight_and_nothing_else(place: Place) -> None:
+async def test_kills_cost_the_dates_in_flight_and_nothing_else(database: Database) -> None:
     """SIGKILL again and again until it is done; after each every date is whole and true."""
     wasted: Counter[datetime.date] = Counter()
     async with Sandbox(groups=95, quota=Quota(in_flight=9), latency=0.02) as sandbox:
         kills = 0
         while True:
             before = len(sandbox.requests)
-            process = await worker(sandbox, place)
+            process = await worker(sandbox, database)
             ended = asyncio.ensure_future(process.wait())
             reached = asyncio.ensure_future(sandbox.wait_for_requests(before + 37))
             await asyncio.wait([ended, reached], return_when=asyncio.FIRST_COMPLETED)
@@ -84,26 +84,26 @@ async def test_kills_cost_the_dates_in_flight_and_nothing_else(place: Place) -> 
             await ended
             kills += 1
             asked = Counter(request.date for request in sandbox.requests[before:])
-            days = await stored(place)
+            days = await stored(database)
             assert_whole_and_true(days, sandbox)
             lost = {date: count for date, count in asked.items() if date is not None and date not in days}
             assert len(lost) <= QUOTA.in_flight + 1  # the one whose transaction was under way
             wasted.update(lost)
-        days = await stored(place)
+        days = await stored(database)
         assert list(days) == list(DATES)
         assert_whole_and_true(days, sandbox)
         assert kills >= 2
         assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
-        again = await worker(sandbox, place)
+        again = await worker(sandbox, database)
         assert await again.wait() == 0
         assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
 
 
-async def test_two_processes_fill_one_store_without_an_error(place: Place) -> None:
+async def test_two_processes_fill_one_store_without_an_error(database: Database) -> None:
     async with Sandbox(groups=95, quota=Quota(in_flight=9)) as sandbox:
-        processes = [await worker(sandbox, place) for _ in range(2)]
+        processes = [await worker(sandbox, database) for _ in range(2)]
         assert [await process.wait() for process in processes] == [0, 0]
-        days = await stored(place)
+        days = await stored(database)
         assert list(days) == list(DATES)
         assert_whole_and_true(days, sandbox)
 
@@ -142,7 +142,7 @@ class CuttingProxy:
             sink.write(data)
 
 
-async def test_connections_that_are_reset_cost_nothing(postgres: Place) -> None:
+async def test_connections_that_are_reset_cost_nothing(postgres: Database) -> None:
     """Whether before, within or after a commit: the backfill ends, and every date is whole and true."""
     async with postgres.store():
         pass  # the tables are there: opening does not try again

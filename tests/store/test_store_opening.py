@@ -21,7 +21,7 @@ from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store import ClickStore
-from tests.store.places import POSTGRES_URL, FakeClient, Place, make_day
+from tests.store.databases import POSTGRES_URL, Database, FakeClient, make_day
 
 JAN_1 = datetime.date(2025, 1, 1)
 DATES = date_range("2025-01-01", "2025-01-10")
@@ -64,40 +64,42 @@ async def test_a_file_that_is_something_else_is_said(tmp_path: Path) -> None:
     assert_one_line(caught.value, "not a database", "name another file")
 
 
-async def test_somebody_elses_table_is_left_alone(place: Place) -> None:
-    if place.schema:
-        await place.sql(f"CREATE SCHEMA {place.schema}")
-    await place.sql(f"CREATE TABLE {place.table('group_clicks')} (id int)")
+async def test_somebody_elses_table_is_left_alone(database: Database) -> None:
+    if database.schema:
+        await database.sql(f"CREATE SCHEMA {database.schema}")
+    await database.sql(f"CREATE TABLE {database.table('group_clicks')} (id int)")
     with pytest.raises(StoreError, match="has a table group_clicks that is not clicksgroup's"):
-        await place.store().__aenter__()
+        await database.store().__aenter__()
 
 
-async def test_a_newer_schema_is_refused(place: Place) -> None:
-    async with place.store():
+async def test_a_newer_schema_is_refused(database: Database) -> None:
+    async with database.store():
         pass
-    await place.sql(f"UPDATE {place.table('clicksgroup_schema')} SET version = 2")
+    await database.sql(f"UPDATE {database.table('clicksgroup_schema')} SET version = 2")
     with pytest.raises(StoreError) as caught:
-        await place.store().__aenter__()
+        await database.store().__aenter__()
     assert_one_line(caught.value, "newer clicksgroup", "schema 2", "upgrade")
 
 
-async def test_a_store_that_can_only_be_read_is_read_and_no_request_is_spent(place: Place, tmp_path: Path) -> None:
-    async with place.store() as store:
+async def test_a_store_that_can_only_be_read_is_read_and_no_request_is_spent(
+    database: Database, tmp_path: Path
+) -> None:
+    async with database.store() as store:
         await store.put(make_day(JAN_1, {1: 1}))
-    if place.dialect == "sqlite":
+    if database.dialect == "sqlite":
         url = f"sqlite+aiosqlite:///file:{tmp_path / 'clicks.db'}?mode=ro&uri=true"
         readonly = ClickStore(url)
     else:
         settings = {"server_settings": {"default_transaction_read_only": "on"}}
-        engine = create_async_engine(place.url, connect_args=settings)
-        readonly = ClickStore(engine, schema=place.schema)
+        engine = create_async_engine(database.url, connect_args=settings)
+        readonly = ClickStore(engine, schema=database.schema)
     client = FakeClient(complete)
     async with readonly as store:
         assert [record.clicks async for record in store.clicks(JAN_1, JAN_1)] == [1]
         with pytest.raises(StoreError) as caught:
             await store.backfill(client, DATES)  # type: ignore[arg-type]
         assert_one_line(caught.value, "written", "read")
-    if place.dialect == "postgresql":
+    if database.dialect == "postgresql":
         await engine.dispose()
     assert client.asked == []
 
@@ -107,7 +109,7 @@ async def test_a_full_disk_is_said_before_a_request_and_loses_nothing(tmp_path: 
     path = tmp_path / "clicks.db"
     async with ClickStore(path) as store:
         await store.put(make_day(JAN_1, {1: 1}))
-        pages = (await Place("sqlite", f"sqlite+aiosqlite:///{path}", None).sql("PRAGMA page_count"))[0][0]
+        pages = (await Database("sqlite", f"sqlite+aiosqlite:///{path}", None).sql("PRAGMA page_count"))[0][0]
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
     limit = pages
 
@@ -186,7 +188,7 @@ async def test_a_folder_without_leave_to_write_is_said(tmp_path: Path) -> None:
     ],
 )
 async def test_postgresql_that_cannot_be_had_is_said_without_the_password(
-    postgres: Place, change: dict[str, object], words: tuple[str, ...]
+    postgres: Database, change: dict[str, object], words: tuple[str, ...]
 ) -> None:
     url = make_url(POSTGRES_URL).set(password="s3cr3t-word", **change)  # type: ignore[arg-type]
     store = ClickStore(url)
@@ -235,7 +237,7 @@ async def test_sslmode_is_understood_as_elsewhere() -> None:
     assert b"".join(asked[1:]) == b""
 
 
-async def test_sslmode_disable_opens(postgres: Place) -> None:
+async def test_sslmode_disable_opens(postgres: Database) -> None:
     url = make_url(postgres.url).update_query_dict({"sslmode": "disable"})
     async with ClickStore(url, schema=postgres.schema) as store:
         await store.put(make_day(JAN_1, {1: 1}))
@@ -262,17 +264,17 @@ def test_another_driver_is_refused_with_those_that_serve(driver: str) -> None:
         ClickStore(f"{driver}:///clicks")
 
 
-async def test_opening_to_read_makes_nothing(place: Place) -> None:
+async def test_opening_to_read_makes_nothing(database: Database) -> None:
     with pytest.raises(StoreError, match="holds no clicksgroup store; fill it: clicksgroup backfill START END"):
-        async with place.store()._open_to_read():
+        async with database.store()._open_to_read():
             pass
-    if place.dialect == "sqlite":
-        assert not Path(make_url(place.url).database or "").exists()
+    if database.dialect == "sqlite":
+        assert not Path(make_url(database.url).database or "").exists()
     else:
-        assert await place.sql(f"SELECT 1 FROM pg_namespace WHERE nspname = '{place.schema}'") == []
-    async with place.store() as store:
+        assert await database.sql(f"SELECT 1 FROM pg_namespace WHERE nspname = '{database.schema}'") == []
+    async with database.store() as store:
         await store.put(make_day(JAN_1, {1: 1}))
-    async with place.store()._open_to_read() as store:
+    async with database.store()._open_to_read() as store:
         assert [record.clicks async for record in store.clicks(JAN_1, JAN_1)] == [1]
 
 
@@ -306,26 +308,26 @@ def test_arguments_that_cannot_be_right_are_refused(options: dict[str, object]) 
         ClickStore(":memory:", **options)  # type: ignore[arg-type]
 
 
-async def test_stores_that_are_opened_at_once_make_the_tables_once(place: Place) -> None:
-    stores = [place.store() for _ in range(8)]
+async def test_stores_that_are_opened_at_once_make_the_tables_once(database: Database) -> None:
+    stores = [database.store() for _ in range(8)]
     await asyncio.gather(*(store.__aenter__() for store in stores))
     await asyncio.gather(*(store.put(make_day(date, {1: 1})) for store, date in zip(stores, DATES, strict=False)))
     assert len((await stores[0].coverage(DATES[0], DATES[-1])).final) == 8
     await asyncio.gather(*(store.__aexit__(None, None, None) for store in stores))
 
 
-async def test_an_engine_that_was_lent_is_left_open(place: Place) -> None:
-    engine = create_async_engine(place.url)
+async def test_an_engine_that_was_lent_is_left_open(database: Database) -> None:
+    engine = create_async_engine(database.url)
     for _ in range(2):
-        async with ClickStore(engine, schema=place.schema) as store:
+        async with ClickStore(engine, schema=database.schema) as store:
             await store.put(make_day(JAN_1, {1: 1}))
     async with engine.connect() as connection:
         assert (await connection.exec_driver_sql("SELECT 1")).scalar() == 1
     await engine.dispose()
 
 
-async def test_a_store_that_is_not_open_says_so(place: Place) -> None:
-    store = place.store()
+async def test_a_store_that_is_not_open_says_so(database: Database) -> None:
+    store = database.store()
     with pytest.raises(StoreError, match="async with"):
         await store.put(make_day(JAN_1, {}))
     async with store:
@@ -340,7 +342,7 @@ async def test_a_store_that_is_not_open_says_so(place: Place) -> None:
 
 @pytest.mark.parametrize("moment", ["between", "within"])
 async def test_a_connection_that_is_cut_costs_nothing(
-    postgres: Place, moment: str, monkeypatch: pytest.MonkeyPatch
+    postgres: Database, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server ends it between two dates, or in the middle of one."""
     monkeypatch.setattr("clicksgroup.store.engine.RECONNECT_DELAYS", (0.0,) * 4)
@@ -371,7 +373,7 @@ async def test_a_connection_that_is_cut_costs_nothing(
 
 
 async def test_a_database_that_stays_away_ends_the_job_with_what_was_stored(
-    postgres: Place, monkeypatch: pytest.MonkeyPatch
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each attempt is cut; then the error says that what was stored is safe, and running it again goes on."""
     monkeypatch.setattr("clicksgroup.store.engine.RECONNECT_DELAYS", (0.0, 0.0))
@@ -393,9 +395,9 @@ async def test_a_database_that_stays_away_ends_the_job_with_what_was_stored(
         assert (await store.backfill(FakeClient(complete), DATES)).fetched == 6  # type: ignore[arg-type]
 
 
-async def test_nothing_is_left_behind(place: Place) -> None:
+async def test_nothing_is_left_behind(database: Database) -> None:
     """No connection, no thread, no warning: whether the stream was read to its end, broken off or forgotten."""
-    async with place.store() as store:
+    async with database.store() as store:
         for date in DATES:
             await store.put(make_day(date, {1: 1}))
         async for _ in store.clicks(DATES[0], DATES[-1]):
@@ -435,8 +437,8 @@ async def test_a_store_in_a_folder_that_may_only_be_read_is_read() -> None:
 class Wire:
     """Lies between the store and PostgreSQL, until it swallows everything."""
 
-    def __init__(self, place: Place) -> None:
-        self._url = make_url(place.url)
+    def __init__(self, database: Database) -> None:
+        self._url = make_url(database.url)
         self._tasks: list[asyncio.Task[None]] = []
         self._writers: list[asyncio.StreamWriter] = []
         self.dead = False
@@ -470,7 +472,7 @@ class Wire:
 
 
 async def test_a_server_that_does_not_answer_holds_up_nobody_who_is_cancelled(
-    postgres: Place, monkeypatch: pytest.MonkeyPatch
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the transaction nor the connections that lie idle, though no leave can be taken of either."""
     monkeypatch.setattr("clicksgroup.store.engine.CANCEL_GRACE", 0.05)

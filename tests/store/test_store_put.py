@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import ClickStore
-from tests.store.places import LONG_AFTER, Place, make_day
+from tests.store.databases import LONG_AFTER, Database, make_day
 
 JAN_1, JAN_2, JAN_3 = (datetime.date(2025, 1, n) for n in (1, 2, 3))
 
@@ -37,26 +37,26 @@ async def test_an_empty_day_is_known(store: ClickStore) -> None:
     assert [len(day) async for day in store.days(JAN_1, JAN_2)] == [0]
 
 
-async def test_the_public_tables_are_what_the_contract_says(place: Place) -> None:
+async def test_the_public_tables_are_what_the_contract_says(database: Database) -> None:
     """With SQL of one's own."""
-    async with place.store(account="shop") as store:
+    async with database.store(account="shop") as store:
         await store.put(make_day(JAN_1, {151: 181}))
-    rows = await place.sql(
+    rows = await database.sql(
         "SELECT account, CAST(date AS text), group_id, group_name, clicks, unique_users "
-        f"FROM {place.table('group_clicks')}"
+        f"FROM {database.table('group_clicks')}"
     )
     assert rows == [("shop", "2025-01-01", 151, "group 151", 181, 162)]
-    rows = await place.sql(
-        f"SELECT account, total_count FROM {place.table('click_dates')} WHERE fetched_at > '2025-12-31'"
+    rows = await database.sql(
+        f"SELECT account, total_count FROM {database.table('click_dates')} WHERE fetched_at > '2025-12-31'"
     )
     assert rows == [("shop", 1)]
 
 
-async def test_sqlite_reads_fetched_at_as_a_moment(place: Place) -> None:
-    if place.dialect == "sqlite":
-        async with place.store() as store:
+async def test_sqlite_reads_fetched_at_as_a_moment(database: Database) -> None:
+    if database.dialect == "sqlite":
+        async with database.store() as store:
             await store.put(make_day(JAN_1, {}))
-        assert await place.sql("SELECT datetime(fetched_at), fetched_at FROM click_dates") == [
+        assert await database.sql("SELECT datetime(fetched_at), fetched_at FROM click_dates") == [
             ("2026-01-01 00:00:00", "2026-01-01T00:00:00.000000Z")
         ]
 
@@ -122,8 +122,8 @@ async def test_of_two_writers_the_one_that_asked_last_is_right(store: ClickStore
     assert day.total_count == 3
 
 
-async def test_accounts_do_not_meet(place: Place) -> None:
-    async with place.store(account="a") as a, place.store(account="b") as b:
+async def test_accounts_do_not_meet(database: Database) -> None:
+    async with database.store(account="a") as a, database.store(account="b") as b:
         await a.put(make_day(JAN_1, {1: 10}))
         await b.put(make_day(JAN_1, {2: 20}))
         await b.put(make_day(JAN_1, {3: 30}, groups=(1, 3)))
@@ -143,9 +143,9 @@ async def test_accounts_do_not_meet(place: Place) -> None:
     ],
 )
 async def test_a_date_is_final_when_it_had_ended_everywhere(
-    place: Place, fetched_at: str, settle: int, final: bool
+    database: Database, fetched_at: str, settle: int, final: bool
 ) -> None:
-    async with place.store(settle=datetime.timedelta(days=settle)) as store:
+    async with database.store(settle=datetime.timedelta(days=settle)) as store:
         moment = datetime.datetime.fromisoformat(fetched_at)
         await store.put(make_day(JAN_1, {1: 1}, fetched_at=moment))
         await store.put(make_day(JAN_2, {1: 1}, groups=(1,), fetched_at=moment + datetime.timedelta(days=1)))
@@ -194,11 +194,11 @@ async def test_thousands_of_groups_can_be_asked_about(store: ClickStore) -> None
     assert await clicks_of(store, groups=groups) == {1: 1, 39_999: 2}
 
 
-async def test_two_writers_of_one_date_end_with_one_of_them(place: Place) -> None:
+async def test_two_writers_of_one_date_end_with_one_of_them(database: Database) -> None:
     """Nobody's error, no mixture, on a date that neither had seen."""
     moments = [LONG_AFTER + datetime.timedelta(seconds=n) for n in range(8)]
     days = [make_day(JAN_1, dict.fromkeys(range(1, 96), n), fetched_at=at) for n, at in enumerate(moments)]
-    async with place.store() as a, place.store() as b:
+    async with database.store() as a, database.store() as b:
         await asyncio.gather(*(store.put(day) for n, day in enumerate(days) for store in ((a, b)[n % 2],)))
         assert await clicks_of(a) == dict.fromkeys(range(1, 96), 7)
 

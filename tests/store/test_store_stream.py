@@ -13,7 +13,7 @@ from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.store import ClickStore
 from clicksgroup.store.stream import StoreStream
-from tests.store.places import LONG_AFTER, Place, make_day
+from tests.store.databases import LONG_AFTER, Database, make_day
 
 DATES = date_range("2025-01-01", "2025-01-30")
 
@@ -96,10 +96,12 @@ async def test_a_cancelled_read_loses_nothing_and_two_readers_are_refused() -> N
     assert [number async for number in stream] == [1, 2, 3]
 
 
-async def test_a_date_that_is_replaced_meanwhile_is_never_mixed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_date_that_is_replaced_meanwhile_is_never_mixed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is read as it was or as it is, though a chunk would end in its middle."""
     monkeypatch.setattr("clicksgroup.store.reading.CHUNK_ROWS", 5)
-    async with place.store() as reader, place.store() as writer:
+    async with database.store() as reader, database.store() as writer:
         for date in DATES[:4]:
             await writer.put(make_day(date, dict.fromkeys(range(1, 5), 1)))
         seen: dict[datetime.date, set[int]] = {}

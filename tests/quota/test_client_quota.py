@@ -43,7 +43,7 @@ async def work(vendor: Vendor, windows: int = WINDOWS) -> None:
         assert client.stats.requests == len(vendor.arrivals) == len(got)
 
 
-def judge(vendor: Vendor) -> None:
+def server(vendor: Vendor) -> None:
     assert vendor.rejected == 0
     assert vendor.over() == []
     assert vendor.most_in_flight == vendor.quota.in_flight
@@ -55,7 +55,7 @@ async def test_no_429_no_window_over_and_nearly_all_of_the_quota_used() -> None:
     vendors = [Vendor(quota, counting) for quota in (business, personal) for counting in COUNTINGS]
     await asyncio.gather(*map(work, vendors))
     for vendor in vendors:
-        judge(vendor)
+        server(vendor)
         print(f"{vendor}: {vendor.used():.4f} used")
         assert vendor.used() >= (0.985 if FULL else 0.95)
 
@@ -75,14 +75,14 @@ async def test_with_up_to_100_ms_of_jitter_there_is_still_no_429() -> None:
     vendors = [Vendor(quota, counting, delay=0.1) for quota in (business, personal) for counting in COUNTINGS]
     await asyncio.gather(*map(work, vendors))
     for vendor in vendors:
-        judge(vendor)
+        server(vendor)
         print(f"{vendor}: {vendor.used():.4f} used with jitter")
 
 
 async def test_two_windows_hold_at_once() -> None:
     vendor = Vendor(Quota((20, WINDOW), (5, WINDOW / 6), in_flight=2))
     await work(vendor)
-    judge(vendor)
+    server(vendor)
     print(f"{vendor}: {vendor.used():.4f} used")
     assert vendor.used() >= 0.9
 

@@ -1,4 +1,4 @@
-"""The judge of the quota benchmark: counts each account's requests in a strict sliding window, and answers them all.
+"""The checker of the quota benchmark: counts each account's requests in a strict sliding window, and answers them all.
 
 What a server that enforces the window would have answered with 429 is counted, and not kept in the window.
 """
@@ -108,8 +108,8 @@ async def serve(count: int, window: float, latency: float, jitter: float) -> Non
     print(json.dumps({name: account.verdict() for name, account in accounts.items()}), flush=True)
 
 
-class Court:
-    """A judge in a process of its own: `url`, and `verdicts` once it is adjourned."""
+class CheckerProcess:
+    """A checker in a process of its own: `url`, and `verdicts` once it is adjourned."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -117,17 +117,17 @@ class Court:
 
 
 @contextlib.contextmanager
-def court(count: int, window: float, *, latency: float, jitter: float) -> Iterator[Court]:
-    """Start a judge; at the end of the block it says what it saw."""
+def checker_process(count: int, window: float, *, latency: float, jitter: float) -> Iterator[CheckerProcess]:
+    """Start a checker; at the end of the block it says what it saw."""
     numbers: dict[str, Any] = {"count": count, "window": window, "latency": latency, "jitter": jitter}
     arguments = [f"--{name}={number}" for name, number in numbers.items()]
-    command = [sys.executable, "-m", "benchmarks.judge", *arguments]
+    command = [sys.executable, "-m", "benchmarks.checker", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True, env=os.environ
     ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
-        session = Court(f"http://127.0.0.1:{int(process.stdout.readline())}")
+        session = CheckerProcess(f"http://127.0.0.1:{int(process.stdout.readline())}")
         try:
             yield session
         finally:

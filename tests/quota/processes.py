@@ -11,16 +11,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from clicksgroup.plans import Quota
-from tests.quota.judge import Judge
+from tests.quota.strict_server import StrictServer
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
 
-class Crew:
-    """Workers that ask one judge; `async with` ends those who still run."""
+class Processes:
+    """Workers that ask one server; `async with` ends those who still run."""
 
-    def __init__(self, judge: Judge, quota: Quota, **how: Any) -> None:
-        self._judge = judge
+    def __init__(self, server: StrictServer, quota: Quota, **how: Any) -> None:
+        self._server = server
         self._how = {"limits": quota.limits, "in_flight": quota.in_flight, **how}
         self._workers: dict[str, asyncio.subprocess.Process] = {}
 
@@ -35,7 +35,7 @@ class Crew:
 
     async def start(self, name: str, *, tasks: int = 3) -> None:
         self._workers[name] = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", WORKER, name, str(self._judge.port), str(tasks), json.dumps(self._how),
+            sys.executable, "-W", "error", WORKER, name, str(self._server.port), str(tasks), json.dumps(self._how),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 
@@ -48,7 +48,7 @@ class Crew:
 
     async def finish(self) -> None:
         """Until all have ended by themselves, without a complaint."""
-        self._judge.stop()
+        self._server.stop()
         for name in tuple(self._workers):
             worker = self._workers.pop(name)
             _, complaints = await worker.communicate()

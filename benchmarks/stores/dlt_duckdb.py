@@ -12,7 +12,7 @@ os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # it would send how it is use
 import dlt
 import duckdb
 
-from benchmarks.landings import Days
+from benchmarks.stores import Days
 
 
 class Place:

@@ -19,7 +19,7 @@ from clicksgroup.errors import (
 )
 from clicksgroup.protocol.requests import PageRequest
 
-Hide: TypeAlias = Callable[[str], str]
+Redact: TypeAlias = Callable[[str], str]
 
 SNIPPET_LENGTH = 200
 """Characters of a body, or of a vendor's message, that an error shows."""
@@ -36,7 +36,7 @@ def status_error(
     *,
     user_agent: str = "",
     retry_after: float | None = None,
-    hide: Hide = as_it_is,
+    redact: Redact = as_it_is,
 ) -> RequestError:
     """The error that an answer without success stands for.
 
@@ -46,16 +46,16 @@ def status_error(
         request: what was asked.
         user_agent: what was sent as User-Agent, which a 403 may be about.
         retry_after: the seconds that the answer asked to wait.
-        hide: takes out of a text of the server's what no error may show.
+        redact: takes out of a text of the server's what no error may show.
     """
-    date, page = request.question.start, request.number
+    date, page = request.query.start, request.number
     envelope = _envelope(body)
     if 300 <= status < 400 and envelope is not None:
         code = envelope.get("code")
         if type(code) is int and code != 0:
-            return api_error(envelope, code, request, hide)
+            return api_error(envelope, code, request, redact)
     said = envelope.get("message") if envelope is not None else None
-    said = f" The server says: {bounded(hide(said))!r}." if isinstance(said, str) and said else ""
+    said = f" The server says: {bounded(redact(said))!r}." if isinstance(said, str) and said else ""
     text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
     if status == 429:
         return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
@@ -85,13 +85,13 @@ def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
     return "expected 200; check base_url, the dates and the groups"
 
 
-def too_large(size: str, limit: int, head: bytes, request: PageRequest, hide: Hide = as_it_is) -> DecodeError:
+def too_large(size: str, limit: int, head: bytes, request: PageRequest, redact: Redact = as_it_is) -> DecodeError:
     """The error for a body that is larger than any page can be."""
     return DecodeError(
         f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
         "check base_url",
-        snippet=snippet(head, hide),
-        date=request.question.start,
+        snippet=snippet(head, redact),
+        date=request.query.start,
         page=request.number,
         retryable=False,
     )
@@ -105,20 +105,20 @@ def _envelope(body: bytes) -> dict[str, Any] | None:
     return envelope if isinstance(envelope, dict) else None
 
 
-def api_error(envelope: dict[str, Any], code: int, request: PageRequest, hide: Hide) -> APIError:
+def api_error(envelope: dict[str, Any], code: int, request: PageRequest, redact: Redact) -> APIError:
     message = envelope.get("message")
-    message = bounded(hide(message)) if isinstance(message, str) else ""
+    message = bounded(redact(message)) if isinstance(message, str) else ""
     return APIError(
         f"{request}: the server refuses with code {code}: {message or 'no message'}",
         code=code,
         message=message,
-        date=request.question.start,
+        date=request.query.start,
         page=request.number,
     )
 
 
-def snippet(body: bytes, hide: Hide) -> str:
-    return bounded(hide(body[: 16 * SNIPPET_LENGTH].decode("utf-8", "replace")))
+def snippet(body: bytes, redact: Redact) -> str:
+    return bounded(redact(body[: 16 * SNIPPET_LENGTH].decode("utf-8", "replace")))
 
 
 def bounded(text: str) -> str:

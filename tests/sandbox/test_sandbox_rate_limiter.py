@@ -1,4 +1,4 @@
-"""The judge: strict, and blind to what it refuses."""
+"""The limiter: strict, and blind to what it refuses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.sandbox.judge import Judge, Verdict
+from clicksgroup.sandbox.rate_limiter import RateLimiter, Verdict
 
 
 @settings(deadline=None)
@@ -18,36 +18,36 @@ from clicksgroup.sandbox.judge import Judge, Verdict
     st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), min_size=1, max_size=2),
 )
 def test_it_admits_exactly_what_every_window_allows(gaps: Sequence[float], limits: Sequence[tuple[int, float]]) -> None:
-    judge = Judge(Quota(*limits, in_flight=1))
+    limiter = RateLimiter(Quota(*limits, in_flight=1))
     now = 0.0
     admitted: list[float] = []
     for gap in gaps:
         now += gap
         fits = all(sum(at > now - seconds for at in admitted) < allowed for allowed, seconds in limits)
-        verdict = judge.arrive(now)
+        verdict = limiter.arrive(now)
         assert (verdict is Verdict.ADMITTED) == fits
         if verdict is Verdict.ADMITTED:
             admitted.append(now)
-            judge.leave()
+            limiter.leave()
 
 
 def test_what_it_refuses_leaves_no_trace() -> None:
-    judge = Judge(Quota((1, 10), in_flight=5))
-    judge.arrive(0)
-    assert [judge.arrive(now) for now in (1, 5, 9.99)] == [Verdict.WINDOW_FULL] * 3
-    assert judge.arrive(10) is Verdict.ADMITTED
+    limiter = RateLimiter(Quota((1, 10), in_flight=5))
+    limiter.arrive(0)
+    assert [limiter.arrive(now) for now in (1, 5, 9.99)] == [Verdict.WINDOW_FULL] * 3
+    assert limiter.arrive(10) is Verdict.ADMITTED
 
 
 def test_it_says_when_there_is_room() -> None:
-    judge = Judge(Quota((2, 10), (3, 60), in_flight=5))
+    limiter = RateLimiter(Quota((2, 10), (3, 60), in_flight=5))
     for now in (0, 3, 11):
-        assert judge.arrive(now) is Verdict.ADMITTED
-    assert judge.seconds_until_room(12) == 48
+        assert limiter.arrive(now) is Verdict.ADMITTED
+    assert limiter.seconds_until_room(12) == 48
 
 
 def test_it_caps_what_is_in_flight_and_remembers_the_peak() -> None:
-    judge = Judge(Quota(in_flight=2))
-    assert [judge.arrive(0) for _ in range(3)] == [Verdict.ADMITTED, Verdict.ADMITTED, Verdict.TOO_MANY_IN_FLIGHT]
-    judge.leave()
-    assert judge.arrive(0) is Verdict.ADMITTED
-    assert (judge.in_flight, judge.in_flight_peak) == (2, 2)
+    limiter = RateLimiter(Quota(in_flight=2))
+    assert [limiter.arrive(0) for _ in range(3)] == [Verdict.ADMITTED, Verdict.ADMITTED, Verdict.TOO_MANY_IN_FLIGHT]
+    limiter.leave()
+    assert limiter.arrive(0) is Verdict.ADMITTED
+    assert (limiter.in_flight, limiter.in_flight_peak) == (2, 2)

@@ -1,4 +1,4 @@
-"""One landing in a process of its own: `python -m benchmarks.landings ARGUMENTS` prints what it took, both as JSON."""
+"""One landing in a process of its own: `python -m benchmarks.stores ARGUMENTS` prints what it took, both as JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.landings import made_up
+from benchmarks.stores import made_up
 
 
 def main(side: str, folder: str, days: int, groups: int, url: str = "") -> dict[str, float]:
     """Land so many days, read them back, and see that they are what was landed."""
-    module = importlib.import_module(f"benchmarks.landings.{side}")
+    module = importlib.import_module(f"benchmarks.stores.{side}")
     place = module.Place(Path(folder), url)
     data = made_up(days, groups)
     with place:

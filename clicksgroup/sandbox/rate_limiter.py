@@ -9,14 +9,14 @@ from clicksgroup.plans import Quota
 
 
 class Verdict(enum.Enum):
-    """What the judge says to a request that has just arrived."""
+    """What the rate_limiter says to a request that has just arrived."""
 
     ADMITTED = "admitted"
     WINDOW_FULL = "window full"
     TOO_MANY_IN_FLIGHT = "too many in flight"
 
 
-class Judge:
+class RateLimiter:
     """Admits a request iff that keeps every limit in every window; what it refuses leaves no trace.
 
     `in_flight` is how many admitted requests are open now, `in_flight_peak` the most there have been.
@@ -29,7 +29,7 @@ class Judge:
         self._windows: list[tuple[int, float, deque[float]]] = [(n, seconds, deque()) for n, seconds in quota.limits]
 
     def arrive(self, now: float) -> Verdict:
-        """Judge a request that arrives now; one that is admitted is in flight until `leave`."""
+        """RateLimiter a request that arrives now; one that is admitted is in flight until `leave`."""
         if self.in_flight >= self._allowed:
             return Verdict.TOO_MANY_IN_FLIGHT
         self._forget(now)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
-from clicksgroup.quota.state import Event, EventKind, Reply
+from clicksgroup.quota.state import Event, EventKind, ExchangeResult
 
 logger = logging.getLogger("clicksgroup")
 
@@ -29,11 +29,11 @@ LOOK = 1.0
 POLL = (0.004, 0.05)
 """Seconds between two looks while only another process can free a place: at first, and at most."""
 
-FAREWELL = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds for which closing tries to report what is still open."""
 
 
-class AwayError(Exception):
+class UnreachableError(Exception):
     """The file or the engine cannot be asked just now; the text says why, and holds no secret."""
 
 
@@ -45,22 +45,22 @@ def clock() -> float:
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
-class PumpedQuota(SharedQuota):
+class RemoteQuota(SharedQuota):
     """A quota that a file or an engine keeps. Subclasses know how to talk to it: once, in `_exchange`."""
 
     _heartbeat = math.inf  # seconds after which the other side wants to hear from whoever has it open
 
-    def __init__(self, quota: Quota, patience: float) -> None:
+    def __init__(self, quota: Quota, outage_timeout: float) -> None:
         super().__init__(quota)
-        if type(patience) not in (int, float) or not 0 < patience < math.inf:
-            raise ConfigurationError(f"patience: {patience!r}: expected a positive number of seconds")
-        self.patience = float(patience)
+        if type(outage_timeout) not in (int, float) or not 0 < outage_timeout < math.inf:
+            raise ConfigurationError(f"outage_timeout: {outage_timeout!r}: expected a positive number of seconds")
+        self.outage_timeout = float(outage_timeout)
         self._pump: asyncio.Task[None] | None = None
         self._forget()
 
     def _forget(self) -> None:
         self._wake = asyncio.Event()
-        self._waiters: dict[asyncio.Future[Slot], tuple[float, float]] = {}  # patience, and since when it waits
+        self._waiters: dict[asyncio.Future[Slot], tuple[float, float]] = {}  # max_pause, and since when it waits
         self._tickets: list[str] = []  # what is asked for: one for each waiter, up to a bound
         self._held: dict[str, bool] = {}  # slots that callers have, and whether they were answered
         self._events: list[Event] = []  # not told yet
@@ -71,30 +71,30 @@ class PumpedQuota(SharedQuota):
         self._closing = False
 
     @abc.abstractmethod
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> Reply:
+    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
         """Tell what happened, and ask for as many slots as there are tickets, in that order.
 
         Any part of it may be told again, when it is not known whether it arrived.
 
         Raises:
-            AwayError: there is no telling now; it will be tried again.
+            UnreachableError: there is no telling now; it will be tried again.
         """
 
     def _news(self) -> bool:
         """Whether another process may have freed a place since the last exchange."""
         return True
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         """Let go of files and connections."""
 
-    async def acquire(self, patience: float = math.inf) -> Slot:
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
         if self._pump is None or self._pump.get_loop() is not asyncio.get_running_loop() or self._closing:
             raise ClientClosedError(f"{self!r} is not open in this event loop: use `async with` around it")
         paused = self._paused_until - clock()
-        if paused > patience:
+        if paused > max_pause:
             raise QuotaPausedError(paused)
         waiter: asyncio.Future[Slot] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = (patience, clock())
+        self._waiters[waiter] = (max_pause, clock())
         self._wake.set()
         try:
             return await waiter
@@ -107,20 +107,20 @@ class PumpedQuota(SharedQuota):
     async def _open(self) -> None:
         self._forget()
         try:
-            await self._greet()
+            await self._connect()
         except BaseException:
-            await self._hang_up()
+            await self._disconnect()
             raise
         self._pump = asyncio.create_task(self._run(), name=f"{type(self).__name__} pump")
 
-    async def _greet(self) -> None:
+    async def _connect(self) -> None:
         """The first exchange, so that what is wrong shows at once."""
-        until = clock() + self.patience
+        until = clock() + self.outage_timeout
         while True:
             try:
-                self._learn(await self._exchange((), ()))
+                self._apply(await self._exchange((), ()))
                 return
-            except AwayError as error:
+            except UnreachableError as error:
                 reason = str(error)
             if clock() >= until:
                 raise self._unavailable(reason)
@@ -136,10 +136,12 @@ class PumpedQuota(SharedQuota):
             self._note("abandoned", slot)
         self._wake.set()
         try:
-            await asyncio.wait({pump}, timeout=FAREWELL)  # if that is too short, the other side will miss us by itself
+            await asyncio.wait(
+                {pump}, timeout=CLOSE_TIMEOUT
+            )  # if that is too short, the other side will miss us by itself
         finally:
             pump.cancel()
-            await self._hang_up()
+            await self._disconnect()
         if pump.done() and not pump.cancelled() and (error := pump.exception()) is not None:
             raise error
 
@@ -164,15 +166,15 @@ class PumpedQuota(SharedQuota):
         tickets = self._take_tickets()
         told = len(self._events)
         try:
-            reply = await self._exchange(tuple(self._events[:told]), tickets)
-        except AwayError as error:
-            return self._missed(str(error))
+            result = await self._exchange(tuple(self._events[:told]), tickets)
+        except UnreachableError as error:
+            return self._on_unavailable(str(error))
         except ConfigurationError as error:
             self._fail(error)
             return LOOK
         self._away_since = None
         del self._events[:told]
-        return self._learn(reply)
+        return self._apply(result)
 
     def _take_tickets(self) -> tuple[str, ...]:
         """One for each caller that waits, up to a bound; those of callers who gave up are given back.
@@ -187,11 +189,11 @@ class PumpedQuota(SharedQuota):
         self._tickets.extend(uuid.uuid4().hex for _ in range(wanted - len(self._tickets)))
         return tuple(self._tickets)
 
-    def _learn(self, reply: Reply) -> float:
+    def _apply(self, result: ExchangeResult) -> float:
         """Hand on what was granted; how long to rest."""
         now = clock()
         unheard_pause = any(event.kind == "throttled" for event in self._events)
-        for ticket in reply.granted:
+        for ticket in result.granted:
             if ticket not in self._tickets:
                 continue
             self._tickets.remove(ticket)
@@ -201,46 +203,48 @@ class PumpedQuota(SharedQuota):
             else:
                 del self._waiters[waiter]
                 self._held[ticket] = False
-                waiter.set_result(_PumpedSlot(self, ticket))
-        if reply.granted:
+                waiter.set_result(_RemoteSlot(self, ticket))
+        if result.granted:
             self._poll_seconds = POLL[0]
             if self._announced_pause and self._paused_until <= now:
                 self._announced_pause = False
-                logger.info("the pause of %s is over", self._place())
-        if reply.paused > 0:
-            self._pause(now + reply.paused)
-        return reply.again
+                logger.info("the pause of %s is over", self.describe())
+        if result.paused > 0:
+            self._pause(now + result.paused)
+        return result.again
 
     def _pause(self, until: float) -> None:
         if until <= self._paused_until:
             return
         left = until - clock()
         if self._paused_until <= clock():
-            logger.info("429: nobody who shares %s sends a request for %.1f s", self._place(), left)
+            logger.info("429: nobody who shares %s sends a request for %.1f s", self.describe(), left)
             self._announced_pause = True
         self._paused_until = until
-        for waiter, (patience, _) in tuple(self._waiters.items()):
-            if left > patience:
+        for waiter, (max_pause, _) in tuple(self._waiters.items()):
+            if left > max_pause:
                 self._refuse(waiter, QuotaPausedError(left))
 
-    def _missed(self, reason: str) -> float:
+    def _on_unavailable(self, reason: str) -> float:
         """The other side is away: whoever has waited for it long enough is told so; how long until the next try."""
         now = clock()
         if self._away_since is None:
             self._away_since = now
-        left = self.patience
+        left = self.outage_timeout
         for waiter, (_, since) in tuple(self._waiters.items()):
-            left = max(self._away_since, since) + self.patience - now
+            left = max(self._away_since, since) + self.outage_timeout - now
             if left > 0:
                 break
             self._refuse(waiter, self._unavailable(reason))
-        return min(max(left, 0.001), POLL[1] if now - self._away_since < self.patience else 10 * POLL[1])
+        return min(max(left, 0.001), POLL[1] if now - self._away_since < self.outage_timeout else 10 * POLL[1])
 
     def _unavailable(self, reason: str) -> QuotaUnavailableError:
-        return QuotaUnavailableError(f"{self._place()} has been away for more than {self.patience:g} s: {reason}")
+        return QuotaUnavailableError(
+            f"{self.describe()} has been away for more than {self.outage_timeout:g} s: {reason}"
+        )
 
     @abc.abstractmethod
-    def _place(self) -> str:
+    def describe(self) -> str:
         """Where the quota is kept, in words, without any password."""
 
     def _fail(self, error: Exception) -> None:
@@ -287,10 +291,10 @@ class PumpedQuota(SharedQuota):
                 await self._wake.wait()
 
 
-class _PumpedSlot(Slot):
+class _RemoteSlot(Slot):
     __slots__ = ("_id", "_quota")
 
-    def __init__(self, quota: PumpedQuota, slot: str) -> None:
+    def __init__(self, quota: RemoteQuota, slot: str) -> None:
         self._quota = quota
         self._id = slot
 

@@ -11,7 +11,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from benchmarks.landings import FIRST, Days
+from benchmarks.stores import FIRST, Days
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import ClickStore
 

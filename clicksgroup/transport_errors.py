@@ -15,7 +15,7 @@ _LONGEST_REASON = 300
 
 
 def transport_error(
-    failure: BaseException, request: PageRequest, seconds: float, hide: Callable[[str], str]
+    failure: BaseException, request: PageRequest, seconds: float, redact: Callable[[str], str]
 ) -> TransportError:
     """The error for a request that got no usable answer.
 
@@ -23,20 +23,20 @@ def transport_error(
         failure: what aiohttp raised, or `TimeoutError` itself where our own bound was passed.
         request: what was asked.
         seconds: that bound.
-        hide: takes out of a text what no error may show.
+        redact: takes out of a text what no error may show.
     """
     what = f"no whole answer within {seconds:g} s" if type(failure) is TimeoutError else _describe(failure)
-    what = " ".join(hide(what).split())[:_LONGEST_REASON]
+    what = " ".join(redact(what).split())[:_LONGEST_REASON]
     permanent = _is_certificate_failure(failure)
     advice = "check base_url and the server's certificate" if permanent else "check the network, or try again later"
     error = TransportError(
         f"{request}: {what}; {advice}",
-        date=request.question.start,
+        date=request.query.start,
         page=request.number,
         retryable=not permanent,
         stops_all=permanent,
     )
-    error.__cause__ = _cause(failure, hide)
+    error.__cause__ = _cause(failure, redact)
     return error
 
 
@@ -66,10 +66,10 @@ def _is_certificate_failure(failure: BaseException) -> bool:
     return isinstance(getattr(failure, "certificate_error", failure), refused)
 
 
-def _cause(failure: BaseException, hide: Callable[[str], str]) -> BaseException | None:
+def _cause(failure: BaseException, redact: Callable[[str], str]) -> BaseException | None:
     """What may be shown as the cause: nothing that holds the request, whose headers hold the key, or an echo of it."""
     shown = f"{failure!r} {vars(failure)!r}"
-    if isinstance(failure, aiohttp.ClientResponseError) or hide(shown) != shown:
+    if isinstance(failure, aiohttp.ClientResponseError) or redact(shown) != shown:
         return None
     if isinstance(failure, aiohttp.ClientConnectorCertificateError):
         failure = failure.certificate_error

@@ -55,7 +55,7 @@ class Case:
     attrs: dict[str, object] = attrs.field(factory=dict)
     timeout: float = 10.0
 
-    def judge(self, error: RequestError, attempts: int) -> None:
+    def check(self, error: RequestError, attempts: int) -> None:
         assert type(error) is self.error, repr(error)
         assert error.attempts == attempts
         assert (str(error.date), error.page) == (DATE, 1)

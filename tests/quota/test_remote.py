@@ -9,9 +9,9 @@ import pytest
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import QuotaPausedError
-from clicksgroup.quota.pump import AwayError, PumpedQuota, clock
-from clicksgroup.quota.state import Event, Reply, SharedState
-from tests.quota.judge import Judge
+from clicksgroup.quota.remote import RemoteQuota, UnreachableError, clock
+from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from tests.quota.strict_server import StrictServer
 
 
 class Engine:
@@ -27,16 +27,16 @@ class Engine:
         self.line = asyncio.Event()  # while it is clear, replies are on their way
         self.line.set()
 
-    def call(self, holder: str, events: Sequence[Event], tickets: Sequence[str]) -> Reply:
+    def call(self, holder: str, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
         self.exchanges += 1
         self.called.set()
         if self.away:
-            raise AwayError("no route")
+            raise UnreachableError("no route")
         self.told += [event.kind for event in events]
         reply = self.state.exchange(holder, events, tickets, clock())
         if self.lose_replies:
             self.lose_replies -= 1
-            raise AwayError("the reply was lost")
+            raise UnreachableError("the reply was lost")
         return reply
 
     async def exchanged(self, times: int = 2) -> None:
@@ -47,15 +47,15 @@ class Engine:
         await asyncio.sleep(0)
 
 
-class EngineQuota(PumpedQuota):
-    def __init__(self, engine: Engine, name: str, patience: float = 5.0) -> None:
-        super().__init__(engine.state.quota, patience)
+class EngineQuota(RemoteQuota):
+    def __init__(self, engine: Engine, name: str, outage_timeout: float = 5.0) -> None:
+        super().__init__(engine.state.quota, outage_timeout)
         self.engine, self.name = engine, name
 
-    def _place(self) -> str:
+    def describe(self) -> str:
         return "the engine"
 
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> Reply:
+    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
         await asyncio.sleep(0)
         reply = self.engine.call(self.name, events, tickets)
         await self.engine.line.wait()
@@ -154,7 +154,7 @@ async def test_what_happened_while_the_engine_was_away_is_told_when_it_is_back(
 
 
 async def test_an_engine_that_stays_away_is_an_error_and_one_that_is_back_is_none(engine: Engine) -> None:
-    async with EngineQuota(engine, "a", patience=0.2) as quota:
+    async with EngineQuota(engine, "a", outage_timeout=0.2) as quota:
         engine.away = True
         for _ in range(2):
             with pytest.raises(QuotaUnavailableError, match=r"the engine has been away for more than 0.2 s: no route"):
@@ -166,20 +166,20 @@ async def test_an_engine_that_stays_away_is_an_error_and_one_that_is_back_is_non
 async def test_an_engine_that_is_not_there_at_all_is_an_error_when_it_is_opened(engine: Engine) -> None:
     engine.away = True
     with pytest.raises(QuotaUnavailableError, match="no route"):
-        await EngineQuota(engine, "a", patience=0.1).__aenter__()
+        await EngineQuota(engine, "a", outage_timeout=0.1).__aenter__()
 
 
 async def test_a_429_refuses_at_once_whoever_would_not_wait_that_long(engine: Engine) -> None:
     """Those who wait already, those who come later, and those of other processes."""
     async with EngineQuota(engine, "a") as here, EngineQuota(engine, "b") as there:
         slot = await here.acquire()
-        waiting = asyncio.create_task(here.acquire(patience=10))
-        elsewhere = asyncio.create_task(there.acquire(patience=10))
+        waiting = asyncio.create_task(here.acquire(max_pause=10))
+        elsewhere = asyncio.create_task(there.acquire(max_pause=10))
         await engine.exchanged()
         slot.throttled(60.0)
         slot.release()
         with pytest.raises(QuotaPausedError, match=r"paused for 60\.0 s"):
-            await here.acquire(patience=10)
+            await here.acquire(max_pause=10)
         for task in (waiting, elsewhere):
             with pytest.raises(QuotaPausedError) as caught:
                 await task
@@ -225,25 +225,25 @@ async def test_what_is_open_when_the_quota_is_closed_is_left_to_time(engine: Eng
         await quota.acquire()
 
 
-@pytest.mark.parametrize("patience", [0, -1, math.inf, math.nan, "5", True])
-def test_a_patience_that_is_no_time_is_refused(engine: Engine, patience: float) -> None:
-    with pytest.raises(ConfigurationError, match="patience"):
-        EngineQuota(engine, "a", patience)
+@pytest.mark.parametrize("outage_timeout", [0, -1, math.inf, math.nan, "5", True])
+def test_a_patience_that_is_no_time_is_refused(engine: Engine, outage_timeout: float) -> None:
+    with pytest.raises(ConfigurationError, match="outage_timeout"):
+        EngineQuota(engine, "a", outage_timeout)
 
 
 async def test_several_windows_hold_at_once() -> None:
     quota = Quota((4, 0.2), (10, 0.7), in_flight=3)
     engine = Engine(quota)
-    async with Judge(quota) as judge, EngineQuota(engine, "a") as here, EngineQuota(engine, "b") as there:
+    async with StrictServer(quota) as server, EngineQuota(engine, "a") as here, EngineQuota(engine, "b") as there:
 
         async def walk(shared: EngineQuota) -> None:
-            while len(judge.arrivals) < 30:
+            while len(server.arrivals) < 30:
                 slot = await shared.acquire()
-                await judge._count(shared.name)
+                await server._count(shared.name)
                 await asyncio.sleep(0.005)
-                judge.in_flight -= 1
+                server.in_flight -= 1
                 slot.answered()
                 slot.release()
 
         await asyncio.gather(*(walk(shared) for shared in (here, there) for _ in range(4)))
-    assert judge.rejected == []
+    assert server.rejected == []

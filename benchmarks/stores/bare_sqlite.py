@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Self
 
-from benchmarks.landings import Days
+from benchmarks.stores import Days
 
 
 class Place:

@@ -12,7 +12,7 @@ from typing import Self
 from clicksgroup.plans import Quota
 
 
-class Judge:
+class StrictServer:
     """Counts a request when it arrives, on a strict sliding window, and holds it open for `latency` seconds.
 
     `delay` keeps each request up to so many seconds on its way, before it is counted. What is over the quota is

@@ -25,7 +25,7 @@ from clicksgroup import (
     PaginationWarning,
 )
 from clicksgroup.plans import Quota
-from clicksgroup.protocol import Decoder, PageRequest, Question, Walk
+from clicksgroup.protocol import Decoder, PageRequest, Paginator, Query
 from tests.faults.raw import Asked, RawServer, http
 
 DATE = datetime.date(2025, 1, 3)
@@ -134,25 +134,28 @@ ROW = {"grpIdx": 1, "grpNm": "g", "acesCnt": 2, "pernCnt": 1}
 
 
 def walk_through(
-    pages: Callable[[PageRequest], bytes], walk: Walk, check: Literal["strict", "warn"] = "strict", most: int = 200
+    pages: Callable[[PageRequest], bytes],
+    paginator: Paginator,
+    check: Literal["strict", "warn"] = "strict",
+    most: int = 200,
 ) -> tuple[list[GroupClicks], Day | ClicksGroupError]:
-    """What a walk gives on its way, and how it ends."""
+    """What a paginator gives on its way, and how it ends."""
     decoder = Decoder(check)
     given_away: list[GroupClicks] = []
-    walk.fetched_at = datetime.datetime.now(datetime.UTC)
+    paginator.fetched_at = datetime.datetime.now(datetime.UTC)
     for _ in range(most):
-        if walk.request is None:
-            return given_away, walk.day()
+        if paginator.request is None:
+            return given_away, paginator.day()
         try:
-            reply = decoder.read(pages(walk.request), walk.request)
-            stands = walk.accept(reply)
+            response = decoder.read(pages(paginator.request), paginator.request)
+            stands = paginator.accept(response)
         except ClicksGroupError as error:
             return given_away, error
         if stands:
-            given_away.extend(reply.rows)
+            given_away.extend(response.rows)
         else:
             given_away.clear()
-            walk.fetched_at = datetime.datetime.now(datetime.UTC)
+            paginator.fetched_at = datetime.datetime.now(datetime.UTC)
     raise AssertionError("a loop")
 
 
@@ -161,8 +164,8 @@ def served(pages: Pages) -> Callable[[PageRequest], bytes]:
     return lambda request: json.dumps(pages[min(request.number, len(pages)) - 1]).encode()
 
 
-def walk_of(*, check: Literal["strict", "warn"] = "strict", rereads: int = 0) -> Walk:
-    return Walk([Question(DATE, DATE)], None, check, rereads=rereads)
+def walk_of(*, check: Literal["strict", "warn"] = "strict", rereads: int = 0) -> Paginator:
+    return Paginator([Query(DATE, DATE)], None, check, rereads=rereads)
 
 
 @given(honest())
@@ -184,13 +187,13 @@ def test_an_honest_server_gives_the_same_where_disagreements_may_pass(server: Ho
 def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> None:
     every = [record.group_id for server in servers for record in server.records]
     assume(len(set(every)) == len(every))
-    parts = [Question(DATE, DATE, (number,)) for number in range(1, len(servers) + 1)]
+    parts = [Query(DATE, DATE, (number,)) for number in range(1, len(servers) + 1)]
 
     def answer(request: PageRequest) -> bytes:
-        assert request.question.groups is not None
-        return served(servers[request.question.groups[0] - 1].pages)(request)
+        assert request.query.groups is not None
+        return served(servers[request.query.groups[0] - 1].pages)(request)
 
-    _, day = walk_through(answer, Walk(parts, (1, 2), "strict", rereads=0))
+    _, day = walk_through(answer, Paginator(parts, (1, 2), "strict", rereads=0))
     assert isinstance(day, Day)
     assert list(day) == [record for server in servers for record in server.records]
     assert day.total_count == len(day)
@@ -198,12 +201,12 @@ def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> Non
 
 def test_what_is_given_away_as_it_comes_is_not_kept() -> None:
     """A stream over a date of a million groups must not hold them all."""
-    walk = Walk([Question(DATE, DATE)], None, "strict")
+    paginator = Paginator([Query(DATE, DATE)], None, "strict")
     body = {"code": 0, "result": {"extra": {"pages": 1, "nextYn": "N", "count": 1, "totalCount": 1}, "list": [ROW]}}
-    assert walk.request is not None
-    assert walk.accept(Decoder().read(json.dumps(body).encode(), walk.request))
-    assert walk.request is None
-    assert walk._pages == []
+    assert paginator.request is not None
+    assert paginator.accept(Decoder().read(json.dumps(body).encode(), paginator.request))
+    assert paginator.request is None
+    assert paginator._pages == []
 
 
 def all_true_and_in_order(records: list[GroupClicks], truth: list[GroupClicks]) -> bool:
@@ -309,7 +312,7 @@ def test_a_chain_that_invents_new_groups_for_ever_is_an_error_even_where_disagre
         new = GroupClicks(DATE, request.number, "new", 1, 1)
         return json.dumps(_page(request.number, [new], 3, more=True)).encode()
 
-    monkeypatch.setattr("clicksgroup.protocol.chain.MAX_PAGES", 50)
+    monkeypatch.setattr("clicksgroup.protocol.pagination.MAX_PAGES", 50)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PaginationWarning)
         _, end = walk_through(answer, walk_of(check="warn"), "warn", most=60)

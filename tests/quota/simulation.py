@@ -10,7 +10,7 @@ from collections.abc import Callable
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import Event, EventKind, Reply
+from clicksgroup.quota.state import Event, EventKind, ExchangeResult
 
 
 @attrs.define(eq=False)
@@ -22,11 +22,11 @@ class Process:
     held: dict[str, bool] = attrs.field(factory=dict)
 
 
-Exchange = Callable[[Process, float], Reply]
+Exchange = Callable[[Process, float], ExchangeResult]
 
 
 @attrs.define
-class Voyage:
+class Simulation:
     """Runs processes that share a quota through `exchange`, and keeps the server's own record of what arrived.
 
     A request is up to 2 s on its way, in work for up to 1 s, and its answer up to 1 s on its way back.
@@ -44,10 +44,9 @@ class Voyage:
     _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
     _order: itertools.count[int] = attrs.field(factory=itertools.count)
 
-    def sail(self, processes: int, requests: int, *, troubles: bool) -> None:
+    def run(self, processes: int, requests: int, *, troubles: bool) -> None:
         """Until so many requests were granted; a quota that lets none through for an hour is stuck."""
-        crew = [Process(f"p{i}") for i in range(processes)]
-        for process in crew:
+        for process in [Process(f"p{i}") for i in range(processes)]:
             self._at(0, lambda process=process: self._turn(process, troubles))  # type: ignore[misc]
         limit = self.now + 3600
         while self.granted < requests:
@@ -123,5 +122,5 @@ class Voyage:
     def _die(self, process: Process, troubles: bool) -> None:
         process.alive = False
         self.died(process.name, self.now)
-        heir = Process(f"{process.name}+")
-        self._at(self.rng.uniform(0, 1), lambda: self._turn(heir, troubles))
+        successor = Process(f"{process.name}+")
+        self._at(self.rng.uniform(0, 1), lambda: self._turn(successor, troubles))

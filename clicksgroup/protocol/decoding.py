@@ -17,8 +17,8 @@ from cattrs.gen import make_dict_structure_fn
 from clicksgroup.errors import DecodeError
 from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import GroupClicks, GroupTotals, Page
-from clicksgroup.protocol.refusals import Hide, api_error, as_it_is, bounded, snippet
-from clicksgroup.protocol.requests import PageRequest, Question
+from clicksgroup.protocol.error_responses import Redact, api_error, as_it_is, bounded, snippet
+from clicksgroup.protocol.requests import PageRequest, Query
 
 Check: TypeAlias = Literal["strict", "warn"]
 
@@ -34,19 +34,19 @@ class Extra:
     nextPages: int | None = None  # noqa: N815
 
 
-class Rows:
+class RecordColumns:
     """The vendor's `list`, checked, as columns. Iterating makes its records.
 
     Thousands of them wait where many dates are under way in order, and as records they would keep the garbage
     collector busy.
     """
 
-    __slots__ = ("_clicks", "_names", "_question", "_users", "group_ids")
+    __slots__ = ("_clicks", "_names", "_query", "_users", "group_ids")
 
     def __init__(
-        self, question: Question, group_ids: list[int], names: list[str], clicks: list[int], users: list[int]
+        self, query: Query, group_ids: list[int], names: list[str], clicks: list[int], users: list[int]
     ) -> None:
-        self._question = question
+        self._query = query
         self.group_ids = group_ids
         self._names = names
         self._clicks = clicks
@@ -60,12 +60,12 @@ class Rows:
 
     def records(self) -> list[Any]:
         """`GroupClicks`, or `GroupTotals` where those were asked for."""
-        question = self._question
+        query = self._query
         columns = zip(self.group_ids, self._names, self._clicks, self._users, strict=True)
-        if question.totals:
-            return [GroupTotals(question.start, question.end, *row) for row in columns]
+        if query.totals:
+            return [GroupTotals(query.start, query.end, *row) for row in columns]
         records: list[GroupClicks] = []
-        draft, made, date = _Draft, GroupClicks, question.start
+        draft, made, date = _Draft, GroupClicks, query.start
         for group_id, name, clicks, users in columns:
             record = draft()
             record.date = date
@@ -78,7 +78,7 @@ class Rows:
         return records
 
 
-class RawRows(list[Any]):
+class RawRecords(list[Any]):
     """A mark for cattrs: the vendor's `list` as it came."""
 
 
@@ -87,11 +87,11 @@ class Listing:
     """The vendor's `result`."""
 
     extra: Extra
-    list: RawRows
+    list: RawRecords
 
 
 @attrs.define
-class Reply:
+class PageResponse:
     """What came for one request: the page's own words, its rows, and what `check="warn"` let pass.
 
     `attempts` is how many requests it took.
@@ -99,21 +99,21 @@ class Reply:
 
     request: PageRequest
     extra: Extra
-    rows: Rows
+    rows: RecordColumns
     problems: tuple[str, ...] = ()
     attempts: int = 1
 
     def page(self) -> Page:
         """The same for users."""
-        question, number, extra = self.request.question, self.request.number, self.extra
+        query, number, extra = self.request.query, self.request.number, self.extra
         return Page(
-            question.start,
+            query.start,
             number,
             number + 1 if extra.nextYn == "Y" else None,
             extra.count,
             extra.totalCount,
             tuple(self.rows),
-            question.groups,
+            query.groups,
         )
 
 
@@ -148,40 +148,40 @@ _COUNTS = ("pages", "nextPages", "count", "totalCount")
 
 
 class Decoder:
-    """Turns bodies into replies. One for each client, since it remembers the problems of the body it is reading.
+    """Turns bodies into responses. One for each client, since it remembers the problems of the body it is reading.
 
     Args:
         check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss
-            (`"181"`, `181.0`, a null name) and says so in `Reply.problems`.
+            (`"181"`, `181.0`, a null name) and says so in `PageResponse.problems`.
     """
 
     def __init__(self, check: Check = "strict") -> None:
         self._lenient = check == "warn"
         self._problems: list[str] = []
-        self._hide: Hide = as_it_is
+        self._redact: Redact = as_it_is
         self._converter = _converter(self._lenient)
 
-    def read(self, body: bytes, request: PageRequest, hide: Hide = as_it_is) -> Reply:
-        """The reply that a successful status' body holds.
+    def read(self, body: bytes, request: PageRequest, redact: Redact = as_it_is) -> PageResponse:
+        """The response that a successful status' body holds.
 
         Args:
             body: what came.
             request: what was asked.
-            hide: takes out of a text of the server's what no error may show. Records are left as they are.
+            redact: takes out of a text of the server's what no error may show. Records are left as they are.
 
         Raises:
             APIError: an envelope whose code is not 0.
             DecodeError: no JSON (`field` is empty), or JSON of another shape.
         """
-        envelope = _load(body, request, hide)
+        envelope = _load(body, request, redact)
         self._problems = []
-        self._hide = hide
+        self._redact = redact
         try:
             code = self._code(envelope)
             if code != 0:
-                raise api_error(envelope, code, request, hide)
+                raise api_error(envelope, code, request, redact)
             listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
-            rows = self._rows(listing.list, request.question)
+            rows = self._rows(listing.list, request.query)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
         except _MismatchError as error:
@@ -192,9 +192,9 @@ class Decoder:
                 self._note_converted_counts(envelope["result"]["extra"], listing.extra)
             extra = listing.extra
             if extra.nextYn != "N" and extra.nextYn != "Y":  # it will be shown
-                extra.nextYn = bounded(hide(extra.nextYn))
-            return Reply(request, extra, rows, tuple(self._problems))
-        raise _decode_error(mismatch, body, request, hide)
+                extra.nextYn = bounded(redact(extra.nextYn))
+            return PageResponse(request, extra, rows, tuple(self._problems))
+        raise _decode_error(mismatch, body, request, redact)
 
     def _code(self, envelope: object) -> int:
         if type(envelope) is not dict:
@@ -212,7 +212,7 @@ class Decoder:
             if type(value := came.get(name)) not in (int, type(None)):
                 self._converted(f"result.extra.{name}", value, getattr(taken, name))
 
-    def _rows(self, rows: list[Any], question: Question) -> Rows:
+    def _rows(self, rows: list[Any], query: Query) -> RecordColumns:
         group_ids: list[int] = []
         names: list[str] = []
         all_clicks: list[int] = []
@@ -235,7 +235,7 @@ class Decoder:
         except (KeyError, TypeError):  # a row that is no object, or lacks a field
             self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
             raise
-        return Rows(question, group_ids, names, all_clicks, all_users)
+        return RecordColumns(query, group_ids, names, all_clicks, all_users)
 
     def _odd_row(self, row: Any, path: str) -> tuple[int, str, int, int]:
         """The fields of a row that is not as documented, where they can be had without loss."""
@@ -260,7 +260,7 @@ class Decoder:
         return int(whole)
 
     def _converted(self, path: str, came: object, taken: object) -> None:
-        self._problems.append(self._hide(f"{path}: {came!r} was taken as {taken!r}"))
+        self._problems.append(self._redact(f"{path}: {came!r} was taken as {taken!r}"))
 
 
 @functools.cache
@@ -280,7 +280,7 @@ def _converter(lenient: bool) -> cattrs.Converter:
 
     converter.register_structure_hook(int, _lenient_whole if lenient else _whole)
     converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(RawRows, _list)
+    converter.register_structure_hook(RawRecords, _list)
     converter.register_structure_hook_factory(attrs.has, make_object)
     return converter
 
@@ -304,21 +304,21 @@ def _text(value: Any, _: Any) -> str:
     raise _MismatchError("a string", value)
 
 
-def _list(value: Any, _: Any) -> RawRows:
+def _list(value: Any, _: Any) -> RawRecords:
     if type(value) is list:
         return value  # type: ignore[return-value]
     raise _MismatchError("a list", value)
 
 
-def _load(body: bytes, request: PageRequest, hide: Hide) -> Any:
+def _load(body: bytes, request: PageRequest, redact: Redact) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         reason = "nothing" if not body.strip() else f"no JSON ({error.msg})"
     raise DecodeError(
-        f"{request}: expected a JSON envelope, got {reason}: {snippet(body, hide)!r}",
-        snippet=snippet(body, hide),
-        date=request.question.start,
+        f"{request}: expected a JSON envelope, got {reason}: {snippet(body, redact)!r}",
+        snippet=snippet(body, redact),
+        date=request.query.start,
         page=request.number,
     )
 
@@ -335,22 +335,22 @@ def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
     return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 
-def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, hide: Hide) -> DecodeError:
-    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came, hide)
+def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, redact: Redact) -> DecodeError:
+    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came, redact)
     return DecodeError(
         f"{request}: {mismatch.path}: expected {mismatch.wanted}, got {came}",
         field=mismatch.path,
-        snippet=snippet(body, hide),
-        date=request.question.start,
+        snippet=snippet(body, redact),
+        date=request.query.start,
         page=request.number,
     )
 
 
-def _show(value: object, hide: Hide) -> str:
+def _show(value: object, redact: Redact) -> str:
     """A JSON value as JSON, bounded."""
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return bounded(hide(json.dumps(value, ensure_ascii=False)))
+    return bounded(redact(json.dumps(value, ensure_ascii=False)))
 
 
 def _lossless(value: object) -> int | None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.answers import Check, Reply, Rows
-from clicksgroup.protocol.requests import PageRequest, Question
+from clicksgroup.protocol.decoding import Check, PageResponse, RecordColumns
+from clicksgroup.protocol.requests import PageRequest, Query
 
 REREADS = 2
 """How often a date that moved while it was read is read again, where it has not been given away yet."""
@@ -19,15 +19,15 @@ MAX_PAGES = 10_000
 """Pages of one date, or one part of it: a server that always promises another would never end."""
 
 
-class Walk:
+class Paginator:
     """The way through all pages of one date: which to ask for next, and whether what came fits.
 
     Args:
-        parts: what to ask; several questions where a list of groups had to be split. Page numbers begin again with
+        parts: what to ask; several queries where a list of groups had to be split. Page numbers begin again with
             each.
         groups: the ids asked for in all, or None.
         check: what becomes of disagreements about counts, totals and repeated groups.
-        start: the page to begin with; a walk that begins later than at 1 is not held to the total.
+        start: the page to begin with; a paginator that begins later than at 1 is not held to the total.
         single: whether one page is all that is wanted.
         rereads: for a date that is given whole, how often to begin again when it has moved. None where its pages are
             given away as they come, so that it cannot be, and nothing is kept for a `day`.
@@ -35,7 +35,7 @@ class Walk:
 
     def __init__(
         self,
-        parts: Sequence[Question],
+        parts: Sequence[Query],
         groups: tuple[int, ...] | None,
         check: Check,
         *,
@@ -59,19 +59,19 @@ class Walk:
         self._received = 0  # of this part
         self._total: int | None = None  # of this part
         self._total_before = 0  # of the parts before
-        self._pages: list[Rows] = []  # of all parts, where the date is given whole
+        self._pages: list[RecordColumns] = []  # of all parts, where the date is given whole
         self._problems: list[str] = []
         self._before_part = 0, 0  # pages and problems
         self.request: PageRequest | None = self._parts[0].page(self._start)
 
-    def accept(self, reply: Reply) -> bool:
+    def accept(self, response: PageResponse) -> bool:
         """Take the next page, and `request` becomes the one after it. False if the date is to be read again.
 
         Raises:
-            PaginationError: the reply does not fit what was asked or what came before.
+            PaginationError: the response does not fit what was asked or what came before.
         """
         try:
-            self._accept(reply)
+            self._accept(response)
         except PaginationError as error:
             if not error.retryable or not self._rereads:
                 raise
@@ -103,65 +103,65 @@ class Walk:
             tuple(self._problems),
         )
 
-    def _accept(self, reply: Reply) -> None:
-        extra, rows = reply.extra, reply.rows
-        for problem in reply.problems:
-            self._note(reply, problem)
-        more = self._more(reply)
+    def _accept(self, response: PageResponse) -> None:
+        extra, rows = response.extra, response.rows
+        for problem in response.problems:
+            self._note(response, problem)
+        more = self._more(response)
         if extra.count != len(rows):
-            self._disagree(reply, f"count is {extra.count}, but list holds {len(rows)}", moved=False)
+            self._disagree(response, f"count is {extra.count}, but list holds {len(rows)}", moved=False)
         if self._total is not None and self._total != extra.totalCount:
-            self._disagree(reply, f"totalCount was {self._total} on the page before, now it is {extra.totalCount}")
-        self._check_groups(reply, more)
+            self._disagree(response, f"totalCount was {self._total} on the page before, now it is {extra.totalCount}")
+        self._check_groups(response, more)
         self._total = extra.totalCount
         self._received += len(rows)
         if self._rereads is not None:
             self._pages.append(rows)
         if self._start == 1:
-            self._check_total(reply, more)
-        self._advance(reply.request.number, more)
+            self._check_total(response, more)
+        self._advance(response.request.number, more)
 
-    def _more(self, reply: Reply) -> bool:
+    def _more(self, response: PageResponse) -> bool:
         """Whether there is another page. A chain that does not advance by one is an error whatever `check` says."""
-        number, extra = reply.request.number, reply.extra
+        number, extra = response.request.number, response.extra
         if extra.pages != number:
-            raise self._error(reply, f"asked for page {number}, but pages is {extra.pages}")
+            raise self._error(response, f"asked for page {number}, but pages is {extra.pages}")
         if extra.nextYn == "Y":
             if number >= MAX_PAGES:
-                raise self._error(reply, f"nextYn is Y on page {number:,}: the chain does not end")
+                raise self._error(response, f"nextYn is Y on page {number:,}: the chain does not end")
             if extra.nextPages != number + 1:
                 came = "absent or null" if extra.nextPages is None else extra.nextPages
-                raise self._error(reply, f"nextYn is Y, so nextPages has to be {number + 1}, but it is {came}")
-            if not reply.rows:
-                raise self._error(reply, "nextYn is Y, but list is empty: the chain would never end")
+                raise self._error(response, f"nextYn is Y, so nextPages has to be {number + 1}, but it is {came}")
+            if not response.rows:
+                raise self._error(response, "nextYn is Y, but list is empty: the chain would never end")
             return True
         if extra.nextYn != "N":
-            raise self._error(reply, f"nextYn has to be Y or N, but it is {extra.nextYn!r}")
+            raise self._error(response, f"nextYn has to be Y or N, but it is {extra.nextYn!r}")
         if extra.nextPages not in (None, 0, number, number + 1):
-            self._disagree(reply, f"nextYn is N, but nextPages is {extra.nextPages}", moved=False)
+            self._disagree(response, f"nextYn is N, but nextPages is {extra.nextPages}", moved=False)
         return False
 
-    def _check_groups(self, reply: Reply, more: bool) -> None:
-        ids = set(reply.rows.group_ids)
-        if len(ids) == len(reply.rows) and self._seen.isdisjoint(ids):
+    def _check_groups(self, response: PageResponse, more: bool) -> None:
+        ids = set(response.rows.group_ids)
+        if len(ids) == len(response.rows) and self._seen.isdisjoint(ids):
             self._seen |= ids
             return
         if ids <= self._seen and more:
-            raise self._error(reply, "list repeats only groups that were listed before, and nextYn is Y", moved=True)
+            raise self._error(response, "list repeats only groups that were listed before, and nextYn is Y", moved=True)
         again = set(self._seen)
-        for group_id in reply.rows.group_ids:
+        for group_id in response.rows.group_ids:
             if group_id in again:
-                self._disagree(reply, f"grpIdx {group_id} is listed twice")
+                self._disagree(response, f"grpIdx {group_id} is listed twice")
                 break
             again.add(group_id)
         self._seen |= ids
 
-    def _check_total(self, reply: Reply, more: bool) -> None:
-        total, received = reply.extra.totalCount, self._received
+    def _check_total(self, response: PageResponse, more: bool) -> None:
+        total, received = response.extra.totalCount, self._received
         if more and received >= total:
-            self._disagree(reply, f"nextYn is Y, but {received} records have come and totalCount is {total}")
+            self._disagree(response, f"nextYn is Y, but {received} records have come and totalCount is {total}")
         if not more and received != total:
-            self._disagree(reply, f"nextYn is N after {received} records, but totalCount is {total}")
+            self._disagree(response, f"nextYn is N after {received} records, but totalCount is {total}")
 
     def _advance(self, number: int, more: bool) -> None:
         if self._single:
@@ -177,22 +177,22 @@ class Walk:
         else:
             self.request = None
 
-    def _disagree(self, reply: Reply, what: str, *, moved: bool = True) -> None:
+    def _disagree(self, response: PageResponse, what: str, *, moved: bool = True) -> None:
         if self._strict:
-            raise self._error(reply, what, moved=moved)
-        self._note(reply, what)
+            raise self._error(response, what, moved=moved)
+        self._note(response, what)
 
-    def _note(self, reply: Reply, what: str) -> None:
-        problem = f"page {reply.request.number}: {what}"
+    def _note(self, response: PageResponse, what: str) -> None:
+        problem = f"page {response.request.number}: {what}"
         self._problems.append(problem)
-        warnings.warn(f"{reply.request.question} {problem}", PaginationWarning, stacklevel=2)
+        warnings.warn(f"{response.request.query} {problem}", PaginationWarning, stacklevel=2)
 
-    def _error(self, reply: Reply, what: str, *, moved: bool = False) -> PaginationError:
+    def _error(self, response: PageResponse, what: str, *, moved: bool = False) -> PaginationError:
         advice = "the date may have changed while it was read: try again" if moved else "the pages cannot be trusted"
         return PaginationError(
-            f"{reply.request}: {what}; {advice}",
-            date=reply.request.question.start,
-            page=reply.request.number,
-            attempts=reply.attempts,
+            f"{response.request}: {what}; {advice}",
+            date=response.request.query.start,
+            page=response.request.number,
+            attempts=response.attempts,
             retryable=moved,
         )

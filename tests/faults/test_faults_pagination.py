@@ -10,8 +10,8 @@ import attrs
 import pytest
 
 from clicksgroup import DecodeError, PaginationError, PaginationWarning, RequestError
-from clicksgroup.protocol.chain import REREADS
-from tests.faults.judged import (
+from clicksgroup.protocol.pagination import REREADS
+from tests.faults.cases import (
     DATE,
     Ask,
     all_clicks,

@@ -23,7 +23,7 @@ LONG_AFTER = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 @attrs.frozen
-class Place:
+class Database:
     """Where a test keeps its store."""
 
     dialect: str
