@@ -1,4 +1,4 @@
-"""The face: from an API key to click records."""
+"""`ClicksClient`: from an API key to click records. It puts the other rooms together."""
 
 from __future__ import annotations
 
@@ -10,40 +10,34 @@ import os
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import AsyncExitStack
-from operator import attrgetter
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from clicksgroup import settings
-from clicksgroup.dates import DateLike, DatesLike, parse_date, read_dates
-from clicksgroup.deadlines import Deadlines
+from clicksgroup.arguments import choice, instance, positive, whole_number
+from clicksgroup.dates import DateLike, DatesLike, parse_date, parse_dates
 from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
 from clicksgroup.fetching import Fetcher
-from clicksgroup.groups import read_groups
 from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.prefetching import ItemFactory, Prefetcher, Worker
-from clicksgroup.protocol import ApiVersion, Check, Decoder, PageResponse, Paginator, Query, split_groups
-from clicksgroup.protocol.pagination import REREADS
-from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.prefetching import ItemFactory, Prefetcher
+from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator
+from clicksgroup.queries import QueryPlanner
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.secret import Secret
+from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
 from clicksgroup.streams import SharedAnswer, Stream
 from clicksgroup.transport import Counters, Transport
+from clicksgroup.workers import Worker
 
 T = TypeVar("T")
 
-_CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=attrgetter("rows"))
-_PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: map(PageResponse.page, (response,)))
-_DAYS: ItemFactory[Day] = ItemFactory(date=lambda paginator: map(Paginator.day, (paginator,)))
-_TOTALS: ItemFactory[GroupTotals] = ItemFactory(page=attrgetter("rows"))
-
-MONTH_DAYS = 31
-"""The longest range of v2 where the plan sets none: "at most 1 month" (vendor, v2), taken as 31 days."""
+_CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=lambda response: response.records())
+_PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: [response.page()])
+_DAYS: ItemFactory[Day] = ItemFactory(date=lambda paginator: [paginator.day()])
+_TOTALS: ItemFactory[GroupTotals] = ItemFactory(page=lambda response: response.records())
 
 
 class ClicksClient:
@@ -98,24 +92,29 @@ class ClicksClient:
         api_version: ApiVersion = "v1",
         allow_http: bool = False,
     ) -> None:
-        api_key = settings.secret(api_key)
-        self._headers = settings.headers(api_key, user_agent, language)
-        self._base_url = settings.base_url(base_url, allow_http=allow_http)
+        # The local is replaced too, since tracebacks may show it.
+        api_key = parse_api_key(api_key)
+        self._headers = request_headers(api_key, user_agent, language)
+        self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
-        self._quota = settings.instance("quota", Quota.of(self._plan) if quota is None else quota, Quota, SharedQuota)
-        self._given_session = settings.instance("session", session, aiohttp.ClientSession, type(None))
-        self._timeout = settings.positive("timeout", timeout)
-        self._retry = settings.instance("retry", retry, RetryPolicy)
-        self._check: Check = settings.choice("check", check, "strict", "warn")
-        self._version: ApiVersion = settings.choice("api_version", api_version, "v1", "v2")
+        example = "Quota((24, 60), in_flight=2)"
+        quota = Quota.of(self._plan) if quota is None else quota
+        self._quota = instance("quota", quota, Quota, SharedQuota, example=example)
+        self._given_session = instance("session", session, aiohttp.ClientSession, type(None))
+        self._timeout = positive("timeout", timeout)
+        self._retry = instance("retry", retry, RetryPolicy, example="RetryPolicy(attempts=3)")
+        self._check: Check = choice("check", check, "strict", "warn")
+        self._planner = QueryPlanner(self._plan, choice("api_version", api_version, "v1", "v2"), self._base_url)
         self._counters = Counters()
-        self._fetcher: Fetcher | None = None  # while it is open
+        # The fetcher and its event loop while the client is open.
+        self._fetcher: Fetcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._exits = AsyncExitStack()
         self._prefetchers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
         self._workers: set[Worker] = set()
-        self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}  # by query, while they are on their way
+        # By query, until they are there.
+        self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}
 
     @property
     def stats(self) -> Stats:
@@ -180,14 +179,14 @@ class ClicksClient:
             ConfigurationError: a date, number or groups that cannot be right, or a list that must be split.
             RequestError: it cannot be had.
         """
-        day, ids = parse_date(date), self._group_ids(groups)
-        parts = self._parts(day, ids)
-        if len(parts) > 1:
+        day, ids = parse_date(date), self._planner.group_ids(groups)
+        queries = self._planner.clicks(day, ids)
+        if len(queries) > 1:
             raise ConfigurationError(
-                f"groups: {len(ids or ())} ids do not fit into one request, so they have no one page {number}; ask "
+                f"groups: {len(ids or ())} ids do not fit into one request, so there is no single page {number}; ask "
                 "for fewer, or use pages, clicks or day"
             )
-        paginator = Paginator(parts, ids, self._check, start=settings.whole("number", number), single=True)
+        paginator = Paginator(queries, ids, self._check, start=whole_number("number", number), single=True)
         return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([paginator])))
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
@@ -199,7 +198,7 @@ class ClicksClient:
             ConfigurationError: a date or groups that cannot be right.
             RequestError: it cannot be had.
         """
-        day, ids = parse_date(date), self._group_ids(groups)
+        day, ids = parse_date(date), self._planner.group_ids(groups)
         return await self._ask(("day", day, ids), lambda: self.days(day, groups=ids))
 
     def totals(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Stream[GroupTotals]:
@@ -213,18 +212,8 @@ class ClicksClient:
             ConfigurationError: a range the plan does not allow, dates or groups that cannot be right.
             RequestError: (in the stream) a page cannot be had.
         """
-        first, last = parse_date(start, "start"), parse_date(end, "end")
-        if last < first:
-            raise ConfigurationError(f"end: {last} is before start, {first}")
-        days, most = (last - first).days + 1, self._plan.totals_days or MONTH_DAYS
-        if days > most:
-            raise ConfigurationError(
-                f"end: {first} to {last} are {days} days, but {self._plan.label} allows {most} (vendor, v2); people "
-                "cannot be added up over ranges, so it is not split: ask for less"
-            )
-        ids = self._group_ids(groups)
-        paginator = Paginator(self._parts(first, ids, end=last), ids, self._check)
-        return self._stream(_TOTALS, iter([paginator]))
+        queries = self._planner.totals(start, end, groups)
+        return self._stream(_TOTALS, iter([Paginator(queries, None, self._check)]))
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
@@ -244,18 +233,38 @@ class ClicksClient:
         Raises:
             ConfigurationError: dates or groups that cannot be right.
         """
-        if group_count is not None and (type(group_count) is not int or group_count < 0):
-            raise ConfigurationError(f"group_count: {group_count!r}: expected a whole number from 0")
-        if groups is not None or group_count is None:
-            ids = self._group_ids(groups) if groups is not None else None
-            sizes = [len(part.groups or ()) for part in self._parts(datetime.date.min, ids)]
-        elif (most := self._plan.groups_per_request) is not None:
-            sizes = [min(most, group_count - i) for i in range(0, max(group_count, 1), most)]
-        else:
-            sizes = [group_count]
-        requests = sum(1 for _ in read_dates(dates)) * sum(max(1, -(-size // PAGE_SIZE)) for size in sizes)
+        requests = sum(1 for _ in parse_dates(dates)) * self._planner.requests_per_date(groups, group_count)
         quota = self._quota if isinstance(self._quota, Quota) else self._quota.quota
         return Estimate(requests, quota.seconds_for(requests))
+
+    def day_outcomes(
+        self,
+        dates: DatesLike,
+        *,
+        groups: Iterable[int] | None = None,
+        fatal: Callable[[datetime.date, ClicksGroupError], bool],
+    ) -> Stream[tuple[datetime.date, Day | ClicksGroupError]]:
+        """Whole dates as they complete, those that fail as their errors: for a job that stores each. Provisional.
+
+        No look-ahead here: dates that were fetched but not stored would be lost, with the quota they cost, if the
+        process dies.
+
+        Args:
+            dates: the dates of the job.
+            groups: the ids to ask for, or None for all groups.
+            fatal: called as soon as a failure is known, before another request is sent. If it returns True, the
+                stream ends by raising that error, after all that is complete has been given.
+        """
+
+        def failure(
+            paginator: Paginator, error: ClicksGroupError
+        ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
+            return None if fatal(paginator.date, error) else [(paginator.date, error)]
+
+        factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
+            date=lambda paginator: [(paginator.date, paginator.day())], failure=failure, look_ahead=0
+        )
+        return self._stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
 
     async def __aenter__(self) -> Self:
         if self._closed or self._loop is not None:
@@ -275,12 +284,12 @@ class ClicksClient:
         """End all streams and requests, and close the session, unless it was borrowed."""
         self._closed = True
         self._fetcher = None
-        closed = ClientClosedError("the client was left: its streams have ended")
+        closed = ClientClosedError("the client was closed while this stream was being read")
         for prefetcher in list(self._prefetchers):
             prefetcher.close(closed)
         try:
             while self._workers:
-                await Worker.end_all(self._workers)
+                await Worker.cancel_all(self._workers)
         finally:
             await self._exits.aclose()
 
@@ -295,20 +304,16 @@ class ClicksClient:
             quota = self._quota
         else:
             digest = hashlib.sha256(self._headers["Authorization"].encode()).hexdigest()
-            quota = local_quota(self._quota, (settings.origin(self._base_url), digest))
+            quota = local_quota(self._quota, (origin_of(self._base_url), digest))
         await self._exits.enter_async_context(quota)
         session = self._given_session
         if session is None:
             session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
             await self._exits.enter_async_context(session)
         elif session.closed:
-            raise ConfigurationError("session: it is closed already")
+            raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        deadlines = Deadlines()
-        self._exits.callback(deadlines.close)
-        transport = Transport(
-            session, self._base_url, self._headers, key, Decoder(self._check), self._counters, deadlines
-        )
+        transport = Transport(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _opened(self) -> Fetcher:
@@ -336,58 +341,17 @@ class ClicksClient:
         self._prefetchers.add(prefetcher)
         return prefetcher
 
-    def _outcomes(
-        self,
-        dates: DatesLike,
-        *,
-        groups: Iterable[int] | None = None,
-        fatal: Callable[[datetime.date, ClicksGroupError], bool],
-    ) -> Stream[tuple[datetime.date, Day | ClicksGroupError]]:
-        """Whole dates as they complete, those that fail as their errors.
-
-        `fatal` is asked at the moment a failure is known, before another request is out; if it says so, the stream
-        ends by raising that error, after all that is complete has been given.
-        """
-
-        def failure(
-            paginator: Paginator, error: ClicksGroupError
-        ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
-            return None if fatal(paginator.date, error) else [(paginator.date, error)]
-
-        factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
-            date=lambda paginator: [(paginator.date, paginator.day())],
-            failure=failure,
-            look_ahead=0,  # who keeps what is given loses what is ahead of it when it is killed
-        )
-        return self._stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
-
     def _paginators(
         self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int | None = None
     ) -> Iterator[Paginator]:
-        days, ids = read_dates(dates), self._group_ids(groups)
-        if settings.whole("start", start) > 1 and not (isinstance(days, Sized) and len(days) == 1):
+        days, ids = parse_dates(dates), self._planner.group_ids(groups)
+        if whole_number("start", start) > 1 and not (isinstance(days, Sized) and len(days) == 1):
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
-        if start > 1 and len(self._parts(datetime.date.min, ids)) > 1:
+        if start > 1 and len(self._planner.clicks(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        return (Paginator(self._parts(day, ids), ids, self._check, start=start, rereads=rereads) for day in days)
-
-    def _parts(
-        self, date: datetime.date, ids: tuple[int, ...] | None, *, end: datetime.date | None = None
-    ) -> tuple[Query, ...]:
-        """What to ask for one date, or for a range that is summed up."""
-        last, totals = (date, False) if end is None else (end, True)
-        version = "v2" if totals else self._version
-        if ids is None:
-            return (Query(date, last, None, version, totals),)
-        lists = split_groups(ids, self._plan.groups_per_request, self._base_url)
-        return tuple(Query(date, last, part, version, totals) for part in lists)
-
-    def _group_ids(self, groups: Iterable[int] | None) -> tuple[int, ...] | None:
-        """The ids, as the plan lets them be."""
-        ids = read_groups(groups)
-        if ids is None and self._plan.groups_required:
-            raise ConfigurationError(f"groups: {self._plan.label} requires them (vendor, v1); name the group ids")
-        return ids
+        return (
+            Paginator(self._planner.clicks(day, ids), ids, self._check, start=start, rereads=rereads) for day in days
+        )
 
     async def _ask(self, query: Hashable, stream: Callable[[], Stream[T]]) -> T:
         """The one item of a stream, shared by all who ask the same while it is on its way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ DateLike: TypeAlias = datetime.date | str
 DatesLike: TypeAlias = DateLike | Iterable[DateLike]
 """One date, or any iterable of dates, read lazily; it may be endless."""
 
-_YMD = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_YMD = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 
 
 def parse_date(value: DateLike, name: str = "date") -> datetime.date:
@@ -23,30 +24,26 @@ def parse_date(value: DateLike, name: str = "date") -> datetime.date:
 
     Raises:
         ConfigurationError: a string in another form, a day that does not exist, a `datetime` not at midnight.
-        TypeError: anything that is no date.
+        TypeError: a value of any other type.
     """
     if type(value) is datetime.date:
         return value
     if isinstance(value, str):
-        if _YMD.fullmatch(value):
-            try:
-                return datetime.date.fromisoformat(value)
-            except ValueError:
-                pass
-        raise ConfigurationError(f"{name}: {value!r} is no date; write it as YYYY-MM-DD, such as 2025-01-31")
+        return _parse_text(value, name)
     if isinstance(value, datetime.datetime):
-        if value != value:  # pandas.NaT is a datetime that equals nothing
-            raise ConfigurationError(f"{name}: {value!r} is no date")
+        # pandas.NaT is a datetime that equals nothing.
+        if value != value:
+            raise ConfigurationError(f"{name}: {value!r} is not a date")
         if value.time() != datetime.time():
-            raise ConfigurationError(f"{name}: {value!r} is a moment, not a date; only a datetime at midnight is taken")
+            raise ConfigurationError(f"{name}: {value!r} is not at midnight; pass its date, such as moment.date()")
         return value.date()
     if isinstance(value, datetime.date):
         return datetime.date(value.year, value.month, value.day)
     raise TypeError(f"{name}: expected a datetime.date or a string YYYY-MM-DD, got {type(value).__name__}")
 
 
-def read_dates(dates: DatesLike) -> Iterable[datetime.date]:
-    """The dates that a call was given: checked at once where they are all at hand, lazily where they are produced."""
+def parse_dates(dates: DatesLike) -> Iterable[datetime.date]:
+    """The dates that a call was given. A collection is checked at once, any other iterable as it is read."""
     if isinstance(dates, (str, datetime.date)):
         return (parse_date(dates, "dates"),)
     if isinstance(dates, DateRange):
@@ -67,12 +64,26 @@ def date_range(start: DateLike, end: DateLike) -> DateRange:
     (3, '2025-02-27', '2025-03-01')
 
     Raises:
-        ConfigurationError: no date, or an `end` before `start`.
+        ConfigurationError: one of them is not a date, or `end` is before `start`.
     """
     first, last = parse_date(start, "start"), parse_date(end, "end")
     if last < first:
         raise ConfigurationError(f"end: {last} is before start, {first}")
     return DateRange(range(first.toordinal(), last.toordinal() + 1))
+
+
+def _parse_text(text: str, name: str) -> datetime.date:
+    found = _YMD.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(f"{name}: {text!r} is not a date; write it as YYYY-MM-DD, such as 2025-01-31")
+    year, month, day = map(int, found.groups())
+    try:
+        return datetime.date(year, month, day)
+    except ValueError as error:
+        reason = str(error)
+    if 1 <= month <= 12 and year >= 1:
+        reason = f"{calendar.month_name[month]} {year} has {calendar.monthrange(year, month)[1]} days"
+    raise ConfigurationError(f"{name}: {text} is not a date: {reason}")
 
 
 class DateRange(Sequence[datetime.date]):

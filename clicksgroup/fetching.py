@@ -13,19 +13,19 @@ from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.retries import CircuitBreaker, RetryPolicy
-from clicksgroup.transport import Attempt, Transport
+from clicksgroup.transport import Exchange, Transport
 
 logger = logging.getLogger("clicksgroup")
 
 
-class Worker(Protocol):
-    """Whoever runs `fetch`: it is told when a request is under way, since that must not be cancelled."""
+class FetchHooks(Protocol):
+    """What the task that runs `fetch` is told: a request under way must not be cancelled."""
 
     def request_started(self) -> None:
         """A request is about to be sent."""
 
     def request_ended(self) -> None:
-        """It has ended. Raises `CancelledError` where the worker was called back in the meantime."""
+        """It has ended. Raises `CancelledError` where the task was asked to stop in the meantime."""
 
     def backing_off(self, waiting: bool) -> None:
         """A wait before another attempt begins or ends."""
@@ -36,7 +36,7 @@ class Fetcher:
     """Fetches pages over one session, within one quota.
 
     Args:
-        transport: where to send requests, and with what.
+        transport: sends the requests.
         quota: asked before every request.
         retry: how often, and for how long, a page is tried.
         timeout: seconds for one attempt, from its start to the last byte.
@@ -48,101 +48,61 @@ class Fetcher:
     timeout: float
     breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
 
-    def fetch(self, request: PageRequest, worker: Worker) -> Awaitable[PageResponse]:
-        """The reply to one request.
+    def fetch(self, request: PageRequest, hooks: FetchHooks) -> Awaitable[PageResponse]:
+        """The answer to one request.
 
         Raises:
-            RequestError: no attempt gave a page, or one failed in a way that will not pass.
+            RequestError: no attempt gave a page, or one failed in a way that is not retryable.
         """
-        return _Fetch(self, request, worker).run()
+        return _PageFetch(self, request, hooks).run()
 
 
-class _Fetch:
-    """One page on its way: what it has cost so far."""
+class _PageFetch:
+    """One page under way: what it has cost so far."""
 
-    __slots__ = ("_attempts", "_failure", "_fetcher", "_request", "_time_left", "_worker")
-
-    def __init__(self, fetcher: Fetcher, request: PageRequest, worker: Worker) -> None:
+    def __init__(self, fetcher: Fetcher, request: PageRequest, hooks: FetchHooks) -> None:
         self._fetcher = fetcher
+        self._counters = fetcher.transport.counters
         self._request = request
-        self._worker = worker
+        self._hooks = hooks
         self._attempts = 0
-        self._failure: RequestError | None = None  # of the last attempt
-        self._time_left = fetcher.retry.deadline  # seconds; what waiting for quota takes does not count
+        # Of the last attempt.
+        self._failure: RequestError | None = None
+        # Seconds of the deadline. Waits for quota do not count.
+        self._time_left = fetcher.retry.deadline
 
     async def run(self) -> PageResponse:
-        clock = asyncio.get_running_loop().time
         try:
             while True:
-                slot = self._admit_at_once() or await self._admit()
-                attempt = self._next_attempt(slot)
-                began = clock()
-                self._worker.request_started()
-                outcome = await attempt.run(min(self._fetcher.timeout, self._time_left))
-                elapsed = clock() - began - attempt.waited
-                self._attempt_ended(attempt, outcome, elapsed)
-                self._worker.request_ended()
-                if isinstance(outcome, PageResponse):
-                    return outcome
-                delay = self._delay(attempt, outcome)
-                self._log_retry(attempt, elapsed, delay, outcome)
-                if attempt.pause is None:  # a pause is the quota's to wait for
-                    await _back_off(self._worker, delay)
-                    self._time_left -= delay
+                slot = await self._admit()
+                exchange, elapsed = await self._attempt(slot)
+                if isinstance(exchange.outcome, PageResponse):
+                    return exchange.outcome
+                delay = self._delay(exchange, exchange.outcome)
+                self._log_retry(exchange, elapsed, delay, exchange.outcome)
+                # A pause is waited for by the quota.
+                if exchange.pause is None:
+                    await self._back_off(delay)
         finally:
             self._fetcher.breaker.leave(self)
 
-    def _next_attempt(self, slot: Slot) -> Attempt:
-        self._attempts += 1
-        transport = self._fetcher.transport
-        transport.counters.retries += self._attempts > 1
-        return Attempt(transport, self._request, slot, another_slot=self._acquire, backoff=self._backoff)
-
-    def _attempt_ended(self, attempt: Attempt, outcome: PageResponse | RequestError, elapsed: float) -> None:
-        self._time_left -= elapsed
-        outcome.attempts = self._attempts
-        failed = not isinstance(outcome, PageResponse) and outcome.retryable and attempt.pause is None
-        self._fetcher.breaker.ended(self, failed=failed)
-        if logger.isEnabledFor(logging.DEBUG):
-            self._log_request(attempt, elapsed, outcome)
-
-    def _delay(self, attempt: Attempt, error: RequestError) -> float:
-        """The seconds before the next attempt, after one that failed; where there will be none it raises."""
-        self._failure = error
-        delay = max(self._backoff(), attempt.retry_after or 0.0) if attempt.pause is None else attempt.pause
-        if not error.retryable or self._attempts >= self._fetcher.retry.attempts or delay >= self._time_left:
-            raise self._final(error)
-        return delay
-
-    def _final(self, error: RequestError) -> RequestError:
-        if self._attempts > 1:
-            error.args = (f"{error} ({self._attempts} attempts)",)
-        return error
-
-    def _admit_at_once(self) -> Slot | None:
-        """A slot, if nothing speaks against a request."""
-        breaker = self._fetcher.breaker
-        if not breaker.admits(self) or (slot := self._fetcher.quota.acquire_nowait()) is None:
-            return None
-        breaker.began(self)
-        return slot
-
     async def _admit(self) -> Slot:
-        """Wait until nothing speaks against a request: no breaker, no pause, and quota enough."""
+        """Wait until a request may be sent: the breaker is closed, or lets this page try; and there is quota."""
         breaker = self._fetcher.breaker
         while True:
             if not breaker.admits(self):
                 await self._wait_for_breaker()
             slot = await self._acquire()
             if breaker.admits(self):
-                breaker.began(self)
+                breaker.request_started(self)
                 return slot
             slot.refund()
 
     async def _wait_for_breaker(self) -> None:
-        """Wait while others probe. A page that has been tried already waits no longer than its deadline lets it."""
+        """Wait while others try. A page that has been tried already waits no longer than its deadline allows."""
         if self._failure is None:
-            return await self._fetcher.breaker.wait(self)
+            await self._fetcher.breaker.wait(self)
+            return
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -154,11 +114,8 @@ class _Fetch:
             self._time_left -= clock() - began
         if self._time_left <= 0:
             raise self._final(self._failure)
-        return None
 
     async def _acquire(self) -> Slot:
-        if (slot := self._fetcher.quota.acquire_nowait()) is not None:
-            return slot
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
@@ -166,7 +123,7 @@ class _Fetch:
         except QuotaPausedError as error:
             seconds = error.seconds
         finally:
-            self._fetcher.transport.counters.waited += clock() - began
+            self._counters.waited += clock() - began
         raise RateLimitError(
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the "
             f"{self._time_left:.1f} s that are left of the deadline; try again later, or "
@@ -177,45 +134,80 @@ class _Fetch:
             attempts=self._attempts,
         )
 
+    async def _attempt(self, slot: Slot) -> tuple[Exchange, float]:
+        """One attempt, and the seconds it took."""
+        self._attempts += 1
+        self._counters.retries += self._attempts > 1
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        self._hooks.request_started()
+        exchange = await self._fetcher.transport.send(
+            self._request,
+            slot,
+            min(self._fetcher.timeout, self._time_left),
+            another_slot=self._acquire,
+            backoff=self._backoff,
+        )
+        elapsed = clock() - began - exchange.waited
+        self._time_left -= elapsed
+        outcome = exchange.outcome
+        outcome.attempts = self._attempts
+        failed = isinstance(outcome, RequestError) and outcome.retryable and exchange.pause is None
+        self._fetcher.breaker.request_ended(self, failed=failed)
+        self._log_request(exchange, elapsed)
+        self._hooks.request_ended()
+        return exchange, elapsed
+
+    def _delay(self, exchange: Exchange, error: RequestError) -> float:
+        """The seconds before the next attempt, after one that failed. Where there is none, the error is raised."""
+        self._failure = error
+        delay = exchange.pause if exchange.pause is not None else max(self._backoff(), exchange.retry_after or 0.0)
+        if not error.retryable or self._attempts >= self._fetcher.retry.attempts or delay >= self._time_left:
+            raise self._final(error)
+        return delay
+
+    def _final(self, error: RequestError) -> RequestError:
+        if self._attempts > 1:
+            error.args = (f"{error} ({self._attempts} attempts)",)
+        return error
+
     def _backoff(self) -> float:
         return self._fetcher.retry.delay(self._attempts)
 
-    def _log_request(self, attempt: Attempt, elapsed: float, outcome: PageResponse | RequestError) -> None:
+    async def _back_off(self, seconds: float) -> None:
+        self._hooks.backing_off(True)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._hooks.backing_off(False)
+        self._time_left -= seconds
+
+    def _log_request(self, exchange: Exchange, elapsed: float) -> None:
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        outcome = exchange.outcome
         what = f"{len(outcome.rows)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
+        status = "-" if exchange.status is None else exchange.status
         logger.debug(
             "%s: attempt %d, HTTP %s in %.0f ms: %s",
-            self._request,
-            self._attempts,
-            "-" if attempt.status is None else attempt.status,
-            elapsed * 1000,
-            what,
-            extra=self._extra(attempt, elapsed),
+            *(self._request, self._attempts, status, elapsed * 1000, what),
+            extra=self._extra(exchange, elapsed),
         )
 
-    def _log_retry(self, attempt: Attempt, elapsed: float, delay: float, error: RequestError) -> None:
+    def _log_retry(self, exchange: Exchange, elapsed: float, delay: float, error: RequestError) -> None:
         logger.warning(
-            "attempt %d failed, the next comes in %.1f s or later: %s",
-            self._attempts,
-            delay,
-            error,
-            extra=self._extra(attempt, elapsed),
+            "attempt %d failed, retrying in at least %.2f s: %s",
+            *(self._attempts, delay, error),
+            extra=self._extra(exchange, elapsed),
         )
 
-    def _extra(self, attempt: Attempt, elapsed: float) -> dict[str, object]:
+    def _extra(self, exchange: Exchange, elapsed: float) -> dict[str, object]:
         extra: dict[str, object] = {
             "date": self._request.query.start,
             "page": self._request.number,
             "attempt": self._attempts,
             "elapsed_ms": round(elapsed * 1000, 1),
         }
-        if attempt.status is not None:
-            extra["status"] = attempt.status
+        if exchange.status is not None:
+            extra["status"] = exchange.status
         return extra
-
-
-async def _back_off(worker: Worker, seconds: float) -> None:
-    worker.backing_off(True)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        worker.backing_off(False)

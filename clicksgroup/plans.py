@@ -1,22 +1,23 @@
 """The vendor's plans, what each may ask, and the quota as a value.
 
-The figures are those of the vendor's public pages (rate limits, Clicks by Group). They have changed before, so
-every one of them can be replaced: pass `quota=` to the client.
+The figures are the vendor's: https://en.vivoldi.com/url/api/overview/rate-limits and
+https://en.vivoldi.com/url/api/statistics/clicks-by-group, copies of which were read on 2026-11-29. They have changed
+three times, so every one of them can be replaced: pass `quota=` to the client.
 """
 
 from __future__ import annotations
 
 import enum
-import math
 from collections.abc import Sequence
 
 import attrs
 
+from clicksgroup.arguments import positive
 from clicksgroup.errors import ConfigurationError
 
 
 class Plan(enum.Enum):
-    """A plan of the vendor's. Clicks by Group is on Personal and above."""
+    """One of the vendor's plans. The API is taken to be on Personal and above."""
 
     PERSONAL = "personal"
     PREMIUM = "premium"
@@ -39,7 +40,7 @@ class Plan(enum.Enum):
             return cls(value.strip().lower().replace("-", "_").replace(" ", "_"))
         except ValueError:
             names = ", ".join(plan.value for plan in cls)
-            raise ConfigurationError(f"plan: {value!r} is none of {names}") from None
+            raise ConfigurationError(f"plan: {value!r} is not a plan; write one of {names}") from None
 
     @property
     def label(self) -> str:
@@ -48,21 +49,21 @@ class Plan(enum.Enum):
 
     @property
     def groups_per_request(self) -> int | None:
-        """How many ids `grpIdxList` may hold: 5 on Premium (vendor, Clicks by Group v1); None for any number."""
+        """How many group ids a request may name: 5 on Premium; None for any number."""
         return 5 if self is Plan.PREMIUM else None
 
     @property
     def groups_required(self) -> bool:
-        """Whether `grpIdxList` must be given: on Premium (vendor, Clicks by Group v1)."""
+        """Whether a request must name its groups: on Premium."""
         return self is Plan.PREMIUM
 
     @property
     def totals_days(self) -> int | None:
-        """The longest range of v2, in days: 7 on Personal, 14 on Premium (vendor, v2); None for one month."""
+        """The longest range of totals (v2), in days: 7 on Personal, 14 on Premium; None for one month."""
         return {Plan.PERSONAL: 7, Plan.PREMIUM: 14}.get(self)
 
 
-# Statistics requests a minute and in flight, from the vendor's rate limits page.
+# Statistics requests a minute (5 % of all requests), and in flight.
 _STATISTICS_QUOTAS = {
     Plan.PERSONAL: (9, 1),
     Plan.PREMIUM: (15, 1),
@@ -70,21 +71,6 @@ _STATISTICS_QUOTAS = {
     Plan.BUSINESS_PLUS: (38, 2),
     Plan.ENTERPRISE: (60, 3),
 }
-
-
-def _checked_limits(limits: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    checked = []
-    for limit in limits:
-        try:
-            count, window = limit
-        except (TypeError, ValueError):
-            raise ConfigurationError(f"quota: {limit!r} is no (requests, seconds) pair") from None
-        if type(count) is not int or count < 1:
-            raise ConfigurationError(f"quota: {count!r} requests: expected a whole number of at least 1")
-        if type(window) not in (int, float) or not 0 < window < math.inf:
-            raise ConfigurationError(f"quota: a window of {window!r} seconds: expected a positive number")
-        checked.append((count, float(window)))
-    return tuple(checked)
 
 
 @attrs.frozen(init=False)
@@ -122,3 +108,21 @@ class Quota:
 
     def __repr__(self) -> str:
         return f"Quota({''.join(f'{limit!r}, ' for limit in self.limits)}in_flight={self.in_flight})"
+
+
+def _checked_limits(limits: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
+    checked = []
+    for limit in limits:
+        try:
+            count, window = limit
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"quota: {limit!r} is not a (requests, seconds) pair; write Quota((24, 60))"
+            ) from None
+        if type(count) is not int or count < 1:
+            raise ConfigurationError(f"quota: {count!r} requests: expected a whole number of at least 1")
+        try:
+            checked.append((count, float(positive("quota", window, finite=True))))
+        except TypeError as error:
+            raise ConfigurationError(str(error)) from None
+    return tuple(checked)

@@ -11,14 +11,7 @@ import re
 
 import attrs
 
-from clicksgroup.errors import ConfigurationError
-
-
-def _positive(name: str, value: float, *, zero: bool = False) -> None:
-    if type(value) not in (int, float):
-        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    if not (value >= 0 if zero else value > 0):
-        raise ConfigurationError(f"{name}: {value!r}: expected a {'number from 0' if zero else 'positive number'}")
+from clicksgroup.arguments import positive, whole_number
 
 
 @attrs.frozen
@@ -26,7 +19,7 @@ class RetryPolicy:
     """How often and for how long a page is tried. Every attempt counts against the quota.
 
     >>> from clicksgroup import RetryPolicy
-    >>> RetryPolicy(attempts=1)  # no second try
+    >>> RetryPolicy(attempts=1)
     RetryPolicy(attempts=1, backoff=0.5, max_backoff=30.0, deadline=300.0)
 
     Args:
@@ -46,13 +39,10 @@ class RetryPolicy:
     deadline: float = 300.0
 
     def __attrs_post_init__(self) -> None:
-        if type(self.attempts) is not int:
-            raise TypeError(f"attempts: expected an int, got {type(self.attempts).__name__}")
-        if self.attempts < 1:
-            raise ConfigurationError(f"attempts: {self.attempts}: expected at least 1")
-        _positive("backoff", self.backoff, zero=True)
-        _positive("max_backoff", self.max_backoff, zero=True)
-        _positive("deadline", self.deadline)
+        whole_number("attempts", self.attempts)
+        positive("backoff", self.backoff, zero=True)
+        positive("max_backoff", self.max_backoff, zero=True)
+        positive("deadline", self.deadline)
 
     def delay(self, attempts: int) -> float:
         """A random time to wait after so many attempts have failed."""
@@ -62,7 +52,7 @@ class RetryPolicy:
 _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 
-def retry_after(value: str | None, answered_at: str | None) -> float | None:
+def parse_retry_after(value: str | None, answered_at: str | None) -> float | None:
     """The seconds that a `Retry-After` header asks for, or None where it says nothing that can be obeyed.
 
     Args:
@@ -93,21 +83,24 @@ def _moment(text: str) -> datetime.datetime | None:
 
 
 class CircuitBreaker:
-    """What one client knows of a server that fails, so that an outage never multiplies its requests.
+    """Holds requests back while the server fails, so that an outage does not multiply them.
 
-    While it lasts, one request at a time trials, and everybody else waits without spending attempts. The first page
-    that failed owns the outage: it trials on its own schedule. Before that, one other page may go ahead once, to
-    tell a server that is down from a page that always fails.
+    Closed: every page may send. After the first failure it is open: pages wait without spending attempts, but for one
+    trial request at a time (half open). The page that failed first sends the trials, on its own schedule. After the
+    very first failure one other page may go once: that tells a server that is down from a page that always fails.
+    An answer closes the breaker.
     """
 
     def __init__(self) -> None:
-        self._failures = 0  # in a row, over all pages
+        # In a row, over all pages.
+        self._failures = 0
+        # The page that failed first, and the page whose trial request is under way.
         self._owner: object | None = None
         self._trial: object | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     def admits(self, page: object) -> bool:
-        """Whether `page` may send a request now; call `began` before anything else happens."""
+        """Whether `page` may send a request now; call `request_started` before the next await."""
         if not self._failures:
             return True
         if self._trial is not None:
@@ -123,13 +116,13 @@ class CircuitBreaker:
             self._waiters.append(waiter)
             await waiter
 
-    def began(self, page: object) -> None:
-        """A request of `page` goes out."""
+    def request_started(self, page: object) -> None:
+        """A request for `page` is about to be sent."""
         if self._failures:
             self._trial = page
 
-    def ended(self, page: object, *, failed: bool) -> None:
-        """It ended; `failed` in a way that may pass, or else the server answered and the outage is over."""
+    def request_ended(self, page: object, *, failed: bool) -> None:
+        """It failed in a way that is retryable, or else the server answered: then the outage is over."""
         if failed:
             self._failures += 1
             if self._owner is None:
@@ -141,7 +134,7 @@ class CircuitBreaker:
             self._wake()
 
     def leave(self, page: object) -> None:
-        """Nobody tries `page` any more."""
+        """No more requests for `page` will be sent."""
         if not self._failures:
             return
         if self._owner is page:

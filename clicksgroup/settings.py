@@ -1,47 +1,79 @@
-"""What a client is set to: arguments, environment and defaults, refused where they cannot be right."""
+"""How a client reaches the API: key, headers and URL, out of arguments, environment and defaults."""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
+import json
 import os
 from importlib.metadata import version
-from typing import Any, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.secret import Secret
-
-T = TypeVar("T")
 
 DEFAULT_BASE_URL = "https://vivoldi.com"
 
+_SHORTEST_SECRET = 5
+"""Characters. A shorter key is no secret, and redacting it would garble every text it happens to be part of."""
 
-def secret(api_key: str | None) -> Secret:
-    """The key, hidden from here on in whatever shows it, the locals of a traceback included."""
+
+class Secret(str):
+    """A string that is sent as it is and redacted in every `repr`, tracebacks included."""
+
+    __slots__ = ()
+
+    def redact(self, text: str) -> str:
+        """The text without this string, as it is or as JSON or a URL would write it: a server may echo it."""
+        if len(self) < _SHORTEST_SECRET:
+            return text
+        plain = str(self)
+        for written in (plain, json.dumps(plain)[1:-1], plain.replace("/", "\\/"), quote(plain), quote(plain, "")):
+            text = text.replace(written, "***")
+        return text
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def parse_api_key(api_key: str | None) -> Secret:
+    """The key, or that of `CLICKSGROUP_API_KEY`, redacted from here on in tracebacks too.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     if api_key is None:
         api_key = os.environ.get("CLICKSGROUP_API_KEY") or None
     if api_key is None:
-        raise ConfigurationError("api_key: no API key; pass api_key or set CLICKSGROUP_API_KEY")
+        raise ConfigurationError("api_key: there is no API key; pass api_key= or set CLICKSGROUP_API_KEY")
     if not isinstance(api_key, str):
         raise TypeError(f"api_key: expected a str, got {type(api_key).__name__}")
     return Secret(api_key)
 
 
-def headers(api_key: Secret, user_agent: str | None, language: str) -> dict[str, str]:
-    """The headers of every request, whatever a session would send."""
+def request_headers(api_key: Secret, user_agent: str | None, language: str) -> dict[str, str]:
+    """The headers of every request. They win over those of a session.
+
+    The vendor wants `Authorization: APIKey <key>`, a `User-Agent` that identifies the caller by company or brand name,
+    and takes `Accept-Language` for the language of its messages
+    (https://en.vivoldi.com/url/api/overview/getting-started, a copy of which was read on 2026-11-29).
+    """
     default_agent = os.environ.get("CLICKSGROUP_USER_AGENT") or f"clicksgroup/{_version()}"
     return {
         "Authorization": Secret(f"APIKey {_header_value('api_key', api_key)}"),
         "User-Agent": _header_value("user_agent", user_agent if user_agent is not None else default_agent),
         "Accept": "application/json",
-        "Accept-Encoding": "gzip",  # the decompressor of which is known to be bounded
+        # aiohttp's decompressor of gzip is known to be bounded.
+        "Accept-Encoding": "gzip",
         "Accept-Language": _header_value("language", language),
     }
 
 
-def base_url(value: str | None, *, allow_http: bool) -> str:
-    """The URL to which a request's path is appended."""
+def parse_base_url(value: str | None, *, allow_http: bool) -> str:
+    """The URL to which a request's path is appended: the argument, `CLICKSGROUP_BASE_URL`, or the vendor's.
+
+    Raises:
+        ConfigurationError: it is not a URL that the key may be sent to.
+    """
     value = value if value is not None else os.environ.get("CLICKSGROUP_BASE_URL") or DEFAULT_BASE_URL
     if not isinstance(value, str):
         raise TypeError(f"base_url: expected a str, got {type(value).__name__}")
@@ -49,50 +81,23 @@ def base_url(value: str | None, *, allow_http: bool) -> str:
         url = urlsplit(value)
         host, _ = url.hostname, url.port
     except ValueError as error:
-        raise ConfigurationError(f"base_url: {error}") from None
+        raise ConfigurationError(f"base_url: {value!r}: {error}") from None
     if url.username is not None or url.password is not None:
-        raise ConfigurationError("base_url: no user or password in it, please: the key goes into a header")
+        raise ConfigurationError("base_url: it holds a user or password; leave them out: the key goes into a header")
     if problem := _url_problem(value, url, allow_http=allow_http):
         raise ConfigurationError(f"base_url: {value!r}: {problem}")
     assert host is not None
     return value.rstrip("/")
 
 
-def origin(url: str) -> str:
-    """Whose quota it is, together with the key."""
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL, such as `https://vivoldi.com:443`.
+
+    Quotas and stores are kept for each origin: requests to another server neither count there nor tell its clicks.
+    """
     parts = urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}[parts.scheme]
     return f"{parts.scheme}://{parts.hostname}:{port}"
-
-
-def positive(name: str, value: float) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"{name}: expected seconds as a number, got {type(value).__name__}")
-    if not value > 0:
-        raise ConfigurationError(f"{name}: {value!r}: expected a positive number of seconds")
-    return value
-
-
-def whole(name: str, value: int) -> int:
-    """A number of a page."""
-    if type(value) is not int:
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if value < 1:
-        raise ConfigurationError(f"{name}: {value}: pages are numbered from 1")
-    return value
-
-
-def choice(name: str, value: Any, *choices: str) -> Any:
-    if value not in choices:
-        raise ConfigurationError(f"{name}: {value!r} is none of {', '.join(map(repr, choices))}")
-    return value
-
-
-def instance(name: str, value: T, *types: type[Any]) -> T:
-    if not isinstance(value, types):
-        wanted = " or ".join(type_.__name__ for type_ in types)
-        raise TypeError(f"{name}: expected {wanted}, got {type(value).__name__}")
-    return value
 
 
 @functools.cache
@@ -101,7 +106,7 @@ def _version() -> str:
 
 
 def _header_value(name: str, value: str) -> str:
-    """A value that can stand in a header as it is. Its own text is in no error: it may be the key."""
+    """A value that can stand in a header as it is. Errors do not show it: it may be the key."""
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected a str, got {type(value).__name__}")
     if not value:

@@ -1,11 +1,12 @@
-"""What a reader of many dates holds: a stream, or its share in an answer that others wait for too.
+"""Streams: what a reader holds, whether the items come from the API or from a store.
 
-The work is a `Prefetcher`'s (`clicksgroup.prefetching`). Nothing in it refers to the stream, so that a stream that is
-dropped is collected and ends its prefetcher.
+The work behind a `Stream` is a `Prefetcher`'s. Nothing in it refers to the stream, so a stream that is dropped is
+collected, and ends its prefetcher.
 """
 
 from __future__ import annotations
 
+import abc
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable
@@ -17,26 +18,30 @@ from clicksgroup.prefetching import Prefetcher
 T = TypeVar("T")
 
 
-class Stream(AsyncGenerator[T, None]):
-    """Items as they come: read it with `async for`. Nothing is requested before the first is asked for.
+class ItemStream(AsyncGenerator[T, None]):
+    """Items as they come: read it with `async for`.
 
-    It works ahead of its reader by a bounded number of pages, and never beyond the quota. `break` ends it, and so do
-    `aclose`, `async with`, `contextlib.aclosing`, and leaving the client. A cancelled `anext` loses nothing: the next
-    one gives that item. After an error every later `anext` raises that error again.
+    `break` ends it, and so do `aclose`, `async with` and `contextlib.aclosing`. A cancelled `anext` loses nothing: the
+    next one gives that item. After an error every later `anext` raises that error again.
 
     Raises:
         RuntimeError: a second reader asks while one is waiting.
-        ClientClosedError: the client is not open.
     """
 
-    __slots__ = ("__weakref__", "_begin", "_ended", "_items", "_prefetcher", "_reading")
+    __slots__ = ("__weakref__", "_items", "_reading")
 
-    def __init__(self, begin: Callable[[], Prefetcher[T]]) -> None:
-        self._begin = begin
-        self._prefetcher: Prefetcher[T] | None = None
-        self._items: deque[T] = deque()  # of the prefetcher, once there is one
+    def __init__(self) -> None:
+        # Items at hand: they are given without another call.
+        self._items: deque[T] = deque()
         self._reading = False
-        self._ended = False
+
+    @abc.abstractmethod
+    async def next_item(self) -> T:
+        """The next item, or the exception that the stream ends with. Called where none is at hand, by one reader."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """End the stream: nothing more is fetched, and nothing more is given."""
 
     async def __anext__(self) -> T:
         if self._items:
@@ -45,10 +50,11 @@ class Stream(AsyncGenerator[T, None]):
             raise RuntimeError("anext(): the stream is being read already; a stream has one reader")
         self._reading = True
         try:
-            return await self._started().next()
+            return await self.next_item()
         finally:
             self._reading = False
-            del self  # whoever keeps an exception keeps its frames: they must not keep the stream, and its work, alive
+            # An exception keeps its frames, and they must not keep the stream and its work alive.
+            del self
 
     def __aiter__(self) -> Self:
         return self
@@ -64,12 +70,6 @@ class Stream(AsyncGenerator[T, None]):
             typ = val if isinstance(val, BaseException) else typ() if val is None else typ(val)
         raise typ if tb is None else typ.with_traceback(tb)
 
-    async def aclose(self) -> None:
-        """End the stream: it starts no further request, and gives nothing more."""
-        self._ended = True
-        if self._prefetcher is not None:
-            self._prefetcher.close()
-
     async def __aenter__(self) -> Self:
         return self
 
@@ -77,6 +77,44 @@ class Stream(AsyncGenerator[T, None]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class Stream(ItemStream[T]):
+    """Items from the API. Nothing is requested before the first is asked for.
+
+    It works ahead of its reader by a bounded number of pages, and never beyond the quota. Leaving the client ends it.
+    For the rest see `ItemStream`.
+
+    Raises:
+        ClientClosedError: the client is not open.
+        RuntimeError: a second reader asks while one is waiting.
+    """
+
+    __slots__ = ("_begin", "_ended", "_prefetcher")
+
+    def __init__(self, begin: Callable[[], Prefetcher[T]]) -> None:
+        super().__init__()
+        self._begin = begin
+        self._prefetcher: Prefetcher[T] | None = None
+        self._ended = False
+
+    async def next_item(self) -> T:
+        """The next item of the prefetcher, which keeps those of the same page in `items`."""
+        if self._prefetcher is None:
+            if self._ended:
+                raise StopAsyncIteration
+            self._prefetcher = self._begin()
+            self._items = self._prefetcher.items
+        prefetcher = self._prefetcher
+        # As in `__anext__`.
+        del self
+        return await prefetcher.next()
+
+    async def aclose(self) -> None:
+        """End the stream: it starts no further request, and gives nothing more."""
+        self._ended = True
+        if self._prefetcher is not None:
+            self._prefetcher.close()
 
     def __del__(self) -> None:
         if getattr(self, "_prefetcher", None) is not None:
@@ -86,52 +124,45 @@ class Stream(AsyncGenerator[T, None]):
         state = "not started" if self._prefetcher is None else repr(self._prefetcher)
         return f"<Stream: {'closed' if self._ended else state}>"
 
-    def _started(self) -> Prefetcher[T]:
-        if self._prefetcher is None:
-            if self._ended:
-                raise StopAsyncIteration
-            self._prefetcher = self._begin()
-            self._items = self._prefetcher.items
-        return self._prefetcher
-
 
 class SharedAnswer(Generic[T]):
-    """The one item of a stream, for all who ask the same. The last one who loses interest ends the stream.
+    """The one item of a stream, for all who ask the same at the same time. The last caller who leaves ends the stream.
 
     Args:
         stream: gives the item.
         query: what is asked.
-        asked: where others find this answer under its query, while it is on its way.
+        pending: where others find this answer under its query, until it is there.
     """
 
-    def __init__(self, stream: Stream[T], query: Hashable, asked: dict[Hashable, SharedAnswer[Any]]) -> None:
+    def __init__(self, stream: Stream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
         self._callers = 0
         self._query = query
-        self._asked = asked
-        asked[query] = self
+        self._pending = pending
+        pending[query] = self
         self._task = asyncio.create_task(self._first(stream), name="clicksgroup answer")
 
     async def get(self) -> T:
-        """The item; a caller that is cancelled leaves the others alone."""
+        """The item. A caller that is cancelled does not disturb the others."""
         self._callers += 1
         try:
             await asyncio.wait((self._task,))
         finally:
             self._callers -= 1
             if not self._callers:
-                self._unwanted()
+                self._last_caller_left()
         return self._task.result()
 
-    def _unwanted(self) -> None:
+    def _last_caller_left(self) -> None:
         if not self._task.done():
             self._task.cancel()
             self._forget()
         elif not self._task.cancelled():
-            self._task.exception()  # or it would be logged as one that nobody asked for
+            # Else asyncio logs an exception that was never retrieved.
+            self._task.exception()
 
     def _forget(self) -> None:
-        if self._asked.get(self._query) is self:
-            del self._asked[self._query]
+        if self._pending.get(self._query) is self:
+            del self._pending[self._query]
 
     async def _first(self, stream: Stream[T]) -> T:
         try:

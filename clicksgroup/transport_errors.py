@@ -1,34 +1,40 @@
-"""What aiohttp's failures mean, for the errors that users meet: in words, and without what would show the key."""
+"""The error that a user meets for a failure of aiohttp: in words, and without what would show the key."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from clicksgroup.errors import TransportError
 from clicksgroup.protocol import PageRequest
 
+PROXY_AUTHENTICATION = 407
+"""The HTTP status of a proxy that wants a user and a password."""
+
 _LONGEST_REASON = 300
 """Characters of what aiohttp says that an error shows: it may quote the server."""
 
 
 def transport_error(
-    failure: BaseException, request: PageRequest, seconds: float, redact: Callable[[str], str]
+    failure: BaseException | None, request: PageRequest, base_url: str, seconds: float, redact: Callable[[str], str]
 ) -> TransportError:
     """The error for a request that got no usable answer.
 
     Args:
-        failure: what aiohttp raised, or `TimeoutError` itself where our own bound was passed.
-        request: what was asked.
-        seconds: that bound.
-        redact: takes out of a text what no error may show.
+        failure: the exception of aiohttp, or None where our own timeout passed.
+        request: what was asked for.
+        base_url: where.
+        seconds: our own timeout.
+        redact: takes the key out of a text.
     """
-    what = f"no whole answer within {seconds:g} s" if type(failure) is TimeoutError else _describe(failure)
+    host = urlsplit(base_url).netloc
+    permanent = failure is not None and _is_permanent(failure)
+    what = _describe(failure, host, seconds)
     what = " ".join(redact(what).split())[:_LONGEST_REASON]
-    permanent = _is_certificate_failure(failure)
-    advice = "check base_url and the server's certificate" if permanent else "check the network, or try again later"
+    advice = "check base_url, the proxy and the certificates" if permanent else "check the network, or try again later"
     error = TransportError(
         f"{request}: {what}; {advice}",
         date=request.query.start,
@@ -36,38 +42,47 @@ def transport_error(
         retryable=not permanent,
         stops_all=permanent,
     )
-    error.__cause__ = _cause(failure, redact)
+    error.__cause__ = _cause(failure, redact) if failure is not None else None
     return error
 
 
-def _describe(failure: BaseException) -> str:
+def _is_permanent(failure: BaseException) -> bool:
+    """Whether every request will fail like this: the server is not trusted, or the proxy wants a password."""
+    failure = getattr(failure, "certificate_error", failure)
+    untrusted = isinstance(failure, (ssl.SSLCertVerificationError, aiohttp.ServerFingerprintMismatch))
+    return untrusted or (isinstance(failure, aiohttp.ClientHttpProxyError) and failure.status == PROXY_AUTHENTICATION)
+
+
+def _describe(failure: BaseException | None, host: str, seconds: float) -> str:
     match failure:
-        case aiohttp.ClientResponseError():  # its status is aiohttp's invention
-            return f"malformed HTTP ({failure.message})"
+        case None:
+            return f"{host}: no complete response within {seconds:g} s (timeout=)"
+        case aiohttp.ClientHttpProxyError(status=407):
+            return "the proxy wants authentication"
+        # Its status is aiohttp's invention.
+        case aiohttp.ClientResponseError():
+            return f"{host}: malformed HTTP ({failure.message})"
         case aiohttp.ClientConnectorCertificateError():
-            return f"the server's certificate is not accepted ({failure.certificate_error})"
+            return f"{host}: the certificate is not accepted ({failure.certificate_error})"
         case aiohttp.ServerFingerprintMismatch():
-            return f"the server's certificate is not accepted (its fingerprint is {failure.got.hex()})"
+            return f"{host}: the certificate is not accepted (its fingerprint is {failure.got.hex()})"
         case aiohttp.ClientConnectorDNSError():
-            return f"the host name cannot be resolved ({failure.os_error})"
+            return f"{host}: the host name cannot be resolved ({failure.os_error})"
+        case aiohttp.ClientSSLError() if "WRONG_VERSION_NUMBER" in str(failure.os_error):
+            return f"{host} does not speak TLS ({failure.os_error}); is base_url http?"
         case aiohttp.ClientSSLError():
-            return f"TLS failed ({failure.os_error})"
+            return f"{host}: TLS failed ({failure.os_error})"
         case aiohttp.ClientConnectorError():
-            return f"no connection ({failure.os_error})"
+            return f"{host}: no connection ({failure.os_error})"
         case aiohttp.ServerDisconnectedError():
-            return "the server closed the connection without an answer"
+            return f"{host} closed the connection without an answer"
         case aiohttp.ClientPayloadError():
-            return "the connection ended in the middle of the body"
-    return f"{type(failure).__name__}: {failure}"
-
-
-def _is_certificate_failure(failure: BaseException) -> bool:
-    refused = (ssl.SSLCertVerificationError, aiohttp.ServerFingerprintMismatch)
-    return isinstance(getattr(failure, "certificate_error", failure), refused)
+            return f"{host}: the connection ended in the middle of the body"
+    return f"{host}: {type(failure).__name__}: {failure}"
 
 
 def _cause(failure: BaseException, redact: Callable[[str], str]) -> BaseException | None:
-    """What may be shown as the cause: nothing that holds the request, whose headers hold the key, or an echo of it."""
+    """The cause to show: nothing that holds the request, whose headers hold the key, or an echo of it."""
     shown = f"{failure!r} {vars(failure)!r}"
     if isinstance(failure, aiohttp.ClientResponseError) or redact(shown) != shown:
         return None

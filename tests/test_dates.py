@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clicksgroup import ConfigurationError, date_range
-from clicksgroup.dates import DateRange, parse_date, read_dates
+from clicksgroup.dates import DateRange, parse_date, parse_dates
 
 JAN = [datetime.date(2025, 1, day) for day in range(1, 32)]
 
@@ -28,8 +28,8 @@ def test_a_date_is_a_date_its_iso_form_or_its_midnight(date: datetime.date) -> N
 
 def test_what_pandas_makes_is_taken() -> None:
     pandas = pytest.importorskip("pandas")
-    assert list(read_dates(pandas.date_range("2025-01-01", "2025-01-31"))) == JAN
-    with pytest.raises(ConfigurationError, match="no date"):
+    assert list(parse_dates(pandas.date_range("2025-01-01", "2025-01-31"))) == JAN
+    with pytest.raises(ConfigurationError, match="is not a date"):
         parse_date(pandas.NaT)
 
 
@@ -40,7 +40,6 @@ def test_what_pandas_makes_is_taken() -> None:
         "2025-1-1",
         "20250101",
         "2025-W01-1",
-        "2025-02-30",
         " 2025-01-01",
         "2025-01-01T00:00",
         "2025-01-01\n",
@@ -48,13 +47,28 @@ def test_what_pandas_makes_is_taken() -> None:
     ],
 )
 def test_a_string_in_another_form_is_refused_with_the_right_one(written: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^start: .* is no date; write it as YYYY-MM-DD") as raised:
+    with pytest.raises(ConfigurationError, match=r"^start: .* is not a date; write it as YYYY-MM-DD") as raised:
         parse_date(written, "start")
     assert repr(written) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("2025-02-30", "February 2025 has 28 days"),
+        ("2024-02-30", "February 2024 has 29 days"),
+        ("2025-04-31", "April 2025 has 30 days"),
+        ("2025-13-01", "month must be in 1..12"),
+        ("0000-01-01", "year 0 is out of range"),
+    ],
+)
+def test_a_day_that_does_not_exist_is_refused_with_the_reason(written: str, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^start: {written} is not a date: {reason}"):
+        parse_date(written, "start")
+
+
 def test_a_moment_is_refused_rather_than_cut() -> None:
-    with pytest.raises(ConfigurationError, match="a moment, not a date"):
+    with pytest.raises(ConfigurationError, match="is not at midnight"):
         parse_date(datetime.datetime(2025, 1, 1, 0, 0, 0, 1))
 
 
@@ -66,11 +80,11 @@ def test_what_is_no_date_at_all_is_a_type_error(value: Any) -> None:
 
 def test_dates_at_hand_are_checked_at_once_and_the_error_says_which() -> None:
     with pytest.raises(ConfigurationError, match=r"dates\[2\]: 'x'"):
-        read_dates(["2025-01-01", JAN[0], "x"])
+        parse_dates(["2025-01-01", JAN[0], "x"])
     with pytest.raises(TypeError, match=r"dates\[0\]"):
-        read_dates(b"2025-01-01")  # type: ignore[arg-type]
+        parse_dates(b"2025-01-01")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="dates: expected a date or an iterable"):
-        read_dates(None)  # type: ignore[arg-type]
+        parse_dates(None)  # type: ignore[arg-type]
 
 
 def test_dates_that_are_produced_are_read_one_by_one() -> None:
@@ -80,7 +94,7 @@ def test_dates_that_are_produced_are_read_one_by_one() -> None:
             yield "2025-01-01" if number < 2 else "x"
 
     taken: list[int] = []
-    dates = iter(read_dates(endless()))
+    dates = iter(parse_dates(endless()))
     assert not taken
     assert [next(dates), next(dates)] == [JAN[0]] * 2
     assert taken == [0, 1]
@@ -90,7 +104,7 @@ def test_dates_that_are_produced_are_read_one_by_one() -> None:
 
 def test_dates_at_hand_are_a_copy() -> None:
     dates = [JAN[0]]
-    read = read_dates(dates)
+    read = parse_dates(dates)
     dates.append(JAN[1])
     assert list(read) == [JAN[0]]
 

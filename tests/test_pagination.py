@@ -152,7 +152,7 @@ def walk_through(
         except ClicksGroupError as error:
             return given_away, error
         if stands:
-            given_away.extend(response.rows)
+            given_away.extend(response.records())
         else:
             given_away.clear()
             paginator.fetched_at = datetime.datetime.now(datetime.UTC)

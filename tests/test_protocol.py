@@ -44,7 +44,7 @@ def test_a_request_is_what_the_vendor_documents() -> None:
 
 def test_the_recorded_answer_is_read_exactly() -> None:
     response = Decoder().read(RECORDED, Query(DATE, DATE).page(1))
-    assert tuple(response.rows) == RECORDS
+    assert tuple(response.records()) == RECORDS
     assert (response.extra.pages, response.extra.nextPages, response.extra.nextYn) == (1, 1, "N")
     assert (response.extra.count, response.extra.totalCount, response.problems) == (3, 3, ())
 
@@ -52,7 +52,7 @@ def test_the_recorded_answer_is_read_exactly() -> None:
 def test_totals_carry_their_range() -> None:
     end = DATE + datetime.timedelta(6)
     response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", totals=True).page(1))
-    assert next(iter(response.rows)) == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
+    assert response.records()[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
 
 
 def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
@@ -61,10 +61,10 @@ def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
     later = DATE + datetime.timedelta(1)
     assert decoder.read(odd, Query(DATE, DATE).page(1)).problems
     response = decoder.read(RECORDED, Query(later, later).page(1))
-    assert (response.problems, next(iter(response.rows)).date) == ((), later)
+    assert (response.problems, response.records()[0].date) == ((), later)
     with pytest.raises(DecodeError):
         decoder.read(b"{", Query(DATE, DATE).page(1))
-    assert tuple(decoder.read(RECORDED, Query(DATE, DATE).page(1)).rows) == RECORDS
+    assert tuple(decoder.read(RECORDED, Query(DATE, DATE).page(1)).records()) == RECORDS
 
 
 @given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=600, unique=True), st.text("a", max_size=300))

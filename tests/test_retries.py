@@ -15,7 +15,7 @@ from clicksgroup import (
     ConfigurationError,
     RetryPolicy,
 )
-from clicksgroup.retries import CircuitBreaker, retry_after
+from clicksgroup.retries import CircuitBreaker, parse_retry_after
 
 
 def test_the_policy_defaults_to_what_is_documented() -> None:
@@ -96,13 +96,13 @@ NOON = "Fri, 03 Jan 2025 12:00:00 GMT"
 def test_retry_after_is_read_as_seconds_or_as_a_date(
     header: str | None, answered_at: str | None, seconds: float | None
 ) -> None:
-    assert retry_after(header, answered_at) == seconds
+    assert parse_retry_after(header, answered_at) == seconds
 
 
 @pytest.mark.parametrize("answered_at", [None, "yesterday"])
 def test_a_date_is_relative_to_our_clock_only_where_the_answer_has_none(answered_at: str | None) -> None:
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
-    seconds = retry_after(f"{until:%a, %d %b %Y %H:%M:%S} GMT", answered_at)
+    seconds = parse_retry_after(f"{until:%a, %d %b %Y %H:%M:%S} GMT", answered_at)
     assert seconds is not None
     assert 3590 < seconds <= 3600
 
@@ -132,7 +132,7 @@ class Pages:
         if not self.outage.admits(page):
             await self.arrive(page)
             return
-        self.outage.began(page)
+        self.outage.request_started(page)
         self.flying.add(page)
         self.sent.append(page)
         if self.lasts:
@@ -143,7 +143,7 @@ class Pages:
         """Its request has ended."""
         self.flying.discard(page)
         self.probes.discard(page)
-        self.outage.ended(page, failed=failed)
+        self.outage.request_ended(page, failed=failed)
         self.lasts = failed
         if failed:
             self.resting.add(page)

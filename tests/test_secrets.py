@@ -32,7 +32,7 @@ from clicksgroup import (
     StatusError,
     TransportError,
 )
-from clicksgroup.secret import Secret
+from clicksgroup.settings import Secret
 from tests.faults.cases import (
     KEY,
     assert_holds_no_key,

@@ -37,18 +37,19 @@ from clicksgroup import (
     TransportError,
     date_range,
 )
-from clicksgroup.prefetching import LOOK_AHEAD, ItemFactory, Prefetcher, Worker
+from clicksgroup.prefetching import LOOK_AHEAD, ItemFactory, Prefetcher
 from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query, RecordColumns
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
+from clicksgroup.workers import Worker
 from tests.virtual_time import in_virtual_time
 
 FIRST = datetime.date(2025, 1, 1)
 TWO_IN_FLIGHT = Quota(in_flight=2)
 DELIVERIES: dict[str, ItemFactory[Any]] = {
-    "clicks": ItemFactory(page=lambda reply: reply.rows),
-    "pages": ItemFactory(page=lambda reply: (reply.page(),)),
-    "days": ItemFactory(date=lambda walk: (walk.day(),)),
+    "clicks": ItemFactory(page=lambda response: response.records()),
+    "pages": ItemFactory(page=lambda response: [response.page()]),
+    "days": ItemFactory(date=lambda paginator: [paginator.day()]),
 }
 
 
@@ -161,7 +162,7 @@ class World:
         extra = Extra(page.number, more, page.count, total, page.next_number or page.number)
         columns = ([record.group_id for record in page.records], [record.group_name for record in page.records])
         counts = ([record.clicks for record in page.records], [record.unique_users for record in page.records])
-        return PageResponse(request, extra, RecordColumns(request.query, *columns, *counts))
+        return PageResponse(request, extra, RecordColumns(*columns, *counts))
 
 
 def simple(item: Any) -> Any:
@@ -518,7 +519,7 @@ async def test_its_repr_says_what_is_going_on() -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.5):
             await anext(stream)
-    assert repr(stream) == "<Stream: 1 workers under way, 0 pages or dates unread>"
+    assert repr(stream) == "<Stream: 1 pages under way, 0 unread>"
     with pytest.raises(TransportError):
         await anext(stream)
     assert repr(stream) == "<Stream: ended with TransportError>"
@@ -787,7 +788,7 @@ async def test_dates_that_cannot_be_are_an_error_in_their_turn(sandbox: Sandbox)
     async with sandbox.client() as client:
         stream = client.days(iter(["2025-01-01", "2025-02-30", "2025-03-01"]))
         assert (await anext(stream)).date == datetime.date(2025, 1, 1)
-        with pytest.raises(ConfigurationError, match=r"dates\[1\]: '2025-02-30'"):
+        with pytest.raises(ConfigurationError, match=r"dates\[1\]: 2025-02-30 is not a date"):
             await anext(stream)
     assert Counter(request.date for request in sandbox.requests) == {datetime.date(2025, 1, 1): 4}
 

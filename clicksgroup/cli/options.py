@@ -20,7 +20,7 @@ from clicksgroup.cli.run import VERBOSITY
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.secret import Secret
+from clicksgroup.settings import Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import aiohttp
 import attrs
 
-from clicksgroup import settings
 from clicksgroup.cli.options import Access
 from clicksgroup.client import ClicksClient
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.retries import RetryPolicy
+from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
 
 if TYPE_CHECKING:
     from clicksgroup.sandbox import Sandbox
@@ -121,10 +121,10 @@ def sandbox_quota(access: Access) -> Quota:
 def _shared_quota(access: Access, key: str) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_path
 
-    settings.headers(
-        settings.secret(key), access.user_agent, "en"
+    request_headers(
+        parse_api_key(key), access.user_agent, "en"
     )  # a key that cannot be one is refused before it names a file
-    origin = settings.origin(settings.base_url(access.base_url, allow_http=False))
+    origin = origin_of(parse_base_url(access.base_url, allow_http=False))
     try:
         path = default_path(origin, key)
     except RuntimeError:  # a user without a home

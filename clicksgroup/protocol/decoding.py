@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import functools
 import json
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -14,13 +12,63 @@ import cattrs
 import orjson
 from cattrs.gen import make_dict_structure_fn
 
+from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import DecodeError
-from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import GroupClicks, GroupTotals, Page
-from clicksgroup.protocol.error_responses import Redact, api_error, as_it_is, bounded, snippet
+from clicksgroup.protocol.error_responses import Redact, api_error, bounded, snippet, unchanged
 from clicksgroup.protocol.requests import PageRequest, Query
 
 Check: TypeAlias = Literal["strict", "warn"]
+
+
+class Decoder:
+    """Turns bodies into page responses.
+
+    Args:
+        check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss
+            (`"181"`, `181.0`, a null name) and says so in `PageResponse.problems`.
+    """
+
+    def __init__(self, check: Check = "strict") -> None:
+        self._lenient = check == "warn"
+
+    def read(self, body: bytes, request: PageRequest, redact: Redact = unchanged) -> PageResponse:
+        """The page that the body of a successful status holds.
+
+        Args:
+            body: the body, decompressed.
+            request: the request that it answers.
+            redact: takes the key out of a text of the server's before an error shows it. Records stay as they are.
+
+        Raises:
+            APIError: an envelope whose code is not 0.
+            DecodeError: no JSON (`field` is empty), or JSON of another shape.
+        """
+        envelope = _load(body, request, redact)
+        problems: list[str] = []
+        try:
+            if type(envelope) is not dict:
+                raise _MismatchError("an object", envelope, "$")
+            if self._lenient:
+                problems = _convert_without_loss(envelope, redact)
+            code = envelope.get("code", _MISSING)
+            if type(code) is not int:
+                raise _MismatchError("a whole number", code, "code")
+            if code != 0:
+                raise api_error(envelope, code, request, redact)
+            listing = _converter.structure(envelope.get("result", _MISSING), Listing)
+        except cattrs.BaseValidationError as error:
+            mismatch = _locate(error, "result")
+        except _MismatchError as error:
+            mismatch = error
+            mismatch.path = mismatch.path or "result"
+        else:
+            extra = listing.extra
+            # Errors will show it.
+            if extra.nextYn not in ("Y", "N"):
+                extra.nextYn = bounded(redact(extra.nextYn))
+            return PageResponse(request, extra, listing.list, tuple(problems))
+        raise _decode_error(mismatch, body, request, redact)
 
 
 @attrs.define
@@ -34,52 +82,24 @@ class Extra:
     nextPages: int | None = None  # noqa: N815
 
 
+@attrs.define
 class RecordColumns:
-    """The vendor's `list`, checked, as columns. Iterating makes its records.
+    """The vendor's `list`, checked, as columns.
 
-    Thousands of them wait where many dates are under way in order, and as records they would keep the garbage
-    collector busy.
+    Thousands of records wait where many dates are under way in order. As objects they would keep the garbage collector
+    busy, so they are made when they are read.
     """
 
-    __slots__ = ("_clicks", "_names", "_query", "_users", "group_ids")
-
-    def __init__(
-        self, query: Query, group_ids: list[int], names: list[str], clicks: list[int], users: list[int]
-    ) -> None:
-        self._query = query
-        self.group_ids = group_ids
-        self._names = names
-        self._clicks = clicks
-        self._users = users
+    group_ids: list[int] = attrs.field(factory=list)
+    names: list[str] = attrs.field(factory=list)
+    clicks: list[int] = attrs.field(factory=list)
+    unique_users: list[int] = attrs.field(factory=list)
 
     def __len__(self) -> int:
         return len(self.group_ids)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.records())
-
-    def records(self) -> list[Any]:
-        """`GroupClicks`, or `GroupTotals` where those were asked for."""
-        query = self._query
-        columns = zip(self.group_ids, self._names, self._clicks, self._users, strict=True)
-        if query.totals:
-            return [GroupTotals(query.start, query.end, *row) for row in columns]
-        records: list[GroupClicks] = []
-        draft, made, date = _Draft, GroupClicks, query.start
-        for group_id, name, clicks, users in columns:
-            record = draft()
-            record.date = date
-            record.group_id = group_id
-            record.group_name = name
-            record.clicks = clicks
-            record.unique_users = users
-            record.__class__ = made  # type: ignore[assignment]
-            records.append(record)  # type: ignore[arg-type]
-        return records
-
-
-class RawRecords(list[Any]):
-    """A mark for cattrs: the vendor's `list` as it came."""
+    def __iter__(self) -> Iterator[tuple[int, str, int, int]]:
+        return zip(self.group_ids, self.names, self.clicks, self.unique_users, strict=True)
 
 
 @attrs.define
@@ -87,14 +107,19 @@ class Listing:
     """The vendor's `result`."""
 
     extra: Extra
-    list: RawRecords
+    list: RecordColumns
 
 
 @attrs.define
 class PageResponse:
-    """What came for one request: the page's own words, its rows, and what `check="warn"` let pass.
+    """The answer to one request.
 
-    `attempts` is how many requests it took.
+    Args:
+        request: what was asked for.
+        extra: what the server says about the page.
+        rows: its records.
+        problems: what `check="warn"` converted.
+        attempts: how many requests it took.
     """
 
     request: PageRequest
@@ -103,33 +128,24 @@ class PageResponse:
     problems: tuple[str, ...] = ()
     attempts: int = 1
 
+    def records(self) -> list[Any]:
+        """`GroupClicks`, or `GroupTotals` where those were asked for."""
+        return make_records(self.request.query, self.rows)
+
     def page(self) -> Page:
         """The same for users."""
         query, number, extra = self.request.query, self.request.number, self.extra
-        return Page(
-            query.start,
-            number,
-            number + 1 if extra.nextYn == "Y" else None,
-            extra.count,
-            extra.totalCount,
-            tuple(self.rows),
-            query.groups,
-        )
+        next_number = number + 1 if extra.nextYn == "Y" else None
+        records = tuple(self.records())
+        return Page(query.start, number, next_number, extra.count, extra.totalCount, records, query.groups)
 
 
-class _Draft:
-    """A `GroupClicks` in the making: the same slots, not frozen yet.
-
-    A frozen class's own `__init__` takes four times as long, and nothing is done more often than this.
-    """
-
-    __slots__ = ("clicks", "date", "group_id", "group_name", "unique_users")
-
-    date: datetime.date
-    group_id: int
-    group_name: str
-    clicks: int
-    unique_users: int
+def make_records(query: Query, rows: RecordColumns) -> list[Any]:
+    """The records that these rows are, for the query that they answer."""
+    start, end = query.start, query.end
+    if query.totals:
+        return [GroupTotals(start, end, *row) for row in rows]
+    return [GroupClicks(start, *row) for row in rows]
 
 
 class _MismatchError(Exception):
@@ -142,147 +158,10 @@ class _MismatchError(Exception):
 
 _MISSING = object()
 _WHOLE = f"a whole number from 0 to {MAX_COUNT}"
-_WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string"}  # else a whole number
-_fields = itemgetter("grpIdx", "grpNm", "acesCnt", "pernCnt")
+_WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string", "grpNm": "a string"}
 _COUNTS = ("pages", "nextPages", "count", "totalCount")
-
-
-class Decoder:
-    """Turns bodies into responses. One for each client, since it remembers the problems of the body it is reading.
-
-    Args:
-        check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss
-            (`"181"`, `181.0`, a null name) and says so in `PageResponse.problems`.
-    """
-
-    def __init__(self, check: Check = "strict") -> None:
-        self._lenient = check == "warn"
-        self._problems: list[str] = []
-        self._redact: Redact = as_it_is
-        self._converter = _converter(self._lenient)
-
-    def read(self, body: bytes, request: PageRequest, redact: Redact = as_it_is) -> PageResponse:
-        """The response that a successful status' body holds.
-
-        Args:
-            body: what came.
-            request: what was asked.
-            redact: takes out of a text of the server's what no error may show. Records are left as they are.
-
-        Raises:
-            APIError: an envelope whose code is not 0.
-            DecodeError: no JSON (`field` is empty), or JSON of another shape.
-        """
-        envelope = _load(body, request, redact)
-        self._problems = []
-        self._redact = redact
-        try:
-            code = self._code(envelope)
-            if code != 0:
-                raise api_error(envelope, code, request, redact)
-            listing = self._converter.structure(envelope.get("result", _MISSING), Listing)
-            rows = self._rows(listing.list, request.query)
-        except cattrs.BaseValidationError as error:
-            mismatch = _locate(error, "result")
-        except _MismatchError as error:
-            mismatch = error
-            mismatch.path = mismatch.path or "result"
-        else:
-            if self._lenient:
-                self._note_converted_counts(envelope["result"]["extra"], listing.extra)
-            extra = listing.extra
-            if extra.nextYn != "N" and extra.nextYn != "Y":  # it will be shown
-                extra.nextYn = bounded(redact(extra.nextYn))
-            return PageResponse(request, extra, rows, tuple(self._problems))
-        raise _decode_error(mismatch, body, request, redact)
-
-    def _code(self, envelope: object) -> int:
-        if type(envelope) is not dict:
-            raise _MismatchError("an object", envelope, "$")
-        code = envelope.get("code", _MISSING)
-        if type(code) is int:
-            return code
-        if self._lenient and (whole := _lossless(code)) is not None:
-            self._converted("code", code, whole)
-            return whole
-        raise _MismatchError("a whole number", code, "code")
-
-    def _note_converted_counts(self, came: dict[str, Any], taken: Extra) -> None:
-        for name in _COUNTS:
-            if type(value := came.get(name)) not in (int, type(None)):
-                self._converted(f"result.extra.{name}", value, getattr(taken, name))
-
-    def _rows(self, rows: list[Any], query: Query) -> RecordColumns:
-        group_ids: list[int] = []
-        names: list[str] = []
-        all_clicks: list[int] = []
-        all_users: list[int] = []
-        try:
-            for group_id, name, clicks, users in map(_fields, rows):
-                if (
-                    type(group_id) is not int
-                    or type(name) is not str
-                    or type(clicks) is not int
-                    or type(users) is not int
-                    # Of whole numbers, the or of the bits is in the range if and only if each of them is.
-                    or not 0 <= group_id | clicks | users <= MAX_COUNT
-                ):
-                    group_id, name, clicks, users = self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
-                group_ids.append(group_id)
-                names.append(name)
-                all_clicks.append(clicks)
-                all_users.append(users)
-        except (KeyError, TypeError):  # a row that is no object, or lacks a field
-            self._odd_row(rows[len(names)], f"result.list[{len(names)}]")
-            raise
-        return RecordColumns(query, group_ids, names, all_clicks, all_users)
-
-    def _odd_row(self, row: Any, path: str) -> tuple[int, str, int, int]:
-        """The fields of a row that is not as documented, where they can be had without loss."""
-        if type(row) is not dict:
-            raise _MismatchError("an object", row, path)
-        group_id = self._odd_whole(row, "grpIdx", path)
-        name = row.get("grpNm", _MISSING)
-        if self._lenient and name is None:
-            name = ""
-            self._converted(f"{path}.grpNm", None, name)
-        if type(name) is not str:
-            raise _MismatchError("a string", name, f"{path}.grpNm")
-        return group_id, name, self._odd_whole(row, "acesCnt", path), self._odd_whole(row, "pernCnt", path)
-
-    def _odd_whole(self, row: dict[str, Any], field: str, path: str) -> int:
-        value = row.get(field, _MISSING)
-        whole = value if type(value) is int else _lossless(value) if self._lenient else None
-        if whole is None or not 0 <= whole <= MAX_COUNT:
-            raise _MismatchError(_WHOLE, value, f"{path}.{field}")
-        if whole is not value:
-            self._converted(f"{path}.{field}", value, whole)
-        return int(whole)
-
-    def _converted(self, path: str, came: object, taken: object) -> None:
-        self._problems.append(self._redact(f"{path}: {came!r} was taken as {taken!r}"))
-
-
-@functools.cache
-def _converter(lenient: bool) -> cattrs.Converter:
-    """The one for all decoders of a kind: to make one takes as long as a dozen pages."""
-    converter = cattrs.Converter(detailed_validation=True)
-
-    def make_object(cls: type[Any]) -> Callable[[Any, Any], Any]:
-        structure = make_dict_structure_fn(cls, converter)
-
-        def an_object(value: Any, type_: Any) -> Any:
-            if type(value) is not dict:
-                raise _MismatchError("an object", value)
-            return structure(value, type_)
-
-        return an_object
-
-    converter.register_structure_hook(int, _lenient_whole if lenient else _whole)
-    converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(RawRecords, _list)
-    converter.register_structure_hook_factory(attrs.has, make_object)
-    return converter
+_FIELDS = ("grpIdx", "grpNm", "acesCnt", "pernCnt")
+_fields = itemgetter(*_FIELDS)
 
 
 def _whole(value: Any, _: Any) -> int:
@@ -291,23 +170,120 @@ def _whole(value: Any, _: Any) -> int:
     raise _MismatchError(_WHOLE, value)
 
 
-def _lenient_whole(value: Any, _: Any) -> int:
-    whole = _lossless(value)
-    if whole is not None and 0 <= whole <= MAX_COUNT:
-        return whole
-    return _whole(value, _)
-
-
 def _text(value: Any, _: Any) -> str:
     if type(value) is str:
         return value
     raise _MismatchError("a string", value)
 
 
-def _list(value: Any, _: Any) -> RawRecords:
-    if type(value) is list:
-        return value  # type: ignore[return-value]
-    raise _MismatchError("a list", value)
+def _columns(value: Any, _: Any) -> RecordColumns:
+    """One loop over all records: cattrs takes three times as long for a record of its own class."""
+    if type(value) is not list:
+        raise _MismatchError("a list", value)
+    columns = RecordColumns()
+    for index, row in enumerate(value):
+        try:
+            group_id, name, clicks, users = _fields(row)
+            fits = (
+                type(group_id) is type(clicks) is type(users) is int
+                and type(name) is str
+                and 0 <= group_id <= MAX_COUNT
+                and 0 <= clicks <= MAX_COUNT
+                and 0 <= users <= MAX_COUNT
+            )
+        except (KeyError, TypeError):
+            fits = False
+        if not fits:
+            raise _row_mismatch(row, index)
+        columns.group_ids.append(group_id)
+        columns.names.append(name)
+        columns.clicks.append(clicks)
+        columns.unique_users.append(users)
+    return columns
+
+
+def _row_mismatch(row: Any, index: int) -> _MismatchError:
+    """Which field of a record is not as documented."""
+    if type(row) is not dict:
+        return _MismatchError("an object", row, f"[{index}]")
+    for field in _FIELDS:
+        value = row.get(field, _MISSING)
+        try:
+            _text(value, str) if field == "grpNm" else _whole(value, int)
+        except _MismatchError as error:
+            return _MismatchError(error.wanted, value, f"[{index}].{field}")
+    raise AssertionError(row)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=True)
+
+    def structure_object(cls: type[Any]) -> Callable[[Any, Any], Any]:
+        structure = make_dict_structure_fn(cls, converter)
+
+        def checked(value: Any, type_: Any) -> Any:
+            if type(value) is not dict:
+                raise _MismatchError("an object", value)
+            return structure(value, type_)
+
+        return checked
+
+    converter.register_structure_hook_factory(attrs.has, structure_object)
+    converter.register_structure_hook(int, _whole)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(RecordColumns, _columns)
+    return converter
+
+
+_converter = _make_converter()
+
+
+def _convert_without_loss(envelope: dict[str, Any], redact: Redact) -> list[str]:
+    """Replace, in place, values that convert without loss to the documented type; a problem for each field."""
+    result = envelope.get("result")
+    result = result if type(result) is dict else {}
+    extra, rows = result.get("extra"), result.get("list")
+    found = [*_converted([envelope], "code", "code", redact)]
+    for name in _COUNTS:
+        found += _converted([extra], name, f"result.extra.{name}", redact)
+    for name in _FIELDS:
+        found += _converted(rows if type(rows) is list else [], name, f"result.list[*].{name}", redact)
+    return found
+
+
+def _converted(objects: list[Any], name: str, path: str, redact: Redact) -> Iterator[str]:
+    """Convert one field of all these objects. At most one problem is said: how many, and the first value."""
+    came: list[object] = []
+    for found in objects:
+        if type(found) is not dict or name not in found:
+            continue
+        value = found[name]
+        taken: object = lossless(value)
+        if name == "grpNm":
+            taken = "" if value is None else None
+        if taken is not None:
+            found[name] = taken
+            came.append(value)
+    if len(came) == 1:
+        yield f"{path}: {_CONVERSIONS[type(came[0])][0]}: {_show(came[0], redact)}"
+    elif came:
+        yield f"{path}: {len(came)} {_CONVERSIONS[type(came[0])][1]}, the first {_show(came[0], redact)}"
+
+
+_CONVERSIONS: dict[type[Any], tuple[str, str]] = {
+    str: ("a string taken as a number", "strings taken as numbers"),
+    float: ("a fraction taken as a whole number", "fractions taken as whole numbers"),
+    type(None): ("a null taken as an empty text", "nulls taken as empty texts"),
+}
+
+
+def lossless(value: object) -> int | None:
+    """The whole number that a text or a fraction stands for, or None if it does not or already is one."""
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return None
 
 
 def _load(body: bytes, request: PageRequest, redact: Redact) -> Any:
@@ -331,14 +307,20 @@ def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
     if isinstance(inner, cattrs.BaseValidationError):
         return _locate(inner, path)
     if isinstance(inner, _MismatchError):
-        return _MismatchError(inner.wanted, inner.came, path)
+        return _MismatchError(inner.wanted, inner.came, f"{path}{inner.path}")
     return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 
 def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, redact: Redact) -> DecodeError:
-    came = "nothing" if mismatch.came is _MISSING else _show(mismatch.came, redact)
+    if mismatch.came is _MISSING:
+        what = f"{mismatch.path} is missing, expected {mismatch.wanted}"
+    else:
+        what = f"{mismatch.path}: expected {mismatch.wanted}, got {_show(mismatch.came, redact)}"
+    null_name = mismatch.came is None and mismatch.path.endswith(".grpNm")
+    convertible = null_name or (lossless(mismatch.came) is not None and mismatch.wanted.startswith("a whole number"))
+    advice = '; check="warn" takes the value without loss' if convertible else ""
     return DecodeError(
-        f"{request}: {mismatch.path}: expected {mismatch.wanted}, got {came}",
+        f"{request}: {what}{advice}; `clicksgroup doctor` checks the live service",
         field=mismatch.path,
         snippet=snippet(body, redact),
         date=request.query.start,
@@ -351,11 +333,3 @@ def _show(value: object, redact: Redact) -> str:
     if isinstance(value, (dict, list)):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return bounded(redact(json.dumps(value, ensure_ascii=False)))
-
-
-def _lossless(value: object) -> int | None:
-    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
-    if type(value) is float and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return None

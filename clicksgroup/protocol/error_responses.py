@@ -25,7 +25,7 @@ SNIPPET_LENGTH = 200
 """Characters of a body, or of a vendor's message, that an error shows."""
 
 
-def as_it_is(text: str) -> str:
+def unchanged(text: str) -> str:
     return text
 
 
@@ -36,7 +36,7 @@ def status_error(
     *,
     user_agent: str = "",
     retry_after: float | None = None,
-    redact: Redact = as_it_is,
+    redact: Redact = unchanged,
 ) -> RequestError:
     """The error that an answer without success stands for.
 
@@ -85,7 +85,7 @@ def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
     return "expected 200; check base_url, the dates and the groups"
 
 
-def too_large(size: str, limit: int, head: bytes, request: PageRequest, redact: Redact = as_it_is) -> DecodeError:
+def too_large(size: str, limit: int, head: bytes, request: PageRequest, redact: Redact = unchanged) -> DecodeError:
     """The error for a body that is larger than any page can be."""
     return DecodeError(
         f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "

@@ -8,29 +8,27 @@ from collections.abc import Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.decoding import Check, PageResponse, RecordColumns
+from clicksgroup.protocol.decoding import Check, PageResponse, RecordColumns, make_records
 from clicksgroup.protocol.requests import PageRequest, Query
 
 REREADS = 2
-"""How often a date that moved while it was read is read again, where it has not been given away yet."""
-
+"""How often a date that moved while it was read is read again, where none of it has been given yet."""
 
 MAX_PAGES = 10_000
-"""Pages of one date, or one part of it: a server that always promises another would never end."""
+"""Pages of one date, or of one part of it. A server that always promises another page would never end."""
 
 
 class Paginator:
-    """The way through all pages of one date: which to ask for next, and whether what came fits.
+    """Follows `nextYn` and `nextPages` over the pages of one date, and checks that they add up.
 
     Args:
-        parts: what to ask; several queries where a list of groups had to be split. Page numbers begin again with
-            each.
+        parts: what to ask: several queries where a list of groups had to be split. Page numbers begin again with each.
         groups: the ids asked for in all, or None.
-        check: what becomes of disagreements about counts, totals and repeated groups.
-        start: the page to begin with; a paginator that begins later than at 1 is not held to the total.
-        single: whether one page is all that is wanted.
-        rereads: for a date that is given whole, how often to begin again when it has moved. None where its pages are
-            given away as they come, so that it cannot be, and nothing is kept for a `day`.
+        check: `"strict"` raises where counts, totals or groups disagree; `"warn"` notes it.
+        start: the page to begin with. From a later page on than 1, the total cannot be checked.
+        single: only one page is wanted.
+        rereads: for a date that is given whole, how often it is read again when it has moved. None where its pages
+            are given as they come: then it cannot be read again, and nothing is kept for `day`.
     """
 
     def __init__(
@@ -53,22 +51,25 @@ class Paginator:
         self._begin()
 
     def _begin(self) -> None:
-        self.fetched_at: datetime.datetime | None = None  # set by whoever is about to ask for the first page
+        # Set by the worker before it asks for the first page.
+        self.fetched_at: datetime.datetime | None = None
         self._part = 0
         self._seen: set[int] = set()
-        self._received = 0  # of this part
-        self._total: int | None = None  # of this part
-        self._total_before = 0  # of the parts before
-        self._pages: list[RecordColumns] = []  # of all parts, where the date is given whole
+        # Records that came and totalCount, of this part, and totalCount of the parts before.
+        self._received = 0
+        self._total: int | None = None
+        self._total_before = 0
+        # Of all parts, where the date is given whole; and how many of both there were before this part.
+        self._pages: list[RecordColumns] = []
         self._problems: list[str] = []
-        self._before_part = 0, 0  # pages and problems
+        self._before_part = 0, 0
         self.request: PageRequest | None = self._parts[0].page(self._start)
 
     def accept(self, response: PageResponse) -> bool:
-        """Take the next page, and `request` becomes the one after it. False if the date is to be read again.
+        """Take the next page; `request` becomes the one after it. False if the part is to be read again.
 
         Raises:
-            PaginationError: the response does not fit what was asked or what came before.
+            PaginationError: the response does not fit the request or the pages before.
         """
         try:
             self._accept(response)
@@ -82,7 +83,7 @@ class Paginator:
         return False
 
     def _read_part_again(self) -> None:
-        """The parts before it were checked on their own, and stay; so does `fetched_at`, the earlier moment."""
+        """Begin this part again. Those before it were checked on their own and stay, and so does `fetched_at`."""
         pages, problems = self._before_part
         del self._pages[pages:], self._problems[problems:]
         self._seen = {group_id for rows in self._pages for group_id in rows.group_ids}
@@ -97,7 +98,7 @@ class Paginator:
         return Day(
             self.date,
             self._total_before + (self._total or 0),
-            tuple(record for rows in self._pages for record in rows),
+            tuple(record for rows in self._pages for record in make_records(self._parts[0], rows)),
             self.fetched_at,
             self._groups,
             tuple(self._problems),
@@ -122,7 +123,7 @@ class Paginator:
         self._advance(response.request.number, more)
 
     def _more(self, response: PageResponse) -> bool:
-        """Whether there is another page. A chain that does not advance by one is an error whatever `check` says."""
+        """Whether there is another page. A chain that does not advance by one is an error, whatever `check` is."""
         number, extra = response.request.number, response.extra
         if extra.pages != number:
             raise self._error(response, f"asked for page {number}, but pages is {extra.pages}")
@@ -131,12 +132,12 @@ class Paginator:
                 raise self._error(response, f"nextYn is Y on page {number:,}: the chain does not end")
             if extra.nextPages != number + 1:
                 came = "absent or null" if extra.nextPages is None else extra.nextPages
-                raise self._error(response, f"nextYn is Y, so nextPages has to be {number + 1}, but it is {came}")
+                raise self._error(response, f"nextYn is Y, so nextPages must be {number + 1}, but it is {came}")
             if not response.rows:
                 raise self._error(response, "nextYn is Y, but list is empty: the chain would never end")
             return True
         if extra.nextYn != "N":
-            raise self._error(response, f"nextYn has to be Y or N, but it is {extra.nextYn!r}")
+            raise self._error(response, f"nextYn must be Y or N, but it is {extra.nextYn!r}")
         if extra.nextPages not in (None, 0, number, number + 1):
             self._disagree(response, f"nextYn is N, but nextPages is {extra.nextPages}", moved=False)
         return False

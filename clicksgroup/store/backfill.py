@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from clicksgroup.dates import DatesLike, date_range, read_dates
+from clicksgroup.dates import DatesLike, date_range, parse_dates
 from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store.coverage import has_begun
@@ -88,13 +88,13 @@ class Backfill:
 
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
         """Do it."""
-        wanted = self._wanted(read_dates(dates))
+        wanted = self._wanted(parse_dates(dates))
         await self._store._writer.check_writable(self._store._now())
         coverage = await self._store._coverage(wanted, self._groups)
         final = set() if refresh else set(coverage.final)
         asked = [date for date in wanted if date not in final]
         if asked:
-            async with self._client._outcomes(asked, groups=self._groups, fatal=Failures(asked).stop) as stream:
+            async with self._client.day_outcomes(asked, groups=self._groups, fatal=Failures(asked).stop) as stream:
                 async for date, outcome in stream:
                     await self._land(date, outcome)
                     if self._progress is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import StoreError
-from clicksgroup.groups import MAX_COUNT
 from clicksgroup.models import Day
 from clicksgroup.store.schema import storable
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from clicksgroup.arguments import parse_groups
 from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.groups import read_groups
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import backfill as _backfill
 from clicksgroup.store.coverage import Coverage
@@ -132,7 +132,7 @@ class ClickStore:
             StoreError: the store cannot be written; found before a request is spent where it can be.
             ClicksGroupError: what stopped the job.
         """
-        job = _backfill.Backfill(self, client, read_groups(groups), progress)
+        job = _backfill.Backfill(self, client, parse_groups(groups), progress)
         return await job.run(dates, refresh=refresh)
 
     def clicks(
@@ -143,7 +143,7 @@ class ClickStore:
         It gives what is stored, dates that were fetched for some groups only included: `coverage` tells which are
         whole. Each date is of one moment.
         """
-        return self._reader.clicks(*_ends(start, end), read_groups(groups))
+        return self._reader.clicks(*_ends(start, end), parse_groups(groups))
 
     def days(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> StoreStream[Day]:
         """The dates from `start` to `end` that are known whole or, with `groups`, for all of these; no request.
@@ -152,11 +152,11 @@ class ClickStore:
         Where groups of a date were fetched at different times, `fetched_at` is the earliest, and `problems` are those
         of all.
         """
-        return self._reader.days(*_ends(start, end), read_groups(groups))
+        return self._reader.days(*_ends(start, end), parse_groups(groups))
 
     async def coverage(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Coverage:
         """Which of the dates from `start` to `end` are final, provisional and missing, for all groups or for these."""
-        return await self._coverage(date_range(start, end), read_groups(groups))
+        return await self._coverage(date_range(start, end), parse_groups(groups))
 
     async def span(self) -> DateRange | None:
         """All dates from the first that anything is known of to the last, or None in an empty store."""

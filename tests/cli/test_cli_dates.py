@@ -40,7 +40,7 @@ def test_start_and_end_span_whole_months_and_relative_days(start: str, end: str 
         ("today", "yesterday", "before START"),
         ("2025-13", None, "no month"),
         ("0000-01", None, "no month"),
-        ("2025-02-30", None, "no date"),
+        ("2025-02-30", None, "not a date"),
         ("2025-1", None, "START"),
         ("2025", None, "START"),
         ("20250131", None, "START"),

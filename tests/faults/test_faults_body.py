@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from clicksgroup import DecodeError, GroupClicks, PaginationWarning
-from clicksgroup.groups import MAX_COUNT
+from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.protocol.error_responses import SNIPPET_LENGTH
 from tests.faults.cases import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.faults.raw import RawServer, dumps, envelope, http
@@ -64,7 +64,7 @@ NOT_WHOLE: dict[str, tuple[object, str]] = {  # by name: the value, and how the 
     "an object": ({"a": 1}, "an object of 1"),
     "2^63": (2**63, str(2**63)),
     "2^64": (2**64, "1.8446744073709552e+19"),
-    "missing": (MISSING, "nothing"),
+    "missing": (MISSING, "is missing"),
 }
 NOT_TEXT: dict[str, tuple[object, str]] = {
     "a number": (181, "181"),
@@ -72,7 +72,7 @@ NOT_TEXT: dict[str, tuple[object, str]] = {
     "null": (None, "null"),
     "a list": ([], "a list of 0"),
     "an object": ({}, "an object of 0"),
-    "missing": (MISSING, "nothing"),
+    "missing": (MISSING, "is missing"),
 }
 NOT_AN_OBJECT: dict[str, tuple[object, str]] = {
     "a string": ("text", '"text"'),
@@ -80,7 +80,7 @@ NOT_AN_OBJECT: dict[str, tuple[object, str]] = {
     "a number": (7, "7"),
     "null": (None, "null"),
     "a list": ([], "a list of 0"),
-    "missing": (MISSING, "nothing"),
+    "missing": (MISSING, "is missing"),
 }
 NOT_A_LIST = {**NOT_AN_OBJECT, "a list": ({}, "an object of 0")}
 
@@ -148,7 +148,7 @@ async def test_json_of_another_shape_is_raised_at_once_with_its_path(
 ) -> None:
     async with RawServer([http(body)]) as server:
         error = await failure_of(server)
-        Case("", b"", DecodeError, [f"{field}: expected {wanted}", f"got {came}"]).check(error, attempts=1)
+        Case("", b"", DecodeError, [field, f"expected {wanted}", came]).check(error, attempts=1)
         assert isinstance(error, DecodeError)
         assert error.field == field
         assert error.snippet == body.decode()[:SNIPPET_LENGTH] + ("…" if len(body) > SNIPPET_LENGTH else "")
@@ -215,15 +215,20 @@ async def test_what_nobody_promised_otherwise_is_accepted(answer: bytes, ask: Ca
         assert len(server.requests) == 1
 
 
+ODD_ROW: list[str | int] = ["result", "list", 1]
 CONVERTED: dict[str, tuple[list[str | int], object, str]] = {
-    "a count as a string": (["result", "list", 1, "acesCnt"], "4", "result.list[1].acesCnt: '4' was taken as 4"),
-    "a count as a float": (["result", "list", 1, "acesCnt"], 4.0, "result.list[1].acesCnt: 4.0 was taken as 4"),
-    "an id as a string": (["result", "list", 1, "grpIdx"], "2", "result.list[1].grpIdx: '2' was taken as 2"),
-    "a name that is null": (["result", "list", 1, "grpNm"], None, "result.list[1].grpNm: None was taken as ''"),
-    "totalCount as a string": (["result", "extra", "totalCount"], "5", "result.extra.totalCount: '5' was taken as 5"),
-    "pages as a float": (["result", "extra", "pages"], 1.0, "result.extra.pages: 1.0 was taken as 1"),
-    "nextPages as a string": (["result", "extra", "nextPages"], "1", "result.extra.nextPages: '1' was taken as 1"),
-    "code as a string": (["code"], "0", "code: '0' was taken as 0"),
+    "a count as a string": ([*ODD_ROW, "acesCnt"], "4", 'result.list[*].acesCnt: a string taken as a number: "4"'),
+    "a count as a float": (
+        [*ODD_ROW, "acesCnt"],
+        4.0,
+        "result.list[*].acesCnt: a fraction taken as a whole number: 4.0",
+    ),
+    "an id as a string": ([*ODD_ROW, "grpIdx"], "2", 'result.list[*].grpIdx: a string taken as a number: "2"'),
+    "a name that is null": ([*ODD_ROW, "grpNm"], None, "result.list[*].grpNm: a null taken as an empty text: null"),
+    "totalCount": (["result", "extra", "totalCount"], "5", 'result.extra.totalCount: a string taken as a number: "5"'),
+    "pages": (["result", "extra", "pages"], 1.0, "result.extra.pages: a fraction taken as a whole number: 1.0"),
+    "nextPages": (["result", "extra", "nextPages"], "1", 'result.extra.nextPages: a string taken as a number: "1"'),
+    "code": (["code"], "0", 'code: a string taken as a number: "0"'),
 }
 
 

@@ -142,7 +142,7 @@ async def test_a_page_that_always_fails_does_not_hold_up_the_others() -> None:
     async with RawServer(answer) as server, client_of(server, quota=Quota(in_flight=2)) as client:
         got: list[str] = []
         failed: list[str] = []
-        async for date, outcome in client._outcomes(MONTH, fatal=lambda date, error: False):
+        async for date, outcome in client.day_outcomes(MONTH, fatal=lambda date, error: False):
             (failed if isinstance(outcome, RequestError) else got).append(str(date))
         assert failed == ["2025-01-02"]
         assert sorted(got) == [str(date) for date in MONTH if str(date) != "2025-01-02"]

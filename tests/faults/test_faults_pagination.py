@@ -112,12 +112,12 @@ LIES = [
         Lie(f"nextYn {value!r}", unknown(value), ["nextYn", "a string"], page=2, error=DecodeError)
         for value in (None, True, 1, ["Y"])
     ),
-    Lie("nextPages stays", on(2, nextPages=2), ["nextPages has to be 3", "is 2", "nextYn is Y"], page=2),
-    Lie("nextPages goes back", on(2, nextPages=1), ["nextPages has to be 3", "is 1"], page=2),
-    Lie("nextPages skips", on(2, nextPages=4), ["nextPages has to be 3", "is 4"], page=2),
-    Lie("nextPages is huge", on(1, nextPages=2**62), ["nextPages has to be 2", f"is {2**62}"]),
-    Lie("nextPages is 0", on(1, nextPages=0), ["nextPages has to be 2", "is 0"]),
-    Lie("nextPages is null", on(1, nextPages=None), ["nextPages has to be 2", "absent or null"]),
+    Lie("nextPages stays", on(2, nextPages=2), ["nextPages must be 3", "is 2", "nextYn is Y"], page=2),
+    Lie("nextPages goes back", on(2, nextPages=1), ["nextPages must be 3", "is 1"], page=2),
+    Lie("nextPages skips", on(2, nextPages=4), ["nextPages must be 3", "is 4"], page=2),
+    Lie("nextPages is huge", on(1, nextPages=2**62), ["nextPages must be 2", f"is {2**62}"]),
+    Lie("nextPages is 0", on(1, nextPages=0), ["nextPages must be 2", "is 0"]),
+    Lie("nextPages is null", on(1, nextPages=None), ["nextPages must be 2", "absent or null"]),
     Lie("nextPages is a word", on(1, nextPages="next"), ["nextPages", '"next"'], error=DecodeError),
     Lie(
         "nextPages is odd on the last page",

@@ -107,7 +107,7 @@ class FakeClient:
                 raise answer
             yield date, answer
 
-    def _outcomes(
+    def day_outcomes(
         self,
         dates: Iterable[datetime.date],
         *,

@@ -150,7 +150,7 @@ from clicksgroup.store import ClickStore
 
 class Client:
     class stats: requests = 0
-    def _outcomes(self, *args, **kwargs): raise SystemExit("a request was spent")
+    def day_outcomes(self, *args, **kwargs): raise SystemExit("a request was spent")
 
 async def main():
     try:

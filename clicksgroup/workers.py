@@ -1,0 +1,89 @@
+"""The tasks that fetch pages. A request under way is never cancelled: its task is asked to stop after it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from clicksgroup.errors import ClientClosedError
+
+if TYPE_CHECKING:
+    from clicksgroup.prefetching import DateState, Prefetcher
+
+
+class Worker:
+    """A task that fetches pages for a prefetcher, one after the other, as long as there are some to fetch.
+
+    A request that the server may be working on keeps its place in flight until it ends. So a worker that is asked to
+    stop in the middle of one finishes it, for the client, and ends then.
+    """
+
+    __slots__ = ("_prefetcher", "_request_under_way", "_stop_requested", "_task", "state")
+
+    def __init__(self, prefetcher: Prefetcher[Any], state: DateState) -> None:
+        self.state = state
+        self._prefetcher = prefetcher
+        self._request_under_way = False
+        self._stop_requested = False
+        self._task = asyncio.create_task(self._run(), name="clicksgroup worker")
+        self._task.add_done_callback(self._ended)
+
+    def request_stop(self) -> None:
+        """The result is not needed: end now, or as soon as the request that is under way has ended."""
+        self._stop_requested = True
+        if not self._request_under_way:
+            self._task.cancel()
+
+    def request_started(self) -> None:
+        """A request is about to be sent."""
+        self._request_under_way = True
+
+    def request_ended(self) -> None:
+        """It has ended. Raises `CancelledError` where a stop was requested in the meantime."""
+        self._request_under_way = False
+        if self._stop_requested:
+            raise asyncio.CancelledError
+
+    def backing_off(self, waiting: bool) -> None:
+        """A wait before another attempt begins or ends."""
+        self._prefetcher.backing_off(waiting)
+
+    @staticmethod
+    async def cancel_all(workers: set[Worker]) -> None:
+        """Cancel them, requests under way included, and wait until they have ended."""
+        tasks = [worker._task for worker in workers]
+        for worker in workers:
+            worker._stop_requested = True
+            worker._task.cancel()
+        await asyncio.wait(tasks)
+
+    async def _run(self) -> None:
+        prefetcher = self._prefetcher
+        state: DateState | None = self.state
+        while state is not None and (request := state.next_request()) is not None:
+            self.state = state
+            if state.paginator.fetched_at is None:
+                state.paginator.fetched_at = datetime.datetime.now(datetime.UTC)
+            try:
+                prefetcher.page_arrived(state, await prefetcher.fetch(request, self))
+            except BaseException as error:
+                if self._stop_requested or isinstance(error, asyncio.CancelledError):
+                    raise
+                self.request_ended()
+                prefetcher.page_failed(state, error)
+            state = prefetcher.take_next()
+            if state is None:
+                # The reader may be about to make room: one turn of the loop is cheaper than a new task.
+                await asyncio.sleep(0)
+                state = prefetcher.take_next()
+        # At once, so that its place is free for the next.
+        prefetcher.worker_ended(self)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step never runs, so it is removed here.
+        self._prefetcher.worker_ended(self)
+        if task.cancelled() and not self._stop_requested:
+            self._prefetcher.close(ClientClosedError("the task that fetched for this stream was cancelled"))
+        # A worker that was stopped leaves its place to a date that had to wait.
+        self._prefetcher.fill()
