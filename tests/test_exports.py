@@ -85,6 +85,26 @@ async def test_others_take_arrow_as_it_is(library: str, total: Callable[[Any, An
     assert total(module, await exports.to_arrow(RECORDS)) == sum(record.unique_users for record in RECORDS)
 
 
+@pytest.mark.parametrize(
+    ("write", "writer"), [(exports.write_csv, exports.CsvWriter), (exports.write_ndjson, exports.NdjsonWriter)]
+)
+async def test_a_writer_in_parts(write: Any, writer: Any) -> None:
+    """Records that are written in several calls make the file that one call makes, with one header."""
+    whole, parts = io.BytesIO(), io.BytesIO()
+    await write(RECORDS, whole)
+    writing = writer(parts)
+    for part in (RECORDS[:3], [], RECORDS[3:]):
+        writing.write(part)
+    assert parts.getvalue() == whole.getvalue()
+
+
+def test_the_csv_header_is_written_at_once() -> None:
+    """A file without records has a header."""
+    file = io.BytesIO()
+    exports.CsvWriter(file)
+    assert file.getvalue() == b"date,group_id,group_name,clicks,unique_users\n"
+
+
 async def test_of_no_records_there_is_an_empty_file_of_the_same_shape() -> None:
     arro3_io = pytest.importorskip("arro3.io")
     file = io.BytesIO()
