@@ -10,10 +10,13 @@ import sys
 def main() -> None:
     """Run the command line (extra `cli`)."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed, with >&-
-            setattr(sys, name, open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False))  # noqa: SIM115 - for good
-    if sys.platform != "win32" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is work to end: at once, without a traceback
+        # The shell closes them with >&-.
+        if getattr(sys, name) is None:
+            # It stays open until the process ends.
+            setattr(sys, name, open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False))  # noqa: SIM115
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Ctrl-C ends the imports and the reading of arguments without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         from clicksgroup.cli import clicksgroup
     except ImportError as error:

@@ -7,73 +7,62 @@ from typing import Any
 
 try:
     import click
-    import rich as _rich  # noqa: F401 - tried here, so that the error names the extra
+
+    # Imported here only so that the error names the extra.
+    import rich as _rich  # noqa: F401
 except ImportError as error:
     raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
-from clicksgroup.cli import backfill, clicks, doctor, estimate, reading, sandbox
-from clicksgroup.cli.console import say, speak_utf8
-from clicksgroup.cli.run import guarded
+from clicksgroup.cli import backfill, clicks, doctor, reading, sandbox
+from clicksgroup.cli.console import use_utf8
+from clicksgroup.cli.run import exit_on_error
 
 __all__ = ["clicksgroup"]
 
 
-class _OneLineErrors(click.Group):
-    """Says wrong usage in one line, too."""
+class _Group(click.Group):
+    """Every error is one line on stderr, wrong usage included."""
 
-    def main(self, *args: Any, **options: Any) -> Any:
-        do: Any = super().main
-        if not options.pop("standalone_mode", True):
-            return do(*args, standalone_mode=False, **options)
-        speak_utf8()
-        try:
-            with guarded():
-                sys.exit(do(*args, standalone_mode=False, **options) or 0)
-        except click.ClickException as error:
-            _show(error)
-            sys.exit(error.exit_code)
-
-
-def _show(error: click.ClickException) -> None:
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ == "NoArgsIsHelpError":  # which click 8.1 does not have
-        error.show()
-        return
-    help_at = f" (see: {context.command_path} --help)" if context is not None else ""
-    say(f"error: {error.format_message()}{help_at}", "bold red")
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        call: Any = super().main
+        if not standalone_mode:
+            return call(*args, standalone_mode=False, **options)
+        use_utf8()
+        with exit_on_error():
+            sys.exit(call(*args, standalone_mode=False, **options) or 0)
 
 
 @click.group(
-    cls=_OneLineErrors,
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-Try it without a key, against a made-up account on this machine:
+Try it without a key, with made-up clicks:
   clicksgroup clicks yesterday --sandbox
   clicksgroup chart --sandbox
 
 \b
-With your own (see each command's --help):
+With your own key (each command has a --help):
   export CLICKSGROUP_API_KEY=... CLICKSGROUP_PLAN=business
   clicksgroup clicks yesterday
   clicksgroup backfill 2025-01 yesterday --store clicks.db
   clicksgroup chart --store clicks.db
 
 \b
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 incomplete: run it again to go on,
-130 or 143 interrupted: run it again to go on, where that applies.""",
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 incomplete (run the command again to continue),
+130 or 143 interrupted by SIGINT or SIGTERM (backfill continues where it stopped).""",
 )
 @click.version_option(package_name="clicksgroup", message="%(package)s %(version)s")
 def clicksgroup() -> None:
-    """Clicks per link group from Vivoldi's API, within its quota.
+    """Fetch clicks per link group from Vivoldi's API, within its quota.
 
-    The quota is the scarce thing: a year of 100 groups takes an hour on Business. Commands that run at the same time
-    on this machine share it by themselves; with --redis those on other machines do too.
+    The quota decides how long a job takes: a year of 100 groups takes an hour on the Business plan. Commands that run
+    on this machine at the same time share the quota of a key. With --redis, other machines share it too.
     """
 
 
 for _command in (
     clicks.clicks,
-    estimate.estimate,
+    clicks.estimate,
     backfill.backfill,
     reading.status,
     reading.export,

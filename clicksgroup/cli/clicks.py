@@ -1,24 +1,38 @@
-"""`clicksgroup clicks`: the records of some dates, straight from the API."""
+"""`clicksgroup clicks` and `estimate`: the records of some dates from the API, and what they cost."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
+import attrs
 import click
 
-from clicksgroup.cli import options, progress, words
-from clicksgroup.cli.console import LiveLine, is_watched, say
+from clicksgroup.cli import options
+from clicksgroup.cli.console import (
+    LiveLine,
+    format_count,
+    format_duration,
+    is_interactive,
+    joined,
+    progress_text,
+    say,
+    ticking,
+)
 from clicksgroup.cli.output import Output
 from clicksgroup.cli.output import options as output_options
-from clicksgroup.cli.run import run
-from clicksgroup.cli.session import Session, open_client
+from clicksgroup.cli.resources import OpenedClient, open_client
+from clicksgroup.cli.run import run_async
+from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
-from clicksgroup.models import GroupClicks
+from clicksgroup.models import GroupClicks, Page
+from clicksgroup.protocol.requests import PAGE_SIZE
 
 
 @click.command(
-    short_help="Clicks of a date or many, straight from the API.",
+    short_help="Fetch clicks from the API and print them.",
     epilog="""\b
 Examples:
   clicksgroup clicks yesterday
@@ -33,52 +47,112 @@ Examples:
 @options.access
 @options.check
 @options.verbose
-def clicks(
-    dates: DateRange,
-    groups: tuple[int, ...] | None,
-    format: str | None,  # noqa: A002
-    output: str | None,
-    access: options.Access,
-) -> None:
+@run_async
+async def clicks(dates: DateRange, groups: tuple[int, ...] | None, output: Output, access: options.Access) -> None:
     """Print the clicks of each group from START to END, both included.
 
-    START and END are 2025-01-31, 2025-01 (the whole month), today or yesterday. Without END it is START alone.
+    START and END are 2025-01-31, 2025-01 (the whole month), today or yesterday. Without END, only the dates of START
+    are fetched.
 
-    Nothing is kept: a job of many dates that may be interrupted is better done by `backfill`, which goes on where it
-    stopped. Unique users are people: never add them over dates or groups.
+    Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
+    add them over dates or groups.
     """
-    run(_clicks(dates, groups, Output.chosen(format, output), access))
-
-
-async def _clicks(
-    dates: DateRange, groups: tuple[int, ...] | None, destination: Output, access: options.Access
-) -> None:
-    tally, line = progress.Tally(len(dates)), LiveLine()
-    async with open_client(access) as session:
+    progress, line = _Progress(len(dates)), LiveLine()
+    async with open_client(access) as opened:
         try:
-            async with progress.ticking(lambda: progress.show(line, tally.line(session))):
-                await destination.write(_batches(session, dates, groups, tally), line)
+            async with ticking(lambda: line.show(progress.text(opened))):
+                await output.write(_batches(opened.client, dates, groups, progress), line)
         finally:
             line.hide()
-    if is_watched():
-        say(_summary(tally, session, sandbox=access.sandbox), "dim")
+    if is_interactive():
+        say(progress.summary(opened, sandbox=access.sandbox), "dim")
 
 
 async def _batches(
-    session: Session, dates: DateRange, groups: tuple[int, ...] | None, tally: progress.Tally
+    client: ClicksClient, dates: DateRange, groups: tuple[int, ...] | None, progress: _Progress
 ) -> AsyncIterator[Sequence[GroupClicks]]:
-    async with aclosing(session.client.pages(dates, groups=groups)) as pages:
+    async with aclosing(client.pages(dates, groups=groups)) as pages:
         async for page in pages:
-            tally.add(page)
+            progress.add(page)
             yield page.records
 
 
-def _summary(tally: progress.Tally, session: Session, *, sandbox: bool) -> str:
-    stats = session.client.stats
-    parts = [
-        f"{words.count(tally.records, 'record')} of {words.count(tally.dates, 'date')}",
-        words.count(stats.requests, "request"),
-        words.duration(tally.seconds),
-        "made up by the sandbox" if sandbox else "",
-    ]
-    return " · ".join(part for part in parts if part)
+@attrs.define
+class _Progress:
+    """How much of a stream of pages has arrived. `total` is the number of dates."""
+
+    total: int
+    dates: int = 0
+    pages: int = 0
+    records: int = 0
+    pages_of_date: int = 0
+    last: Page | None = None
+    started_at: float = attrs.field(factory=time.monotonic)
+
+    def add(self, page: Page) -> None:
+        if self.last is None or self.last.date != page.date:
+            self.dates += 1
+            self.pages_of_date = 0
+        self.last = page
+        self.pages += 1
+        self.pages_of_date += 1
+        self.records += len(page.records)
+
+    def text(self, opened: OpenedClient) -> str:
+        done = self.dates - 1 if self.last is not None and self.last.next_number is not None else self.dates
+        return progress_text(
+            f"{done:,} of {format_count(self.total, 'date')}",
+            format_count(self.pages, "page"),
+            format_count(self.records, "record"),
+            waited=opened.quota.longest_wait,
+            left=self._seconds_left(opened),
+        )
+
+    def summary(self, opened: OpenedClient, *, sandbox: bool) -> str:
+        return joined(
+            f"{format_count(self.records, 'record')} of {format_count(self.dates, 'date')}",
+            format_count(opened.client.stats.requests, "request"),
+            format_duration(time.monotonic() - self.started_at),
+            "made up by the sandbox" if sandbox else None,
+        )
+
+    def _seconds_left(self, opened: OpenedClient) -> float | None:
+        """By the pace so far, or by the quota if that takes longer."""
+        if self.last is None:
+            return None
+        dates_before = self.dates - 1
+        pages_before = self.pages - self.pages_of_date
+        in_this_date = max(math.ceil(self.last.total_count / PAGE_SIZE), self.pages_of_date)
+        in_each_date = pages_before / dates_before if dates_before else in_this_date
+        # The stream fetches ahead of its reader, so these are more than were read.
+        fetched = opened.client.stats.pages
+        left = math.ceil(max(pages_before + in_this_date + in_each_date * (self.total - self.dates) - fetched, 0))
+        return max((time.monotonic() - self.started_at) / fetched * left, opened.quota.quota.seconds_for(left))
+
+
+@click.command(
+    short_help="Show how many requests a job takes, and how long.",
+    epilog="""\b
+Examples:
+  clicksgroup estimate 2025-01 2025-12 --group-count 100 --plan business
+  clicksgroup estimate 2025-01 --groups 151,207,209 --quota 24/60 --quota 1250/1h""",
+)
+@options.dates()
+@options.groups
+@click.option("--group-count", type=click.IntRange(0), metavar="N", help="How many groups each date has, roughly.")
+@options.access_without_key
+def estimate(dates: DateRange, groups: tuple[int, ...] | None, group_count: int | None, access: options.Access) -> None:
+    """Show how many requests the dates from START to END take, and how long they last within the quota.
+
+    A request brings at most 30 groups of one date. Nothing is sent, and no key is needed.
+    """
+    client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
+    estimated = client.estimate(dates, groups=groups, group_count=group_count)
+    at_least = "at least " if groups is None and group_count is None else ""
+    duration = f"{at_least or 'about '}{format_duration(estimated.seconds)}" if estimated.seconds else "at once"
+    click.echo(f"{at_least}{format_count(estimated.requests, 'request')}, {duration}")
+    limits = [f"{format_count(count, 'request')} in {format_duration(window)}" for count, window in access.quota.limits]
+    pace = f"{' and '.join(limits) or 'no limit'}, {access.quota.in_flight} in flight"
+    click.echo(f"for {format_count(len(dates), 'date')} at {pace}", err=True)
+    if at_least:
+        click.echo("assuming one page of 30 groups for each date; say how many there are with --group-count", err=True)

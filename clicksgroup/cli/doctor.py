@@ -10,11 +10,11 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from clicksgroup.cli import options, words
-from clicksgroup.cli.console import printable, say, stdout
-from clicksgroup.cli.dates import today_in
+from clicksgroup.cli import options
+from clicksgroup.cli.console import format_count, printable, say, stdout
+from clicksgroup.cli.parsing import today_in
+from clicksgroup.cli.resources import open_client
 from clicksgroup.cli.run import FAILED, run
-from clicksgroup.cli.session import open_client
 from clicksgroup.dates import parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
 from clicksgroup.retries import RetryPolicy
@@ -57,7 +57,7 @@ async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: o
     _print(findings)
     told = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
     counts = ", ".join(f"{number} {verdict.value}" for verdict, number in told.items())
-    say(f"{counts}; {words.count(sent, 'request')}")
+    say(f"{counts}; {format_count(sent, 'request')}")
     return FAILED if told[Verdict.DIFFERS] else None
 
 

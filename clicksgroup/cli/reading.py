@@ -5,31 +5,39 @@ from __future__ import annotations
 import datetime
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from clicksgroup.cli import options, words
-from clicksgroup.cli import output as outputs
-from clicksgroup.cli.console import LiveLine, is_watched, printable, say, stdout
-from clicksgroup.cli.run import run
+from clicksgroup.cli import options
+from clicksgroup.cli.console import LiveLine, format_count, is_interactive, printable, say, stdout
+from clicksgroup.cli.output import Output, atomic_file
+from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.resources import open_store_to_read
+from clicksgroup.cli.run import run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
 
-TERMINAL_TOP, FILE_TOP = 40, 24
-"""Groups that `chart` shows, unless --top says otherwise."""
+if TYPE_CHECKING:
+    from clicksgroup.store import Coverage
 
-_BATCH = 2000  # records that are written at a time
+TERMINAL_TOP, FILE_TOP = 40, 24
+"""Groups that `chart` shows without --top."""
+
+MAX_FAILURES = 5
+"""Failed dates whose error `status` shows."""
+
+_BATCH_ROWS = 2000
 
 sandbox = click.option(
-    "--sandbox",
-    is_flag=True,
-    help="Without --store: show made-up clicks, the last 90 days unless START says otherwise.",
-)
+    "--sandbox", is_flag=True,
+    help="Without --store, show made-up clicks: the dates from START to END, by default the last 90 days.",
+)  # fmt: skip
 
 
 @click.command(
-    short_help="Which dates a store has: a calendar.",
+    short_help="Show which dates a store has, as a calendar.",
     epilog="""\b
 Examples:
   clicksgroup status --store clicks.db
@@ -40,48 +48,34 @@ Examples:
 @options.settle
 @options.groups
 @sandbox
-def status(
+@run_async
+async def status(
     dates: DateRange | None,
     choice: options.StoreChoice,
     settle: datetime.timedelta,
     groups: tuple[int, ...] | None,
     sandbox: bool,
 ) -> None:
-    """Show for each date from START to END whether the store has it: final, provisional, missing, or failed.
+    """Show for each date from START to END whether the store has it: final, provisional, missing or failed.
 
-    Without START it is from the first date in the store to the last. Provisional dates were fetched before they were
-    final; the next `backfill` asks for them again, and for those that are missing or failed.
+    Without START, it shows all dates from the first in the store to the last. Provisional dates were fetched before
+    they were final. The next `backfill` fetches them again, and those that are missing or failed.
     """
-    run(_status(dates, choice, settle, groups, sandbox=sandbox))
-
-
-async def _status(
-    dates: DateRange | None,
-    choice: options.StoreChoice,
-    settle: datetime.timedelta,
-    groups: tuple[int, ...] | None,
-    *,
-    sandbox: bool,
-) -> None:
     from clicksgroup.charts import calendar
-    from clicksgroup.cli.stores import open_to_read
 
-    async with open_to_read(choice, dates, sandbox=sandbox, settle=settle) as (store, span):
+    async with open_store_to_read(choice, dates, sandbox=sandbox, settle=settle) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         failures = await store.failures(span[0], span[-1])
     stdout().print(calendar(coverage, failures, title=f"account {choice.account}, {span[0]} to {span[-1]}"))
     failed = [date for date in failures if date not in set(coverage.final)]
-    for date in failed[:_MOST_FAILURES]:
+    for date in failed[:MAX_FAILURES]:
         say(f"failed {date}: {failures[date]}", "red")
-    if len(failed) > _MOST_FAILURES:
-        say(f"… and {len(failed) - _MOST_FAILURES:,} more that failed", "red")
-
-
-_MOST_FAILURES = 5
+    if len(failed) > MAX_FAILURES:
+        say(f"… and {format_count(len(failed) - MAX_FAILURES, 'date')} more that failed", "red")
 
 
 @click.command(
-    short_help="Stored clicks as CSV, NDJSON, Parquet or a table.",
+    short_help="Write stored clicks as CSV, NDJSON, Parquet or a table.",
     epilog="""\b
 Examples:
   clicksgroup export --store clicks.db -o clicks.parquet
@@ -90,52 +84,39 @@ Examples:
 @options.dates(optional=True)
 @options.store
 @options.groups
-@outputs.options
+@output_options
 @sandbox
-def export(
+@run_async
+async def export(
     dates: DateRange | None,
     choice: options.StoreChoice,
     groups: tuple[int, ...] | None,
-    format: str | None,  # noqa: A002
-    output: str | None,
+    output: Output,
     sandbox: bool,
 ) -> None:
-    """Write the stored clicks of each group from START to END, by date and group id; without START all there are.
+    """Write the stored clicks of each group from START to END, sorted by date and group id.
 
-    Unique users are people: never add them over dates or groups.
+    Without START, it writes all dates of the store. Unique users are people: never add them over dates or groups.
     """
-    run(_export(dates, choice, groups, outputs.Output.chosen(format, output), sandbox=sandbox))
+    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
+        _warn_of_missing(await store.coverage(span[0], span[-1], groups=groups), span)
+        await output.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
 
 
-async def _export(
-    dates: DateRange | None,
-    choice: options.StoreChoice,
-    groups: tuple[int, ...] | None,
-    destination: outputs.Output,
-    *,
-    sandbox: bool,
-) -> None:
-    from clicksgroup.cli.stores import open_to_read
-
-    async with open_to_read(choice, dates, sandbox=sandbox) as (store, span):
-        missing = (await store.coverage(span[0], span[-1], groups=groups)).missing
-        if missing:
-            say(f"warning: {_that_are_missing(missing, len(span))}", "yellow")
-        await destination.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
-
-
-def _that_are_missing(missing: Sequence[datetime.date], total: int) -> str:
-    return (
-        f"{len(missing):,} of {words.count(total, 'date')} are not in the store, {missing[0]} first; "
-        "clicksgroup status shows which, backfill fetches them"
-    )
+def _warn_of_missing(coverage: Coverage, span: DateRange) -> None:
+    if missing := coverage.missing:
+        say(
+            f"warning: {len(missing):,} of {format_count(len(span), 'date')} are not in the store, {missing[0]} first; "
+            "clicksgroup status shows which, backfill fetches them",
+            "yellow",
+        )
 
 
 async def _batches(records: AsyncIterator[GroupClicks]) -> AsyncIterator[Sequence[GroupClicks]]:
     batch: list[GroupClicks] = []
     async for record in records:
         batch.append(record)
-        if len(batch) == _BATCH:
+        if len(batch) == _BATCH_ROWS:
             yield batch
             batch = []
     if batch:
@@ -143,7 +124,7 @@ async def _batches(records: AsyncIterator[GroupClicks]) -> AsyncIterator[Sequenc
 
 
 @click.command(
-    short_help="Which group did what: sparklines, or a chart in a file.",
+    short_help="Show stored clicks as sparklines, or draw them into a file.",
     epilog="""\b
 Examples:
   clicksgroup chart --store clicks.db
@@ -155,65 +136,50 @@ Examples:
 @options.store
 @options.groups
 @click.option(
-    "--top", type=click.IntRange(1), metavar="N",
-    help="Show the N groups with the most clicks, and the rest summed.  [default: 40, in a file 24]",
+    "--top", type=click.IntRange(1), metavar="N", show_default=f"{TERMINAL_TOP}, in a file {FILE_TOP}",
+    help="Show the N groups with the most clicks, and the sum of the others.",
 )  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Draw small multiples into FILE.html, .svg or .png.")
-@click.option("--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Of the file.")
+@click.option(
+    "-o", "--output", "file", metavar="FILE", help="Draw one small chart a group into FILE.html, .svg or .png."
+)
+@click.option(
+    "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
+)
 @sandbox
-def chart(
+@run_async
+async def chart(
     dates: DateRange | None,
     choice: options.StoreChoice,
     groups: tuple[int, ...] | None,
     top: int | None,
-    output: str | None,
+    file: str | None,
     theme: str,
     sandbox: bool,
 ) -> None:
     """Show the stored clicks from START to END, the groups with the most clicks first.
 
-    In the terminal it is a line a group: a sparkline on its own scale, all clicks, the share of all clicks shown (with
-    --groups, of those groups' alone), the best date, and the last 7 days against the 7 before. With -o it is one chart
-    a group, each on its own scale.
+    The terminal shows one line a group: a sparkline on its own scale, the sum of clicks, the share of all clicks shown
+    (with --groups, of those groups alone), the best date, and the last 7 days against the 7 before. A file shows one
+    chart a group, each on its own scale.
 
-    Clicks only: unique users are people, who do not add up over dates or groups.
+    It shows clicks only: unique users are people, and do not add up over dates or groups.
     """
-    if output is not None and _suffix(output) not in ("html", "svg", "png"):
-        raise ConfigurationError(f"-o: {output}: its name has to end in .html, .svg or .png")
-    run(_chart(dates, choice, groups, top, output, theme, sandbox=sandbox))
-
-
-async def _chart(
-    dates: DateRange | None,
-    choice: options.StoreChoice,
-    groups: tuple[int, ...] | None,
-    top: int | None,
-    output: str | None,
-    theme: str,
-    *,
-    sandbox: bool,
-) -> None:
     from clicksgroup import charts
-    from clicksgroup.cli.stores import open_to_read
 
-    async with open_to_read(choice, dates, sandbox=sandbox) as (store, span):
+    form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
+    if form not in (None, "html", "svg", "png"):
+        raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
+    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         known = {*coverage.final, *coverage.provisional}
         summary = await charts.summarise(store.clicks(span[0], span[-1], groups=groups), span, known=known)
-    if coverage.missing:
-        say(f"warning: {_that_are_missing(coverage.missing, len(span))}", "yellow")
-    if output is None:
+    _warn_of_missing(coverage, span)
+    if file is None or form is None:
         stdout().print(charts.table(summary, top=top or TERMINAL_TOP))
         return
-    drawn = charts.render(summary, _suffix(output), theme=theme, top=top or FILE_TOP)
-    with outputs.atomic(output) as file:
-        file.write(drawn)
-    if is_watched():
-        say(
-            f"{printable(output)}: {words.count(len(summary.series), 'group')}, {words.count(summary.total, 'click')}",
-            "dim",
-        )
-
-
-def _suffix(file: str) -> str:
-    return Path(file).suffix.lower().removeprefix(".")
+    drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
+    with atomic_file(file) as stream:
+        stream.write(drawn)
+    if is_interactive():
+        shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
+        say(f"{printable(file)}: {shown}", "dim")

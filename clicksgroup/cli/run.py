@@ -1,97 +1,199 @@
-"""Running a command's work: signals end it promptly, and whatever ends it becomes one line and an exit status."""
+"""Running a command: signals end it, and each way to end has an exit status and one line on stderr."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
+import functools
 import logging
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, Concatenate, NoReturn, ParamSpec
 
 import attrs
 import click
 
-from clicksgroup.cli.console import abandon_stdout, say, writing
+from clicksgroup.cli.console import discard_stdout, say
 from clicksgroup.errors import ClicksGroupError, ConfigurationError, PaginationWarning, RequestError
 
-VERBOSITY = "clicksgroup.verbosity"
-"""Where the options leave in the context how much of the log is wanted."""
+P = ParamSpec("P")
+Work = Coroutine[Any, Any, int | None]
 
 FAILED = 1
 WRONG_USAGE = 2
 INCOMPLETE = 3
 
-MOST_WARNINGS = 10
-"""Lines; a server that disagrees on every page would drown everything else."""
+VERBOSITY = "clicksgroup.verbosity"
+"""The key in click's context under which `-v` leaves how much of the log is wanted."""
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+MAX_WARNINGS = 10
+"""Lines. A server that disagrees on every page would hide everything else."""
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @attrs.define
 class Resumption:
-    """How work that ended early goes on.
+    """How to continue work that ended early. The work sets both.
 
     Args:
-        advice: what to do then.
-        begun: to be set when a request was sent.
+        advice: what the user should do; empty where the work cannot be continued.
+        begun: whether a request was sent.
     """
 
-    advice: str
+    advice: str = ""
     begun: bool = False
 
     def helps(self, error: ClicksGroupError) -> bool:
-        """Whether the work may get further another time."""
-        # A store or a quota that failed before the first request was never usable: that is a matter of its setting.
-        return error.retryable and (self.begun or isinstance(error, RequestError))
+        """Whether the work may get further if it is run again."""
+        # A store or a quota that fails before the first request has wrong settings, which time does not repair.
+        return bool(self.advice) and error.retryable and (self.begun or isinstance(error, RequestError))
 
 
-def run(work: Coroutine[Any, Any, int | None], resumption: Resumption | None = None) -> NoReturn:
-    """Run a command's work and leave with its exit status.
+class Terminated(KeyboardInterrupt):
+    """SIGTERM ended the work."""
 
-    Args:
-        work: what to do; it returns the exit status, None for 0.
-        resumption: how it goes on where it stopped, if it does.
-    """
-    with guarded(resumption), _warnings_said(), _log_said():
-        status = _run(work, resumption)
+
+def run_async(command: Callable[P, Work]) -> Callable[P, None]:
+    """Make a command of a coroutine function: it runs, and the process exits with its status."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(command(*args, **kwargs))
+
+    return wrapped
+
+
+def run_resumable(command: Callable[Concatenate[Resumption, P], Work]) -> Callable[P, None]:
+    """The same, for a command that can say how to continue it."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        resumption = Resumption()
+        run(command(resumption, *args, **kwargs), resumption)
+
+    return wrapped
+
+
+def run(work: Work, resumption: Resumption | None = None) -> NoReturn:
+    """Run a command's work, which returns its exit status (None for 0), and exit with it."""
+    with exit_on_error(resumption), _warnings_on_stderr(), _log_on_stderr():
+        status = _run_until_signal(work)
         sys.stdout.flush()
-        sys.exit(status)
+        sys.exit(status or 0)
 
 
 @contextlib.contextmanager
-def guarded(resumption: Resumption | None = None) -> Iterator[None]:
-    """Turn what ends the work into one line and an exit status."""
+def exit_on_error(resumption: Resumption | None = None) -> Iterator[None]:
+    """Turn an error or a signal into one line on stderr and an exit status."""
+    resumption = resumption or Resumption()
     try:
         yield
-    except BrokenPipeError:  # whoever reads us has had enough
-        abandon_stdout()
+    except BrokenPipeError:
+        # The reader of stdout, such as `head`, has read enough.
+        discard_stdout()
         sys.exit(0)
+    except KeyboardInterrupt as interrupt:
+        discard_stdout()
+        say(f"interrupted; {resumption.advice}" if resumption.advice else "interrupted")
+        sys.exit(128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT))
+    except click.ClickException as error:
+        _exit_on_click_error(error)
     except ConfigurationError as error:
         _fail(str(error), WRONG_USAGE)
     except ClicksGroupError as error:
-        if resumption is not None and resumption.helps(error):
-            _fail(f"{error}. What was fetched is kept: {resumption.advice}", INCOMPLETE)
+        if resumption.helps(error):
+            _fail(f"{error}. Everything fetched so far is stored: {resumption.advice}", INCOMPLETE)
         _fail(str(error), FAILED)
-    except ImportError as error:  # a part whose extra is missing says which
+    except ImportError as error:
+        # An extra that is missing says how to install it. Any other failed import is a bug.
         if "pip install" not in str(error):
             raise
         _fail(str(error), WRONG_USAGE)
     except OSError as error:
-        abandon_stdout()
-        what = error.filename or ("cannot write the output" if error.errno in _NO_ROOM else type(error).__name__)
+        discard_stdout()
+        what = error.filename or ("cannot write the output" if error.errno in _DISK_ERRORS else type(error).__name__)
         _fail(f"{what}: {error.strerror or error}", FAILED)
 
 
+def _exit_on_click_error(error: click.ClickException) -> NoReturn:
+    # The command alone, without arguments: click 8.2 shows the help by an error that 8.1 does not have.
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    help_at = f" (see: {context.command_path} --help)" if context is not None else ""
+    _fail(f"{error.format_message()}{help_at}", error.exit_code)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    say(f"error: {message}", "bold red")
+    sys.exit(status)
+
+
+def _run_until_signal(work: Work) -> int | None:
+    """Run work to its end. The first SIGINT or SIGTERM cancels it, the second aborts it.
+
+    Raises:
+        KeyboardInterrupt: SIGINT ended it.
+        Terminated: SIGTERM ended it.
+    """
+
+    async def main() -> int | None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            if task.cancelling():
+                raise Terminated
+            task.cancel()
+            # The event loop may be asleep.
+            loop.call_soon_threadsafe(lambda: None)
+
+        # The Runner handles SIGINT alone. This is not the event loop's own handler, because that one could not abort
+        # code that blocks the event loop.
+        with _signal_handler(signal.SIGTERM, terminate):
+            try:
+                return await work
+            except Exception as error:
+                # An error of the cleanup is not what ended the work.
+                if task.cancelling():
+                    raise asyncio.CancelledError from error
+                raise
+
+    # The Runner replaces Python's own handler only, and `__main__` has removed that one.
+    with _signal_handler(signal.SIGINT, signal.default_int_handler):
+        try:
+            with asyncio.Runner() as runner:
+                return runner.run(main())
+        except asyncio.CancelledError:
+            raise Terminated from None
+
+
 @contextlib.contextmanager
-def _log_said() -> Iterator[None]:
-    """The log on stderr: warnings as they are, with -v pauses of the quota, with -vv each request."""
+def _signal_handler(signum: signal.Signals, handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
+    """Handle a signal, unless it is ignored, as SIGINT is in a command that a script runs in the background."""
+    before = signal.getsignal(signum)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
+
+
+@contextlib.contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Print the log: warnings, with -v pauses of the quota too, with -vv each request too."""
     verbosity = click.get_current_context().meta.get(VERBOSITY, 0)
-    logger, handler = logging.getLogger("clicksgroup"), _SayingHandler()
+    logger, handler = logging.getLogger("clicksgroup"), _StderrHandler()
     level, propagate = logger.level, logger.propagate
     logger.setLevel((logging.WARNING, logging.INFO)[verbosity] if verbosity < 2 else logging.DEBUG)
     logger.propagate = False
@@ -104,77 +206,21 @@ def _log_said() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _SayingHandler(logging.Handler):
+class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(
-            f"{record.levelname.lower()}: {record.getMessage()}",
-            "yellow" if record.levelno >= logging.WARNING else None,
-        )
-
-
-def _run(work: Coroutine[Any, Any, int | None], resumption: Resumption | None) -> int:
-    interruption = _Interruption()
-    with asyncio.Runner() as runner:
-        try:
-            return runner.run(interruption.around(work)) or 0
-        except BaseException:  # whatever ending early made of it
-            if interruption.signal is None:
-                raise
-    abandon_stdout()
-    say("interrupted" if resumption is None else f"interrupted; {resumption.advice}")
-    return 128 + interruption.signal
-
-
-class _Interruption:
-    """SIGINT and SIGTERM cancel the work; they break off what a loop cannot see the end of, a write to a reader that
-    does not read, and a second one breaks off whatever there is. One that is ignored, as SIGINT is of a command that a
-    script put into the background, stays so.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    async def around(self, work: Coroutine[Any, Any, int | None]) -> int | None:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-
-        def interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-            again, self.signal = self.signal is not None, signum
-            if again:
-                raise KeyboardInterrupt
-            loop.call_soon_threadsafe(task.cancel)
-            writing.forbid()
-
-        writing.allow()
-        before = {}
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(signum) is signal.SIG_IGN:
-                continue
-            with contextlib.suppress(ValueError):  # not the main thread: then signals are somebody else's
-                before[signum] = signal.signal(signum, interrupt)
-        try:
-            return await work
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        say(f"{record.levelname.lower()}: {record.getMessage()}", style)
 
 
 @contextlib.contextmanager
-def _warnings_said() -> Iterator[None]:
-    """Warnings as lines on stderr, the first few of them."""
-    said = 0
+def _warnings_on_stderr() -> Iterator[None]:
+    """Print warnings as lines, at most `MAX_WARNINGS` of those about pages."""
+    count = 0
 
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,  # noqa: ARG001
-        lineno: int,  # noqa: ARG001
-        file: TextIO | None = None,  # noqa: ARG001
-        line: str | None = None,  # noqa: ARG001
-    ) -> None:
-        nonlocal said
-        said += 1
-        if said <= MOST_WARNINGS or not issubclass(category, PaginationWarning):
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        nonlocal count
+        count += 1
+        if count <= MAX_WARNINGS or not issubclass(category, PaginationWarning):
             say(f"warning: {message}", "yellow")
 
     with warnings.catch_warnings():
@@ -183,10 +229,5 @@ def _warnings_said() -> Iterator[None]:
         try:
             yield
         finally:
-            if said > MOST_WARNINGS:
-                say(f"… and {said - MOST_WARNINGS:,} more warnings", "yellow")
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    say(f"error: {message}", "bold red")
-    sys.exit(status)
+            if count > MAX_WARNINGS:
+                say(f"… and {count - MAX_WARNINGS:,} more warnings", "yellow")

@@ -7,8 +7,7 @@ import datetime
 import pytest
 
 from clicksgroup import ConfigurationError
-from clicksgroup.cli import dates
-from clicksgroup.cli.dates import parse_dates, today_in
+from clicksgroup.cli.parsing import parse_dates, today_in
 
 TODAY = datetime.date(2025, 3, 1)
 
@@ -38,9 +37,10 @@ def test_start_and_end_span_whole_months_and_relative_days(start: str, end: str 
     [
         ("2025-02", "2025-01", "before START"),
         ("today", "yesterday", "before START"),
-        ("2025-13", None, "no month"),
-        ("0000-01", None, "no month"),
-        ("2025-02-30", None, "not a date"),
+        ("2025-13", None, "not a month"),
+        ("0000-01", None, "not a month"),
+        ("2025-02-30", None, "2025-02-30 is not a date: February 2025 has 28 days"),
+        ("2025-01-00", None, "not a date"),
         ("2025-1", None, "START"),
         ("2025", None, "START"),
         ("20250131", None, "START"),
@@ -54,11 +54,11 @@ def test_what_is_no_date_is_refused_by_the_name_of_its_argument(start: str, end:
         parse_dates(start, end, TODAY)
 
 
-def test_today_is_that_of_the_time_zone(monkeypatch: pytest.MonkeyPatch) -> None:
-    moment = datetime.datetime(2025, 1, 31, 20, tzinfo=datetime.UTC)
-    monkeypatch.setattr(dates, "_now", moment.astimezone)
-    assert today_in("UTC") == datetime.date(2025, 1, 31)
-    assert today_in("Asia/Seoul") == datetime.date(2025, 2, 1)
+def test_today_in_a_time_zone() -> None:
+    """Today is the date that it is in the time zone."""
+    now = datetime.datetime(2025, 1, 31, 20, tzinfo=datetime.UTC)
+    assert today_in("UTC", now) == datetime.date(2025, 1, 31)
+    assert today_in("Asia/Seoul", now) == datetime.date(2025, 2, 1)
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "", "/etc/localtime"])

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import re
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +15,7 @@ import pytest
 import trustme
 
 from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
-from clicksgroup.cli import backfill as backfill_module
-from clicksgroup.cli import progress
-from clicksgroup.cli.options import Access, StoreChoice
-from clicksgroup.cli.run import Resumption
+from clicksgroup.cli.backfill import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
 from tests.cli.calls import call, call_beside
@@ -89,7 +87,7 @@ async def test_many_failed_dates_are_counted_rather_than_listed(point_at: PointA
             "backfill", "2025-01-01", "2025-01-30", "--store", store, "--quota", "1000/1", "--in-flight", "1"
         )
     assert result.exit_code == 3
-    assert result.stderr.count("failed: ") == backfill_module.MOST_FAILURES
+    assert result.stderr.count("failed: ") == MAX_FAILURES
     assert "… and 5 dates more" in result.stderr
 
 
@@ -148,8 +146,8 @@ async def test_a_store_that_fails_in_the_middle_can_be_resumed(
         result = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1")
     assert result.exit_code == 3
     assert result.stderr.splitlines() == [
-        "error: the store cannot be written: it is away. What was fetched is kept: run the same command again to go on "
-        "where it stopped"
+        "error: the store cannot be written: it is away. Everything fetched so far is stored: run the same "
+        "command again to go on where it stopped"
     ]
 
 
@@ -193,7 +191,7 @@ async def test_settle_keeps_dates_provisional(store: str, point_at: PointAt) -> 
 def test_a_sandbox_never_goes_into_the_store_of_the_environment(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLICKSGROUP_STORE", store)
     result = call("backfill", "2025-01-01", "--sandbox")
-    assert (result.exit_code, "forgotten" in result.stderr) == (0, True)
+    assert (result.exit_code, "not kept" in result.stderr) == (0, True)
     assert not Path(store).exists()
 
 
@@ -212,7 +210,7 @@ def test_accounts_are_kept_apart(store: str) -> None:
     assert "1 final" in call("status", "2025-01-01", "--store", store, "--account", "shop").stdout
     assert "1 missing" in call("status", "2025-01-01", "--store", store).stdout
     other = call("export", "--store", store)
-    assert (other.exit_code, "holds nothing" in other.stderr) == (2, True)
+    assert (other.exit_code, "no dates" in other.stderr) == (2, True)
 
 
 def test_status_without_dates_goes_from_the_first_to_the_last(store: str) -> None:
@@ -265,24 +263,24 @@ def test_the_sandbox_shows_what_it_would_look_like_without_a_store(command: str)
     assert result.stdout
 
 
-async def test_where_nobody_watches_a_line_comes_now_and_then(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    said: asyncio.Queue[str] = asyncio.Queue()
-    monkeypatch.setattr(backfill_module, "say", said.put_nowait)
-    monkeypatch.setattr(backfill_module, "LINE_SECONDS", 0.0)
-    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
-    monkeypatch.setattr(progress, "TICK", 0.01)
-    monkeypatch.setattr(progress, "LONG_WAIT", 0.0)
-    access = Access(sandbox=True, plan=None, plan_named=False, limits=((9, 3600.0),), in_flight=1)
-    choice = StoreChoice(store, named=True, account="default")
-    dates = date_range("2025-01-01", "2025-01-31")
-    job = asyncio.create_task(
-        backfill_module._backfill(
-            dates, choice, datetime.timedelta(0), (151,), refresh=False, access=access, resumption=Resumption("again")
-        )
+PROGRESS_AT_ONCE = """
+from clicksgroup.cli import backfill, console
+backfill.LINE_SECONDS = console.QUIET_SECONDS = console.LONG_WAIT = 0.0
+console.TICK_SECONDS = 0.01
+from clicksgroup.__main__ import main
+main()
+"""
+
+
+async def test_progress_lines(store: str) -> None:
+    """Where stderr is no terminal, the progress is a line now and then."""
+    command = ("backfill", "2025-01", "--sandbox", "--groups", "151", "--quota", "9/3600", "--in-flight", "1")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PROGRESS_AT_ONCE, *command, "--store", store), stderr=asyncio.subprocess.PIPE
     )
-    while not (line := await said.get()).startswith("9 of 31 dates"):
-        assert not job.done()
-    job.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await job
-    assert re.fullmatch(r"9 of 31 dates · 9 requests · waiting for quota, [\d.]+ s · about (2|3) h.* left", line)
+    assert process.stderr is not None
+    while not (line := (await process.stderr.readline()).decode()).startswith("9 of 31 dates"):
+        assert line
+    process.kill()
+    await process.communicate()
+    assert re.fullmatch(r"9 of 31 dates · 9 requests · waiting for quota, [\d.]+ s · about (2|3) h.* left\n", line)

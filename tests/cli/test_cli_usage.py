@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from clicksgroup import __main__
-from clicksgroup.cli.options import duration, read_key
+from clicksgroup.cli.parsing import parse_duration, read_key
 from tests.cli.calls import call
 
 COMMANDS = ("backfill", "chart", "clicks", "doctor", "estimate", "export", "sandbox", "status")
@@ -76,7 +76,7 @@ def test_what_cannot_be_right_is_one_line_that_says_what_to_do(args: list[str], 
 
 
 def test_a_duration_of_nothing_needs_no_unit() -> None:
-    assert duration("0") == duration("0d") == datetime.timedelta(0)
+    assert parse_duration("0") == parse_duration("0d") == datetime.timedelta(0)
 
 
 def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,146 @@
+"""What users type, as values: dates, durations, limits, group ids, and the API key."""
+
+from __future__ import annotations
+
+import calendar
+import datetime
+import os
+import re
+import sys
+import zoneinfo
+from pathlib import Path
+
+import click
+
+from clicksgroup.dates import DateRange, date_range
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.secret import Secret
+
+_MAX_KEY_BYTES = 4096
+_MAX_SECONDS = 10 * 365 * 86400
+"""Ten years: a longer duration is a typing error."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
+_REQUESTS = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+_GROUP_ID = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
+_DATE_OR_MONTH = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?", re.ASCII)
+
+
+def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
+    """The dates from START to END, both included. Without END they are those of START: one date or a whole month.
+
+    Raises:
+        ConfigurationError: START or END is not a date, or END is before START.
+    """
+    first, last = _first_and_last(start, "START", today)
+    if end is not None:
+        last = _first_and_last(end, "END", today)[1]
+    if last < first:
+        raise ConfigurationError(f"END: {last} is before START, {first}; swap them")
+    return date_range(first, last)
+
+
+def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
+    """Today's date in a time zone, such as `Asia/Seoul`.
+
+    Raises:
+        ConfigurationError: there is no such time zone.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    if zone.upper() == "UTC":
+        return now.astimezone(datetime.UTC).date()
+    try:
+        return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigurationError(
+            f"--tz: {zone!r} is not a time zone that this system knows; name one such as Asia/Seoul or UTC"
+        ) from None
+
+
+def _first_and_last(text: str, name: str, today: datetime.date) -> tuple[datetime.date, datetime.date]:
+    if text == "today":
+        return today, today
+    if text == "yesterday":
+        yesterday = today - datetime.timedelta(days=1)
+        return yesterday, yesterday
+    found = _DATE_OR_MONTH.fullmatch(text)
+    if not found:
+        raise ConfigurationError(
+            f"{name}: {text!r} is not a date; write 2025-01-31, 2025-01 (the whole month), today or yesterday"
+        )
+    try:
+        first = datetime.date(int(found[1]), int(found[2]), 1)
+    except ValueError:
+        raise ConfigurationError(f"{name}: {text[:7]} is not a month; write YYYY-MM, such as 2025-01") from None
+    days = calendar.monthrange(first.year, first.month)[1]
+    if found[3] is None:
+        return first, first.replace(day=days)
+    if not 1 <= int(found[3]) <= days:
+        month = f"{calendar.month_name[first.month]} {first.year}"
+        raise ConfigurationError(f"{name}: {text} is not a date: {month} has {days} days")
+    date = first.replace(day=int(found[3]))
+    return date, date
+
+
+def parse_duration(text: str) -> datetime.timedelta:
+    """`3d`, `12h`, `30m`, `90s`; `0` needs no unit."""
+    seconds = 0.0 if text == "0" else _seconds(text)
+    if seconds is None or seconds > _MAX_SECONDS:
+        raise click.BadParameter(f"{text!r} is not a duration; write a number and a unit, such as 3d, 12h, 30m or 90s")
+    return datetime.timedelta(seconds=seconds)
+
+
+def parse_limit(text: str) -> tuple[int, float]:
+    """`24/60` is 24 requests in 60 seconds; `1250/1h` is understood too."""
+    count, _, window = text.partition("/")
+    seconds = _seconds(window, default_unit="s")
+    if not _REQUESTS.fullmatch(count) or not seconds or seconds > _MAX_SECONDS:
+        raise click.BadParameter(f"{text!r} is not a limit; write REQUESTS/SECONDS, such as 24/60 or 1250/1h")
+    return int(count), seconds
+
+
+def parse_group_ids(text: str) -> tuple[int, ...]:
+    """`151,207`; repeats are dropped."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_GROUP_ID.fullmatch(part) for part in parts):
+        raise click.BadParameter(f"{text!r} is not a list of group ids; write them as 151,207,209")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _seconds(text: str, default_unit: str = "") -> float | None:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return None
+    unit = found[2] or default_unit
+    return float(found[1]) * _UNITS[unit] if unit else None
+
+
+def read_key(file: str | None) -> Secret:
+    """The API key, from a file (`-` for stdin) or from the environment.
+
+    Raises:
+        ConfigurationError: there is no key, or the file cannot be read.
+    """
+    if file is None:
+        key = os.environ.get("CLICKSGROUP_API_KEY", "")
+        if not key:
+            raise ConfigurationError(
+                "there is no API key: set CLICKSGROUP_API_KEY, or name a file with --api-key-file; "
+                "to try without a key, add --sandbox"
+            )
+        return Secret(key)
+    try:
+        if file == "-":
+            raw = sys.stdin.buffer.read(_MAX_KEY_BYTES + 1)
+        else:
+            with Path(file).open("rb") as stream:
+                raw = stream.read(_MAX_KEY_BYTES + 1)
+        key = raw.decode("utf-8-sig").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"--api-key-file: cannot read {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--api-key-file: {file} is not a text file in UTF-8") from None
+    if not key or len(raw) > _MAX_KEY_BYTES:
+        raise ConfigurationError(f"--api-key-file: {file} {'is empty' if not key else 'is too long for a key'}")
+    return Secret(key)

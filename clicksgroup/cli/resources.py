@@ -1,0 +1,174 @@
+"""What a command works with, opened: a client with its quota, or a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import math
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+
+from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
+from clicksgroup.cli.console import say
+from clicksgroup.cli.options import Access, StoreChoice
+from clicksgroup.client import ClicksClient
+from clicksgroup.dates import DateRange, date_range
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.retries import RetryPolicy
+
+# The store, the sandbox and Redis are imported where they are used: they need extras or take time to load.
+if TYPE_CHECKING:
+    from clicksgroup.store import ClickStore
+
+SANDBOX_DAYS = 90
+"""Dates that a sandbox shows where none are named."""
+
+
+@attrs.frozen
+class OpenedClient:
+    """A client, and the quota that its requests wait for."""
+
+    client: ClicksClient
+    quota: WatchedQuota
+
+
+@contextlib.asynccontextmanager
+async def open_client(
+    access: Access, *, session: aiohttp.ClientSession | None = None, retry: RetryPolicy | None = None
+) -> AsyncIterator[OpenedClient]:
+    """A client as the options describe it. It shares its quota with all processes that use the same key."""
+    common: dict[str, Any] = {
+        "user_agent": access.user_agent,
+        "api_version": access.api_version,
+        "check": access.check,
+        "session": session,
+        "retry": retry or RetryPolicy(),
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        if access.sandbox:
+            from clicksgroup.quota.local import LocalQuota
+            from clicksgroup.sandbox import Sandbox
+
+            sandbox = await stack.enter_async_context(Sandbox(plan=access.plan_in_force, quota=access.quota))
+            quota = WatchedQuota(LocalQuota(access.quota, asyncio.get_running_loop()))
+            client = sandbox.client(quota=quota, **common)
+        else:
+            quota = WatchedQuota(_shared_quota(access))
+            client = ClicksClient(
+                access.api_key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common
+            )
+        yield OpenedClient(await stack.enter_async_context(client), quota)
+
+
+class WatchedQuota(SharedQuota):
+    """A quota that also knows how long its callers have been waiting."""
+
+    def __init__(self, inner: SharedQuota) -> None:
+        super().__init__(inner.quota)
+        self._inner = inner
+        self._waiting_since: dict[object, float] = {}
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that the first caller in line has waited; 0 if there is none."""
+        return max((time.monotonic() - since for since in self._waiting_since.values()), default=0.0)
+
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
+        caller = object()
+        self._waiting_since[caller] = time.monotonic()
+        try:
+            return await self._inner.acquire(max_pause)
+        finally:
+            del self._waiting_since[caller]
+
+    async def _open(self) -> None:
+        await self._inner.__aenter__()
+
+    async def _close(self) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+def _shared_quota(access: Access) -> SharedQuota:
+    from clicksgroup.quota.file import FileQuota, default_path
+
+    key = parse_api_key(access.api_key)
+    # A key that no header can hold is refused before a file is named after it.
+    request_headers(key, access.user_agent, "en")
+    origin = origin_of(parse_base_url(access.base_url, allow_http=False))
+    try:
+        path = default_path(origin, key)
+    except RuntimeError:
+        raise ConfigurationError(
+            "there is no folder for the quota's file, since this user has no home; set XDG_STATE_HOME or HOME"
+        ) from None
+    if access.redis:
+        from clicksgroup.redis import RedisQuota
+
+        return RedisQuota(access.redis, access.quota, name=path.stem)
+    return FileQuota(path, access.quota)
+
+
+@contextlib.asynccontextmanager
+async def open_store_to_write(
+    choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool
+) -> AsyncIterator[ClickStore]:
+    """The store to fill. Without a named store, a sandbox fills one in memory."""
+    from clicksgroup.store import ClickStore
+
+    location = choice.location
+    if sandbox and location is None:
+        say("no --store was named: the made-up clicks are not kept")
+        location = ":memory:"
+    async with ClickStore(_named(location), account=choice.account, settle=settle) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def open_store_to_read(
+    choice: StoreChoice, dates: DateRange | None, *, sandbox: bool, settle: datetime.timedelta = datetime.timedelta(0)
+) -> AsyncIterator[tuple[ClickStore, DateRange]]:
+    """The store, and the dates to read: those that were named, else from its first date to its last.
+
+    Without a named store, a sandbox fills one in memory first.
+    """
+    from clicksgroup.store import ClickStore
+
+    if sandbox and choice.location is None:
+        async with ClickStore(":memory:", account=choice.account, settle=settle) as store:
+            dates = dates or _last_days()
+            async with open_client(Access(sandbox=True)) as opened:
+                await store.backfill(opened.client, dates)
+            yield store, dates
+        return
+    location = _named(choice.location)
+    _require_file(location)
+    async with ClickStore(location, account=choice.account, settle=settle)._open_to_read() as store:
+        dates = dates or await store.span()
+        if dates is None:
+            raise ConfigurationError(
+                f"the store has no dates of the account {choice.account!r}; fill it: clicksgroup backfill START END"
+            )
+        yield store, dates
+
+
+def _named(location: str | None) -> str:
+    if not location:
+        raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
+    return location
+
+
+def _require_file(location: str) -> None:
+    if "://" not in location and location != ":memory:" and not Path(location).expanduser().exists():
+        raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
+
+
+def _last_days() -> DateRange:
+    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
+    return date_range(yesterday - datetime.timedelta(days=SANDBOX_DAYS - 1), yesterday)
