@@ -1,18 +1,22 @@
-"""The command line, called in this process or as one of its own."""
+"""Calls of the command line, in this process or in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 
 from click.testing import CliRunner, Result
 
 from clicksgroup.cli import clicksgroup
+from clicksgroup.sandbox import Sandbox
+
+PointAt = Callable[[Sandbox], None]
 
 
 def call(*args: str, stdin: str | bytes | None = None) -> Result:
-    """Call it in this process; whatever it does not expect itself is raised."""
+    """Call it in this process. An exception that it does not handle is raised."""
     result = CliRunner().invoke(clicksgroup, args, input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -20,7 +24,7 @@ def call(*args: str, stdin: str | bytes | None = None) -> Result:
 
 
 async def call_beside(*args: str, stdin: str | bytes | None = None) -> Result:
-    """The same, while the loop of the test goes on: for tests that run a server in it."""
+    """The same in a thread, for tests that run a server in their event loop."""
     return await asyncio.to_thread(call, *args, stdin=stdin)
 
 
@@ -33,3 +37,8 @@ async def start(*args: str) -> asyncio.subprocess.Process:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+def fill(store: str, *dates: str) -> None:
+    """Fill a store with made-up clicks."""
+    assert call("backfill", *dates, "--sandbox", "--store", store).exit_code == 0

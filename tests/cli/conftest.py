@@ -1,14 +1,14 @@
-"""No test meets the user's own key, quota or store."""
+"""No test uses the key, quota or store of the user who runs it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clicksgroup.sandbox import Sandbox
+from tests.cli.calls import PointAt
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,8 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def point_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sandbox], None]:
-    """Makes a sandbox the service in use."""
+def point_at(monkeypatch: pytest.MonkeyPatch) -> PointAt:
+    """Makes a sandbox the API that the environment describes."""
 
     def point(sandbox: Sandbox) -> None:
         monkeypatch.setenv("CLICKSGROUP_BASE_URL", sandbox.url)
@@ -30,3 +30,9 @@ def point_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sandbox], None]:
         monkeypatch.setenv("CLICKSGROUP_PLAN", sandbox.plan.value)
 
     return point
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """The file of a store that does not exist yet."""
+    return str(tmp_path / "clicks.db")

@@ -1,4 +1,4 @@
-"""`clicks` and `estimate`: the truth on stdout, everything else on stderr."""
+"""`clicks` and `estimate`: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,8 @@ import pytest
 from clicksgroup import GroupClicks, Quota, date_range
 from clicksgroup.quota.file import default_path
 from clicksgroup.sandbox import Fault, Sandbox
-from tests.cli.calls import call, call_beside, start
+from tests.cli.calls import PointAt, call, call_beside, start
 
-PointAt = Callable[[Sandbox], None]
 FAST = Quota(in_flight=4)
 
 
@@ -31,7 +29,8 @@ def truth(start: str, end: str) -> list[GroupClicks]:
     return [record for date in date_range(start, end) for record in Sandbox().truth(date)]
 
 
-def test_csv_is_what_a_pipe_gets_and_equals_the_truth() -> None:
+def test_csv() -> None:
+    """A pipe gets CSV with the clicks that the server has."""
     result = call("clicks", "2025-01-01", "2025-01-05", "--sandbox")
     header, *body = csv.reader(io.StringIO(result.stdout, newline=""))
     assert result.exit_code == 0
@@ -39,13 +38,15 @@ def test_csv_is_what_a_pipe_gets_and_equals_the_truth() -> None:
     assert body == rows(truth("2025-01-01", "2025-01-05"))
 
 
-def test_ndjson_equals_the_truth() -> None:
+def test_ndjson() -> None:
+    """NDJSON holds the clicks that the server has."""
     result = call("clicks", "2025-01-01", "--sandbox", "--format", "ndjson")
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [[str(value) for value in record.values()] for record in found] == rows(truth("2025-01-01", "2025-01-01"))
 
 
-def test_parquet_equals_the_truth(tmp_path: Path) -> None:
+def test_parquet(tmp_path: Path) -> None:
+    """A Parquet file holds the clicks that the server has."""
     parquet = pytest.importorskip("pyarrow.parquet")
     result = call("clicks", "2025-01-01", "2025-01-02", "--sandbox", "-o", str(tmp_path / "x.parquet"))
     assert (result.exit_code, result.stdout) == (0, "")
@@ -53,12 +54,14 @@ def test_parquet_equals_the_truth(tmp_path: Path) -> None:
     assert [[str(value) for value in record.values()] for record in table] == rows(truth("2025-01-01", "2025-01-02"))
 
 
-def test_groups_are_asked_for_and_no_other_comes() -> None:
+def test_groups() -> None:
+    """Only the groups that were named are printed, each once."""
     result = call("clicks", "2025-01-01", "--sandbox", "--groups", "207,151,207")
     assert [line.split(",")[1] for line in result.stdout.splitlines()[1:]] == ["151", "207"]
 
 
-def test_the_table_has_thousands_separators_and_every_name_whole_where_there_is_room() -> None:
+def test_table() -> None:
+    """A table shows thousands separators, and complete names where there is room."""
     result = call("clicks", "2025-01-03", "--sandbox", "--format", "table")
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["date", "id", "group", "clicks", "unique", "users"]
@@ -67,7 +70,8 @@ def test_the_table_has_thousands_separators_and_every_name_whole_where_there_is_
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_the_table_keeps_its_columns_whatever_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a table have the same width, on any terminal."""
     from rich.cells import cell_len
 
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -77,7 +81,9 @@ def test_the_table_keeps_its_columns_whatever_the_terminal(columns: int, monkeyp
     assert cell_len(lines[0]) <= max(columns, 55)
 
 
-async def test_a_name_that_would_command_the_terminal_does_not(point_at: PointAt) -> None:
+async def test_control_characters(point_at: PointAt) -> None:
+    """Control characters in a name do not reach the terminal."""
+
     def rename(envelope: dict) -> dict:  # type: ignore[type-arg]
         envelope["result"]["list"][0]["grpNm"] = "a\x1b[2Jb\nc"
         return envelope
@@ -89,7 +95,8 @@ async def test_a_name_that_would_command_the_terminal_does_not(point_at: PointAt
     assert "\x1b" not in result.stdout
 
 
-async def test_a_date_without_records_is_a_header_alone(point_at: PointAt) -> None:
+async def test_no_records(point_at: PointAt) -> None:
+    """A date without records gives the CSV header alone, or a table that says so."""
     async with Sandbox(groups=0, quota=FAST) as sandbox:
         point_at(sandbox)
         listed = await call_beside("clicks", "2025-01-03")
@@ -98,8 +105,8 @@ async def test_a_date_without_records_is_a_header_alone(point_at: PointAt) -> No
     assert table.stdout == "no records\n"
 
 
-async def test_rows_are_written_as_pages_arrive(point_at: PointAt) -> None:
-    """The first page is read from the pipe while the second has not been answered."""
+async def test_rows_arrive_with_pages(point_at: PointAt) -> None:
+    """The first page can be read from the pipe before the second is answered."""
     async with Sandbox(groups=60, quota=FAST, faults=[Fault(page=2, delay=3600)]) as sandbox:
         point_at(sandbox)
         process = await start("clicks", "2025-01-03")
@@ -110,7 +117,8 @@ async def test_rows_are_written_as_pages_arrive(point_at: PointAt) -> None:
     assert lines[30].split(b",")[0] == b"2025-01-03"
 
 
-async def test_a_reader_that_has_had_enough_ends_it_quietly(point_at: PointAt) -> None:
+async def test_head(point_at: PointAt) -> None:
+    """A reader such as `head` ends the command quietly, and the requests with it."""
     async with Sandbox(quota=FAST) as sandbox:
         point_at(sandbox)
         process = await asyncio.create_subprocess_shell(
@@ -124,7 +132,8 @@ async def test_a_reader_that_has_had_enough_ends_it_quietly(point_at: PointAt) -
 
 
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
-async def test_that_reader_is_no_failure_whatever_the_form(form: str) -> None:
+async def test_closed_pipe(form: str) -> None:
+    """A closed pipe is not a failure, in any format."""
     reads, writes = os.pipe()
     os.close(reads)
     process = await asyncio.create_subprocess_exec(
@@ -142,7 +151,8 @@ async def test_that_reader_is_no_failure_whatever_the_form(form: str) -> None:
     ("form", "closed", "out"),
     [("csv", ">&-", b""), ("table", ">&-", b""), ("csv", "2>&-", b"date"), ("csv", "<&-", b"date")],
 )
-async def test_a_stream_that_is_closed_is_none_that_fails(form: str, closed: str, out: bytes) -> None:
+async def test_closed_streams(form: str, closed: str, out: bytes) -> None:
+    """The command works with stdin, stdout or stderr closed."""
     process = await asyncio.create_subprocess_shell(
         f"{sys.executable} -W error -m clicksgroup clicks 2025-01-03 --sandbox --format {form} {closed}",
         stdout=asyncio.subprocess.PIPE,
@@ -154,7 +164,8 @@ async def test_a_stream_that_is_closed_is_none_that_fails(form: str, closed: str
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
-async def test_output_that_cannot_be_written_is_a_failure_in_one_line(form: str) -> None:
+async def test_full_disk(form: str) -> None:
+    """A full disk is status 1 and one line, in any format."""
     process = await asyncio.create_subprocess_shell(
         f"{sys.executable} -m clicksgroup clicks 2025-01-03 --sandbox --format {form} > /dev/full",
         stderr=asyncio.subprocess.PIPE,
@@ -163,7 +174,8 @@ async def test_output_that_cannot_be_written_is_a_failure_in_one_line(form: str)
     assert (process.returncode, err) == (1, b"error: cannot write the output: No space left on device\n")
 
 
-async def test_the_output_is_utf_8_whatever_the_locale(point_at: PointAt, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_utf8(point_at: PointAt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output is UTF-8 in any locale."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     async with Sandbox(quota=FAST) as sandbox:
         point_at(sandbox)
@@ -174,7 +186,8 @@ async def test_the_output_is_utf_8_whatever_the_locale(point_at: PointAt, monkey
             assert "가구 유튜브" in out.decode()
 
 
-async def test_a_job_that_fails_leaves_the_old_file_and_nothing_half(point_at: PointAt, tmp_path: Path) -> None:
+async def test_failure_keeps_the_old_file(point_at: PointAt, tmp_path: Path) -> None:
+    """A failed command leaves the old file as it was, and no temporary file."""
     file = tmp_path / "clicks.csv"
     file.write_text("old")
     async with Sandbox(groups=60, quota=FAST, faults=[Fault(page=2, status=404, attempts=None)]) as sandbox:
@@ -186,7 +199,8 @@ async def test_a_job_that_fails_leaves_the_old_file_and_nothing_half(point_at: P
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such modes")
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
-def test_a_file_that_takes_the_place_of_another_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+def test_file_mode(tmp_path: Path, mode: int) -> None:
+    """A file that replaces another keeps its mode."""
     file = tmp_path / "clicks.csv"
     file.touch()
     file.chmod(mode)
@@ -195,14 +209,16 @@ def test_a_file_that_takes_the_place_of_another_keeps_its_mode(tmp_path: Path, m
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
-async def test_a_file_that_cannot_be_written_is_said_before_a_request(point_at: PointAt, tmp_path: Path) -> None:
+async def test_file_that_cannot_be_written(point_at: PointAt, tmp_path: Path) -> None:
+    """A file that cannot be written is refused before a request is sent."""
     async with Sandbox(quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-03", "-o", str(tmp_path / "no" / "clicks.csv"))
         assert (result.exit_code, sandbox.requests) == (2, [])
 
 
-async def test_an_error_is_one_line_and_the_key_is_not_in_it(point_at: PointAt) -> None:
+async def test_error_line(point_at: PointAt) -> None:
+    """An error is one line, without the key."""
     async with Sandbox(quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-03", "--api-key-file", "-", stdin="another-key\n")
@@ -212,7 +228,8 @@ async def test_an_error_is_one_line_and_the_key_is_not_in_it(point_at: PointAt) 
     assert "another-key" not in result.output
 
 
-async def test_what_came_before_the_failure_is_written(point_at: PointAt) -> None:
+async def test_rows_before_a_failure(point_at: PointAt) -> None:
+    """All dates before the one that fails are printed."""
     async with Sandbox(groups=3, quota=FAST, faults=[Fault(date="2025-01-03", status=404, attempts=None)]) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-01", "2025-01-05")
@@ -220,8 +237,8 @@ async def test_what_came_before_the_failure_is_written(point_at: PointAt) -> Non
     assert {line[:10] for line in result.stdout.splitlines()[1:]} == {"2025-01-01", "2025-01-02"}
 
 
-async def test_the_quota_is_that_of_all_processes_of_the_machine(point_at: PointAt) -> None:
-    """The file is made where the library says it is, so that programs share it too."""
+async def test_quota_file(point_at: PointAt) -> None:
+    """The quota's file is where the library puts it, so that all programs of the machine share it."""
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-03")
@@ -230,7 +247,8 @@ async def test_the_quota_is_that_of_all_processes_of_the_machine(point_at: Point
     assert sandbox.api_key not in path.read_text() + str(path)
 
 
-def test_the_sandbox_leaves_no_file_and_needs_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_ignores_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--sandbox leaves no file, and ignores what the environment says of the real account."""
     monkeypatch.setenv("CLICKSGROUP_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("CLICKSGROUP_PLAN", "premium")
     result = call("clicks", "2025-01-03", "--sandbox")
@@ -238,7 +256,9 @@ def test_the_sandbox_leaves_no_file_and_needs_no_environment(tmp_path: Path, mon
     assert not (tmp_path / "state").exists()
 
 
-async def test_check_warn_says_what_it_let_pass_in_one_line_each(point_at: PointAt) -> None:
+async def test_check_warn(point_at: PointAt) -> None:
+    """With --check warn each disagreement is one line, and the rest of many is counted."""
+
     def as_text(envelope: dict) -> dict:  # type: ignore[type-arg]
         for record in envelope["result"]["list"]:
             record["acesCnt"] = str(record["acesCnt"])
@@ -258,7 +278,8 @@ async def test_check_warn_says_what_it_let_pass_in_one_line_each(point_at: Point
     assert lines[10:] == ["… and 20 more warnings"]
 
 
-async def test_v2_gives_the_same_records(point_at: PointAt) -> None:
+async def test_v2(point_at: PointAt) -> None:
+    """Version 2 of the API gives the same records."""
     async with Sandbox(quota=FAST) as sandbox:
         point_at(sandbox)
         v1 = await call_beside("clicks", "2025-01-03")
@@ -267,14 +288,16 @@ async def test_v2_gives_the_same_records(point_at: PointAt) -> None:
     assert v1.stdout == v2.stdout
 
 
-async def test_user_agent_names_the_caller(point_at: PointAt) -> None:
+async def test_user_agent(point_at: PointAt) -> None:
+    """--user-agent is sent."""
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         await call_beside("clicks", "2025-01-03", "--user-agent", "Smith & Co")
         assert sandbox.requests[0].user_agent == "Smith & Co"
 
 
-async def test_verbose_logs_each_request_without_the_key(point_at: PointAt) -> None:
+async def test_verbose(point_at: PointAt) -> None:
+    """-vv logs each request, without the key; without -v nothing is logged."""
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-03", "-vv")
@@ -295,6 +318,7 @@ async def test_verbose_logs_each_request_without_the_key(point_at: PointAt) -> N
         (["2025-01", "--group-count", "95", "--sandbox"], "124 requests, at once"),
     ],
 )
-def test_estimate_says_requests_and_time_without_key_or_request(args: list[str], said: str) -> None:
+def test_estimate(args: list[str], said: str) -> None:
+    """`estimate` prints requests and time, without a key."""
     result = call("estimate", *args)
     assert (result.exit_code, result.stdout) == (0, said + "\n")

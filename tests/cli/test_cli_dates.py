@@ -1,4 +1,4 @@
-"""START and END mean what people mean by them."""
+"""START and END, as users type them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ TODAY = datetime.date(2025, 3, 1)
         ("2025-02", "yesterday", "2025-02-01", "2025-02-28"),
     ],
 )
-def test_start_and_end_span_whole_months_and_relative_days(start: str, end: str | None, first: str, last: str) -> None:
+def test_parse_dates(start: str, end: str | None, first: str, last: str) -> None:
+    """START and END are dates, whole months, today or yesterday."""
     span = parse_dates(start, end, TODAY)
     assert (str(span[0]), str(span[-1])) == (first, last)
 
@@ -49,7 +50,8 @@ def test_start_and_end_span_whole_months_and_relative_days(start: str, end: str 
         ("", None, "START"),
     ],
 )
-def test_what_is_no_date_is_refused_by_the_name_of_its_argument(start: str, end: str | None, word: str) -> None:
+def test_not_a_date(start: str, end: str | None, word: str) -> None:
+    """Anything else is refused, by the name of its argument."""
     with pytest.raises(ConfigurationError, match=word):
         parse_dates(start, end, TODAY)
 
@@ -62,6 +64,7 @@ def test_today_in_a_time_zone() -> None:
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "", "/etc/localtime"])
-def test_a_time_zone_that_is_none_is_refused(zone: str) -> None:
+def test_not_a_time_zone(zone: str) -> None:
+    """An unknown time zone is refused."""
     with pytest.raises(ConfigurationError, match="--tz"):
         today_in(zone)

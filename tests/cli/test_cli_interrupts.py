@@ -9,21 +9,19 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clicksgroup import Quota
 from clicksgroup.sandbox import Fault, Sandbox
-from tests.cli.calls import start
+from tests.cli.calls import PointAt, start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on Unix")
 
-PointAt = Callable[[Sandbox], None]
 
 NEVER = 3600.0
-"""Seconds that nobody waits: whoever does not end at once does not end at all."""
+"""Seconds that no test waits for: a command that does not end at once fails the test."""
 
 ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -39,7 +37,8 @@ async def ended(process: asyncio.subprocess.Process, signum: signal.Signals) -> 
 
 
 @pytest.mark.parametrize(("signum", "status"), ENDS)
-async def test_while_an_answer_is_slow(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+async def test_slow_answer(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+    """A signal ends a command that waits for an answer."""
     async with Sandbox(faults=[Fault(delay=NEVER)]) as sandbox:
         point_at(sandbox)
         process = await start("clicks", "2025-01-03")
@@ -48,7 +47,8 @@ async def test_while_an_answer_is_slow(point_at: PointAt, signum: signal.Signals
 
 
 @pytest.mark.parametrize(("signum", "status"), ENDS)
-async def test_while_it_waits_for_quota(point_at: PointAt, tmp_path: Path, signum: signal.Signals, status: int) -> None:
+async def test_waiting_for_quota(point_at: PointAt, tmp_path: Path, signum: signal.Signals, status: int) -> None:
+    """A signal ends a backfill that waits for quota, and its line says how to go on."""
     async with Sandbox(groups=1, quota=Quota((2, NEVER))) as sandbox:
         point_at(sandbox)
         store = str(tmp_path / "clicks.db")
@@ -62,12 +62,14 @@ async def test_while_it_waits_for_quota(point_at: PointAt, tmp_path: Path, signu
 
 
 @pytest.mark.parametrize(("signum", "status"), ENDS)
-async def test_while_it_waits_out_a_pause(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+async def test_pause(point_at: PointAt, signum: signal.Signals, status: int) -> None:
+    """A signal ends a command that waits out a pause."""
     async with Sandbox(groups=1, faults=[Fault(retry_after=200)]) as sandbox:
         point_at(sandbox)
         process = await start("clicks", "2025-01-03", "-v")
         assert process.stderr is not None
-        assert b"200" in await process.stderr.readline()  # the pause has begun
+        # The pause has begun.
+        assert b"200" in await process.stderr.readline()
         returncode, _, err = await ended(process, signum)
         assert (returncode, err.splitlines()[-1]) == (status, b"interrupted")
         assert b"Traceback" not in err
@@ -91,7 +93,8 @@ async def test_full_pipe(signum: signal.Signals, status: int) -> None:
 
 
 @pytest.mark.parametrize(("signum", "status"), ENDS)
-async def test_the_sandbox_server_ends_so_too(signum: signal.Signals, status: int) -> None:
+async def test_sandbox_server(signum: signal.Signals, status: int) -> None:
+    """A signal ends the sandbox server."""
     process = await start("sandbox")
     assert process.stdout is not None
     assert process.stderr is not None
@@ -105,8 +108,8 @@ async def test_the_sandbox_server_ends_so_too(signum: signal.Signals, status: in
     assert await ended(process, signum) == (status, b"", b"interrupted\n")
 
 
-async def test_an_interrupt_that_is_ignored_stays_so(point_at: PointAt) -> None:
-    """As it is for a command that a script puts into the background with `&`."""
+async def test_ignored_sigint(point_at: PointAt) -> None:
+    """An ignored SIGINT stays ignored, as in a command that a script runs in the background with `&`."""
     process: asyncio.subprocess.Process | None = None
 
     def interrupt(_: object) -> None:
@@ -125,7 +128,8 @@ async def test_an_interrupt_that_is_ignored_stays_so(point_at: PointAt) -> None:
     assert (process.returncode, out.count(b"2025-01-03"), err) == (0, 1, b"")
 
 
-async def test_an_interrupted_file_is_not_there(point_at: PointAt, tmp_path: Path) -> None:
+async def test_interrupted_file(point_at: PointAt, tmp_path: Path) -> None:
+    """An interrupted command leaves no file."""
     async with Sandbox(groups=60, faults=[Fault(page=2, delay=NEVER)]) as sandbox:
         point_at(sandbox)
         process = await start("clicks", "2025-01-03", "-o", str(tmp_path / "clicks.csv"))
@@ -134,12 +138,14 @@ async def test_an_interrupted_file_is_not_there(point_at: PointAt, tmp_path: Pat
     assert (returncode, [path.name for path in tmp_path.iterdir()]) == (143, ["state"])
 
 
-async def test_an_interrupted_backfill_goes_on_where_it_stopped(point_at: PointAt, tmp_path: Path) -> None:
+async def test_interrupted_backfill(point_at: PointAt, tmp_path: Path) -> None:
+    """An interrupted backfill continues where it stopped: no stored date is fetched again."""
     store = ("--store", str(tmp_path / "clicks.db"))
     async with Sandbox(groups=1, quota=Quota(in_flight=4), faults=[Fault(date="2025-01-20", delay=NEVER)]) as sandbox:
         point_at(sandbox)
         process = await start("backfill", "2025-01", *store, "--quota", "10000/1")
-        await sandbox.wait_for_requests(31)  # of the one date that hangs, and of all others
+        # Of the one date that hangs, and of all others.
+        await sandbox.wait_for_requests(31)
         returncode, _, _ = await ended(process, signal.SIGINT)
         assert returncode == 130
         again = await start("backfill", "2025-01", *store, "--quota", "10000/1")

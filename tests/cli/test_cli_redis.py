@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,17 @@ import redis
 from clicksgroup import Quota
 from clicksgroup.quota.file import default_path
 from clicksgroup.sandbox import Sandbox
-from tests.cli.calls import call_beside
+from tests.cli.calls import PointAt, call_beside
 
-PointAt = Callable[[Sandbox], None]
 URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 AWAY = "redis://:hunter2@127.0.0.1:1"
 
 
 @pytest.mark.parametrize("command", [("clicks", "2025-01-03"), ("backfill", "2025-01-03"), ("doctor", "2025-01-03")])
-async def test_every_command_that_sends_keeps_the_quota_there(
+async def test_quota_in_redis(
     point_at: PointAt, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Every command that sends requests keeps its quota in Redis, and not in a file."""
     with redis.Redis.from_url(URL) as engine:
         try:
             engine.ping()
@@ -43,9 +42,8 @@ async def test_every_command_that_sends_keeps_the_quota_there(
     assert not path.exists()
 
 
-async def test_an_engine_that_is_away_is_said_before_a_request_and_without_its_password(
-    point_at: PointAt, tmp_path: Path
-) -> None:
+async def test_redis_unavailable(point_at: PointAt, tmp_path: Path) -> None:
+    """A Redis that cannot be reached is one line before a request is sent, without its password."""
     async with Sandbox(groups=1) as sandbox:
         point_at(sandbox)
         result = await call_beside("backfill", "2025-01-03", "--redis", AWAY, "--store", str(tmp_path / "clicks.db"))
@@ -56,7 +54,8 @@ async def test_an_engine_that_is_away_is_said_before_a_request_and_without_its_p
     assert "hunter2" not in result.output
 
 
-async def test_a_url_that_is_none_is_wrong_usage(point_at: PointAt) -> None:
+async def test_not_a_redis_url(point_at: PointAt) -> None:
+    """A URL that is not of Redis is wrong usage, and its password is not shown."""
     async with Sandbox(groups=1) as sandbox:
         point_at(sandbox)
         result = await call_beside("clicks", "2025-01-03", "--redis", "http://:hunter2@host")

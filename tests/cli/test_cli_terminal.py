@@ -1,4 +1,4 @@
-"""On a terminal: a table, a live line that says how far it is, and Ctrl-C."""
+"""On a terminal: a table, a live line of progress, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
 
@@ -15,10 +15,10 @@ import pytest
 
 from clicksgroup import Quota
 from clicksgroup.sandbox import Fault, Sandbox
+from tests.cli.calls import PointAt
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
 
-PointAt = Callable[[Sandbox], None]
 NEVER = 3600.0
 
 
@@ -39,7 +39,8 @@ class Terminal:
             stderr=self.side,
             preexec_fn=take_terminal,
         )
-        os.close(self.side)  # so that reading ends when the command does
+        # Reading ends when the command does.
+        os.close(self.side)
 
     async def wait_for(self, pattern: str) -> None:
         while not re.search(pattern, self.seen):
@@ -73,7 +74,8 @@ async def terminal(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Terminal]:
     os.close(controller)
 
 
-async def test_a_terminal_gets_a_table_and_a_summary(point_at: PointAt, terminal: Terminal) -> None:
+async def test_table_and_summary(point_at: PointAt, terminal: Terminal) -> None:
+    """A terminal gets a table and a summary."""
     async with Sandbox(quota=Quota(in_flight=2)) as sandbox:
         point_at(sandbox)
         await terminal.run("clicks", "2025-01-03")
@@ -81,7 +83,8 @@ async def test_a_terminal_gets_a_table_and_a_summary(point_at: PointAt, terminal
     assert re.search(r"2025-01-03 +207  Kitchenware +15,994 +11,472", terminal.seen)
 
 
-async def test_the_live_line_says_how_far_it_is_and_control_c_ends_it(point_at: PointAt, terminal: Terminal) -> None:
+async def test_live_line_and_ctrl_c(point_at: PointAt, terminal: Terminal) -> None:
+    """The live line shows the progress, and Ctrl-C ends the command."""
     async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
         point_at(sandbox)
         await terminal.run("clicks", "2025-01-03", "2025-01-04")
@@ -93,7 +96,8 @@ async def test_the_live_line_says_how_far_it_is_and_control_c_ends_it(point_at: 
     assert "Traceback" not in terminal.seen
 
 
-async def test_a_backfill_says_that_it_waits_for_quota(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
+async def test_backfill_waits_for_quota(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
+    """The progress of a backfill says that it waits for quota."""
     async with Sandbox(groups=1) as sandbox:
         point_at(sandbox)
         store = str(tmp_path / "clicks.db")
@@ -105,9 +109,8 @@ async def test_a_backfill_says_that_it_waits_for_quota(point_at: PointAt, termin
         assert await terminal.process.wait() == 130
 
 
-async def test_data_that_go_elsewhere_leave_the_live_line_on_the_terminal(
-    point_at: PointAt, terminal: Terminal, tmp_path: Path
-) -> None:
+async def test_redirected_stdout(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
+    """With stdout in a file, the live line stays on the terminal, and out of the file."""
     async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
         point_at(sandbox)
         file = tmp_path / "out.csv"

@@ -1,4 +1,4 @@
-"""Wrong usage is said in one line, with what to do, before any request: exit status 2."""
+"""Wrong usage is one line that says what to do, before any request: exit status 2."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ COMMANDS = ("backfill", "chart", "clicks", "doctor", "estimate", "export", "sand
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself_with_examples(command: str) -> None:
+def test_command_help(command: str) -> None:
+    """The help of each command has examples."""
     result = call(command, "--help")
     assert result.exit_code == 0
     assert f"  clicksgroup {command}" in result.stdout
 
 
-def test_the_overview_names_every_command_and_what_to_try_first() -> None:
+def test_help() -> None:
+    """The help names every command, and what to try first."""
     result = call("--help")
     assert all(f"\n  {command} " in result.stdout for command in COMMANDS)
     assert "clicksgroup clicks yesterday --sandbox" in result.stdout
@@ -65,7 +67,8 @@ def test_the_overview_names_every_command_and_what_to_try_first() -> None:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_what_cannot_be_right_is_one_line_that_says_what_to_do(args: list[str], word: str) -> None:
+def test_wrong_usage(args: list[str], word: str) -> None:
+    """Wrong usage is one line that says what to do, and status 2."""
     result = call(*args)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -75,18 +78,21 @@ def test_what_cannot_be_right_is_one_line_that_says_what_to_do(args: list[str], 
     assert "Traceback" not in result.stderr
 
 
-def test_a_duration_of_nothing_needs_no_unit() -> None:
+def test_zero_duration() -> None:
+    """A duration of 0 needs no unit."""
     assert parse_duration("0") == parse_duration("0d") == datetime.timedelta(0)
 
 
-def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that no header can hold is refused, and not shown."""
     monkeypatch.setenv("CLICKSGROUP_API_KEY", "secret\x01part")
     result = call("clicks", "2025-01-01")
     assert (result.exit_code, "api_key" in result.stderr, "secret" in result.output) == (2, True, False)
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_the_extra_one_line_names_it(missing: str) -> None:
+def test_missing_cli_extra(missing: str) -> None:
+    """Without the extra `cli`, one line names it."""
     code = f"import sys; sys.modules[{missing!r}] = None; from clicksgroup.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -113,9 +119,8 @@ main()
         (["clicks", "2025-01-03", "--redis", "redis://127.0.0.1"], "redis"),
     ],
 )
-def test_a_command_whose_extra_is_missing_names_it_and_the_others_work(
-    args: list[str], extra: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_extra(args: list[str], extra: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that needs a missing extra names it, and the others work."""
     monkeypatch.setenv("CLICKSGROUP_API_KEY", "a-key")
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_EXTRAS, *args], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -130,7 +135,8 @@ def test_a_command_whose_extra_is_missing_names_it_and_the_others_work(
         assert [path.name for path in tmp_path.iterdir()] in ([], ["state"])
 
 
-def test_a_port_that_is_taken_is_said() -> None:
+def test_port_in_use() -> None:
+    """A port that is in use is refused."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -138,14 +144,16 @@ def test_a_port_that_is_taken_is_said() -> None:
     assert (result.exit_code, result.stderr.startswith("error: --port: cannot listen on port ")) == (2, True)
 
 
-def test_it_runs_as_a_module() -> None:
+def test_module() -> None:
+    """`python -m clicksgroup` is the same command."""
     done = subprocess.run(
         [sys.executable, "-m", "clicksgroup", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("clicksgroup ")
 
 
-def test_a_bug_in_a_part_is_not_mistaken_for_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed import inside the package is not reported as a missing extra."""
     really_import = builtins.__import__
 
     def import_(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -159,7 +167,8 @@ def test_a_bug_in_a_part_is_not_mistaken_for_a_missing_extra(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_the_key_may_come_from_a_file(tmp_path: Path, ending: bytes) -> None:
+def test_key_file(tmp_path: Path, ending: bytes) -> None:
+    """The key is read from a file, with any line ending."""
     file = tmp_path / "key"
     file.write_bytes(b"the-key" + ending)
     assert read_key(str(file)) == "the-key"
@@ -167,7 +176,8 @@ def test_the_key_may_come_from_a_file(tmp_path: Path, ending: bytes) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"k" * 5000])
-def test_a_file_that_holds_no_key_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_bad_key_file(tmp_path: Path, content: bytes) -> None:
+    """A file without a key is refused."""
     (tmp_path / "key").write_bytes(content)
     result = call("clicks", "2025-01-01", "--api-key-file", str(tmp_path / "key"))
     assert (result.exit_code, "--api-key-file" in result.stderr) == (2, True)

@@ -1,4 +1,4 @@
-"""`backfill`, `status`, `export` and `chart`: what was fetched is kept, and shown without a request."""
+"""`backfill`: stored dates are not fetched again, and each way to end has its exit status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import datetime
 import re
 import ssl
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -18,19 +17,9 @@ from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
 from clicksgroup.cli.backfill import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
-from tests.cli.calls import call, call_beside
+from tests.cli.calls import PointAt, call, call_beside, fill
 
-PointAt = Callable[[Sandbox], None]
 FAST = Quota(in_flight=4)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> str:
-    return str(tmp_path / "clicks.db")
-
-
-def filled(place: str, *args: str) -> None:
-    assert call("backfill", *args, "--sandbox", "--store", place).exit_code == 0
 
 
 async def stored(place: str) -> list[GroupClicks]:
@@ -42,7 +31,8 @@ def truth(start: str, end: str) -> list[GroupClicks]:
     return [r for date in date_range(start, end) for r in sorted(Sandbox().truth(date), key=lambda r: r.group_id)]
 
 
-def test_a_backfill_keeps_the_truth_and_again_sends_nothing(store: str) -> None:
+def test_backfill(store: str) -> None:
+    """A backfill stores the clicks that the server has; run again, it sends no request."""
     first = call("backfill", "2025-01", "--sandbox", "--store", store)
     again = call("backfill", "2025-01", "--sandbox", "--store", store)
     assert (first.exit_code, first.stdout) == (0, "")
@@ -51,15 +41,17 @@ def test_a_backfill_keeps_the_truth_and_again_sends_nothing(store: str) -> None:
     assert asyncio.run(stored(store)) == truth("2025-01-01", "2025-01-31")
 
 
-def test_refresh_asks_again(store: str) -> None:
-    filled(store, "2025-01-01")
+def test_refresh(store: str) -> None:
+    """--refresh fetches final dates again."""
+    fill(store, "2025-01-01")
     assert (
         "1 date fetched · 4 requests"
         in call("backfill", "2025-01-01", "--refresh", "--sandbox", "--store", store).stderr
     )
 
 
-async def test_dates_that_fail_are_named_and_can_be_had_by_running_it_again(point_at: PointAt, store: str) -> None:
+async def test_failed_dates(point_at: PointAt, store: str) -> None:
+    """Failed dates are named, status 3 says to run the command again, and that fetches them."""
     faults = [Fault(date=f"2025-01-{day:02}", status=404) for day in (3, 20)]
     async with Sandbox(groups=1, quota=FAST, faults=faults) as sandbox:
         point_at(sandbox)
@@ -77,7 +69,9 @@ async def test_dates_that_fail_are_named_and_can_be_had_by_running_it_again(poin
     assert "2 dates fetched · 29 final already · 2 requests" in again.stderr
 
 
-async def test_many_failed_dates_are_counted_rather_than_listed(point_at: PointAt, store: str) -> None:
+async def test_many_failed_dates(point_at: PointAt, store: str) -> None:
+    """Many failed dates are counted, and only the first are listed."""
+
     def odd(seen: object) -> Fault | None:
         return Fault(status=404) if seen.date.day % 2 else None  # type: ignore[attr-defined]
 
@@ -91,7 +85,8 @@ async def test_many_failed_dates_are_counted_rather_than_listed(point_at: PointA
     assert "… and 5 dates more" in result.stderr
 
 
-async def test_a_key_that_is_refused_stops_it_at_once(point_at: PointAt, store: str) -> None:
+async def test_refused_key(point_at: PointAt, store: str) -> None:
+    """A refused key stops the job at once: status 1."""
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("backfill", "2025-01", "--store", store, "--api-key-file", "-", stdin="wrong")
@@ -99,7 +94,8 @@ async def test_a_key_that_is_refused_stops_it_at_once(point_at: PointAt, store: 
     assert (result.exit_code, "HTTP 401" in result.stderr) == (1, True)
 
 
-async def test_a_quota_used_up_elsewhere_can_be_resumed(point_at: PointAt, store: str) -> None:
+async def test_used_up_quota(point_at: PointAt, store: str) -> None:
+    """A job that ends for lack of quota can be resumed: status 3."""
     faults = [Fault(date="2025-01-09", retry_after=4000, attempts=None)]
     async with Sandbox(groups=1, quota=FAST, faults=faults) as sandbox:
         point_at(sandbox)
@@ -110,8 +106,8 @@ async def test_a_quota_used_up_elsewhere_can_be_resumed(point_at: PointAt, store
     assert "run the same command again" in result.stderr
 
 
-async def test_a_certificate_that_is_not_trusted_is_a_failure(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
-    """Running it again helps nobody: status 1, not 3."""
+async def test_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    """An untrusted certificate is a failure: status 1, since running it again does not help."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     server = await asyncio.start_server(lambda *_: None, "localhost", 0, ssl=context)
@@ -122,7 +118,8 @@ async def test_a_certificate_that_is_not_trusted_is_a_failure(monkeypatch: pytes
     assert (result.exit_code, "certificate" in result.stderr, "again" in result.stderr) == (1, True, False)
 
 
-async def test_a_store_that_cannot_be_opened_is_said_before_a_request(point_at: PointAt, tmp_path: Path) -> None:
+async def test_store_that_cannot_be_opened(point_at: PointAt, tmp_path: Path) -> None:
+    """A store that cannot be opened is one line before a request is sent."""
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("backfill", "2025-01", "--store", str(tmp_path / "no" / "folder" / "x.db"))
@@ -130,9 +127,8 @@ async def test_a_store_that_cannot_be_opened_is_said_before_a_request(point_at: 
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
 
 
-async def test_a_store_that_fails_in_the_middle_can_be_resumed(
-    point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_store_fails_midway(point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose store fails midway can be resumed: status 3."""
     put = ClickStore.put
 
     async def put_until_it_is_away(self: ClickStore, day: Day) -> None:
@@ -151,9 +147,10 @@ async def test_a_store_that_fails_in_the_middle_can_be_resumed(
     ]
 
 
-async def test_a_quota_that_cannot_be_kept_is_said_before_a_request(
+async def test_quota_file_that_cannot_be_written(
     point_at: PointAt, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A quota that cannot be kept is one line before a request is sent."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "file"))
@@ -166,8 +163,8 @@ async def test_a_quota_that_cannot_be_kept_is_said_before_a_request(
 
 
 @pytest.mark.parametrize("fault", [Fault(status=404), Fault(retry_after=4000)])
-async def test_a_refresh_that_ends_early_goes_on_without_refresh(point_at: PointAt, store: str, fault: Fault) -> None:
-    """With it, all would be asked for again."""
+async def test_refresh_ends_early(point_at: PointAt, store: str, fault: Fault) -> None:
+    """A refresh that ends early is continued without --refresh, which would fetch all dates again."""
     faults = [attrs.evolve(fault, date="2025-01-03")]
     async with Sandbox(groups=1, quota=FAST, faults=faults) as sandbox:
         point_at(sandbox)
@@ -177,7 +174,8 @@ async def test_a_refresh_that_ends_early_goes_on_without_refresh(point_at: Point
     assert "same command" not in result.stderr
 
 
-async def test_settle_keeps_dates_provisional(store: str, point_at: PointAt) -> None:
+async def test_settle(store: str, point_at: PointAt) -> None:
+    """A date is provisional until --settle has passed after its end."""
     day = str(datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=3))
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
@@ -188,79 +186,21 @@ async def test_settle_keeps_dates_provisional(store: str, point_at: PointAt) -> 
         assert "1 provisional" in (await call_beside("status", "--store", store, "--settle", "30d")).stdout
 
 
-def test_a_sandbox_never_goes_into_the_store_of_the_environment(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_spares_the_store(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up clicks never go into the store of the environment."""
     monkeypatch.setenv("CLICKSGROUP_STORE", store)
     result = call("backfill", "2025-01-01", "--sandbox")
     assert (result.exit_code, "not kept" in result.stderr) == (0, True)
     assert not Path(store).exists()
 
 
-async def test_the_store_may_come_from_the_environment(
-    point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_store_from_the_environment(point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLICKSGROUP_STORE names the store."""
     monkeypatch.setenv("CLICKSGROUP_STORE", store)
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         assert (await call_beside("backfill", "2025-01-01")).exit_code == 0
     assert (await call_beside("status")).exit_code == 0
-
-
-def test_accounts_are_kept_apart(store: str) -> None:
-    filled(store, "2025-01-01", "--account", "shop")
-    assert "1 final" in call("status", "2025-01-01", "--store", store, "--account", "shop").stdout
-    assert "1 missing" in call("status", "2025-01-01", "--store", store).stdout
-    other = call("export", "--store", store)
-    assert (other.exit_code, "no dates" in other.stderr) == (2, True)
-
-
-def test_status_without_dates_goes_from_the_first_to_the_last(store: str) -> None:
-    filled(store, "2025-01-10", "2025-01-12")
-    filled(store, "2025-02-03")
-    result = call("status", "--store", store)
-    assert "2025-01-10 to 2025-02-03" in result.stdout
-    assert "4 final" in result.stdout
-    assert "21 missing" in result.stdout
-
-
-def test_export_gives_what_is_stored_and_warns_of_what_is_not(store: str) -> None:
-    filled(store, "2025-01-01", "2025-01-03")
-    whole = call("export", "--store", store)
-    assert (whole.exit_code, whole.stderr) == (0, "")
-    assert whole.stdout.count("\n2025-01-0") == 3 * 95
-    partly = call("export", "2025-01-03", "2025-01-05", "--store", store, "--groups", "151,207", "--format", "ndjson")
-    assert len(partly.stdout.splitlines()) == 2
-    assert partly.stderr.startswith("warning: 2 of 3 dates are not in the store, 2025-01-04 first")
-
-
-def test_export_into_a_file_names_its_form(store: str, tmp_path: Path) -> None:
-    filled(store, "2025-01-01")
-    for name, begins in (("x.csv", b"date,"), ("x.jsonl", b'{"date"'), ("x.parquet", b"PAR1"), ("x.txt", b"date ")):
-        assert call("export", "--store", store, "-o", str(tmp_path / name)).exit_code == 0
-        assert (tmp_path / name).read_bytes().startswith(begins)
-
-
-def test_the_chart_in_the_terminal_has_the_largest_first_and_the_rest_summed(store: str) -> None:
-    filled(store, "2025-01")
-    lines = call("chart", "--store", store, "--top", "3").stdout.splitlines()
-    assert len(lines) == 2 + 3 + 1
-    assert lines[2].startswith("Kitchenware ")
-    assert lines[-1].startswith("other (")
-
-
-@pytest.mark.parametrize(("name", "begins"), [("x.svg", b"<svg"), ("x.png", b"\x89PNG"), ("x.html", b"<!DOCTYPE html")])
-def test_the_chart_may_be_a_file(store: str, tmp_path: Path, name: str, begins: bytes) -> None:
-    pytest.importorskip("vl_convert")
-    filled(store, "2025-01")
-    result = call("chart", "--store", store, "-o", str(tmp_path / name), "--theme", "dark", "--groups", "151,207")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert (tmp_path / name).read_bytes().lstrip().startswith(begins)
-
-
-@pytest.mark.parametrize("command", ["status", "export", "chart"])
-def test_the_sandbox_shows_what_it_would_look_like_without_a_store(command: str) -> None:
-    result = call(command, "2025-01-01", "2025-01-14", "--sandbox")
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout
 
 
 PROGRESS_AT_ONCE = """
