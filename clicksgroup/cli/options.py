@@ -85,7 +85,7 @@ def store(command: F) -> F:
 
     @functools.wraps(command)
     def wrapped(*args: Any, store_url: str | None, account: str, **kwargs: Any) -> Any:
-        location = _for_real_account("store_url", store_url)
+        location = _in_force("store_url", store_url)
         return command(*args, choice=StoreChoice(location, account), **kwargs)
 
     return _decorated(cast("F", wrapped), _STORE)
@@ -110,7 +110,7 @@ def _with_access(command: F, options: tuple[Any, ...], *, needs_key: bool) -> F:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         values = {field.name: kwargs.pop(field.name) for field in attrs.fields(Access) if field.name in kwargs}
-        values["plan"] = _for_real_account("plan", values["plan"])
+        values["plan"] = _in_force("plan", values["plan"])
         file = kwargs.pop("api_key_file", None)
         if needs_key and not values["sandbox"]:
             values["api_key"] = read_key(file)
@@ -119,8 +119,8 @@ def _with_access(command: F, options: tuple[Any, ...], *, needs_key: bool) -> F:
     return _decorated(cast("F", wrapped), options)
 
 
-def _for_real_account(option: str, value: str | None) -> str | None:
-    """With --sandbox, an option counts only on the command line: the environment describes the real account."""
+def _in_force(option: str, value: str | None) -> str | None:
+    """The value, unless --sandbox is given and it comes from the environment, which describes the real account."""
     context = click.get_current_context()
     ignored = context.params["sandbox"] and context.get_parameter_source(option) is not ParameterSource.COMMANDLINE
     return None if ignored else value

@@ -108,6 +108,37 @@ async def test_sandbox_server(signum: signal.Signals, status: int) -> None:
     assert await ended(process, signum) == (status, b"", b"interrupted\n")
 
 
+STUBBORN = """
+import asyncio, time
+import click
+from clicksgroup.cli.run import run
+
+async def work():
+    print("started", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("cancelled", flush=True)
+        time.sleep(3600)
+
+with click.Context(click.Command("stubborn")):
+    run(work())
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_second_signal(signum: signal.Signals, status: int) -> None:
+    """A second signal aborts work whose cleanup does not end, even one that blocks the event loop."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STUBBORN), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"started\n"
+    process.send_signal(signum)
+    assert await process.stdout.readline() == b"cancelled\n"
+    assert await ended(process, signum) == (status, b"", b"interrupted\n")
+
+
 async def test_ignored_sigint(point_at: PointAt) -> None:
     """An ignored SIGINT stays ignored, as in a command that a script runs in the background with `&`."""
     process: asyncio.subprocess.Process | None = None
