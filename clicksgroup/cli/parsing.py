@@ -14,7 +14,7 @@ import click
 
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.secret import Secret
+from clicksgroup.settings import Secret
 
 _MAX_KEY_BYTES = 4096
 _MAX_SECONDS = 10 * 365 * 86400

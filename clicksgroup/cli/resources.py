@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import attrs
 
-from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
 from clicksgroup.cli.console import say
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.client import ClicksClient
@@ -22,6 +21,7 @@ from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.retries import RetryPolicy
+from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
 
 # The store, the sandbox and Redis are imported where they are used: they need extras or take time to load.
 if TYPE_CHECKING:

@@ -257,7 +257,7 @@ def test_sandbox_ignores_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_check_warn(point_at: PointAt) -> None:
-    """With --check warn each disagreement is one line, and the rest of many is counted."""
+    """With --check warn each field that disagrees is one line for a page."""
 
     def as_text(envelope: dict) -> dict:  # type: ignore[type-arg]
         for record in envelope["result"]["list"]:
@@ -273,9 +273,8 @@ async def test_check_warn(point_at: PointAt) -> None:
     assert "result.list[0].acesCnt" in strict.stderr
     assert warned.exit_code == 0
     assert list(csv.reader(io.StringIO(warned.stdout, newline="")))[1:] == rows(records)
-    lines = warned.stderr.splitlines()
-    assert all("warning: 2025-01-03 page 1: result.list" in line for line in lines[:10])
-    assert lines[10:] == ["… and 20 more warnings"]
+    (line,) = warned.stderr.splitlines()
+    assert "warning: 2025-01-03 page 1: result.list[*].acesCnt: 30 strings taken as numbers, the first " in line
 
 
 async def test_v2(point_at: PointAt) -> None:

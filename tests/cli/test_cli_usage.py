@@ -50,7 +50,7 @@ def test_help() -> None:
         (["clicks", "2025-01", "--sandbox", "--quota", "24/0"], "24/60"),
         (["clicks", "2025-01", "--sandbox", "--in-flight", "0"], "--in-flight"),
         (["clicks", "2025-01", "--sandbox", "--plan", "gold"], "business_plus"),
-        (["clicks", "2025-01", "--sandbox", "--plan", "premium"], "requires"),
+        (["clicks", "2025-01", "--sandbox", "--plan", "premium"], "must name its groups"),
         (["clicks", "2025-01", "--sandbox", "--tz", "Mars"], "Asia/Seoul"),
         (["clicks", "2025-01", "--sandbox", "--format", "parquet"], "-o FILE"),
         (["clicks", "2025-01", "--sandbox", "--format", "xml"], "parquet"),
