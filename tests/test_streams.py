@@ -38,7 +38,7 @@ from clicksgroup import (
     date_range,
 )
 from clicksgroup.prefetching import LOOK_AHEAD, ItemFactory, Prefetcher
-from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query, RecordColumns
+from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query, RecordRows
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from clicksgroup.workers import Worker
@@ -160,9 +160,8 @@ class World:
             total += 1
         more = "N" if page.next_number is None else "Y"
         extra = Extra(page.number, more, page.count, total, page.next_number or page.number)
-        columns = ([record.group_id for record in page.records], [record.group_name for record in page.records])
-        counts = ([record.clicks for record in page.records], [record.unique_users for record in page.records])
-        return PageResponse(request, extra, RecordColumns(*columns, *counts))
+        rows = ((r.group_id, r.group_name, r.clicks, r.unique_users) for r in page.records)
+        return PageResponse(request, extra, RecordRows(rows))
 
 
 def simple(item: Any) -> Any:

@@ -3,7 +3,7 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse, RecordColumns
+from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse, RecordRows
 from clicksgroup.protocol.error_responses import status_error, too_large
 from clicksgroup.protocol.pagination import REREADS, Paginator
 from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, split_groups
@@ -19,7 +19,7 @@ __all__ = [
     "PageResponse",
     "Paginator",
     "Query",
-    "RecordColumns",
+    "RecordRows",
     "split_groups",
     "status_error",
     "too_large",

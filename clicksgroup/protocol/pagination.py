@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.decoding import Check, PageResponse, RecordColumns, make_records
+from clicksgroup.protocol.decoding import Check, PageResponse, RecordRows, make_records
 from clicksgroup.protocol.requests import PageRequest, Query
 
 REREADS = 2
@@ -60,7 +60,7 @@ class Paginator:
         self._total: int | None = None
         self._total_before = 0
         # Of all parts, where the date is given whole; and how many of both there were before this part.
-        self._pages: list[RecordColumns] = []
+        self._pages: list[RecordRows] = []
         self._problems: list[str] = []
         self._before_part = 0, 0
         self.request: PageRequest | None = self._parts[0].page(self._start)
