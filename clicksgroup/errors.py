@@ -53,7 +53,7 @@ class ClientClosedError(ClicksGroupError, RuntimeError):
 
 
 class QuotaUnavailableError(ClicksGroupError):
-    """The file or engine that holds the shared quota stayed away longer than its `patience`."""
+    """The file or server that keeps the shared quota was out of reach for longer than its `outage_timeout`."""
 
     retryable = True
     stops_all = True

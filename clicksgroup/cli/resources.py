@@ -88,10 +88,10 @@ class WatchedQuota(SharedQuota):
         finally:
             del self._waiting_since[caller]
 
-    async def _open(self) -> None:
+    async def on_open(self) -> None:
         await self._inner.__aenter__()
 
-    async def _close(self) -> None:
+    async def on_close(self) -> None:
         await self._inner.__aexit__(None, None, None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import hashlib
 import json
@@ -12,28 +11,19 @@ import os
 import pathlib
 import re
 import sys
-import time
 import uuid
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cattrs
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.remote import RemoteQuota, UnreachableError, clock
+from clicksgroup.quota.file_lock import ProcessLock, lock, open_private
+from clicksgroup.quota.remote import Backend, RemoteQuota, UnreachableError, clock
 from clicksgroup.quota.state import Event, ExchangeResult, HeldSlot, SharedState
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 logger = logging.getLogger("clicksgroup")
-
-LOCK_TIMEOUT = 0.2
-"""Seconds to try for the lock, which is held for a fraction of a millisecond, before the exchange is put off."""
 
 FORMAT = "clicksgroup quota 1"
 
@@ -41,137 +31,34 @@ _HOLDER = re.compile(r"holder-[0-9a-f]{12}", re.ASCII)
 
 
 class FileQuota(RemoteQuota):
-    """The quota, kept by all processes of one machine together, and remembered across their restarts.
+    """Keeps one quota for all processes of a machine, across their restarts.
 
-    A process that dies is seen to be gone: what it had in flight counts for 5 more seconds, then its places are free.
-    A file that is damaged or something else is set aside (renamed), and one window is waited.
+    When a process dies, its requests in flight count for 5 more seconds. A file that is damaged, or not a quota file,
+    is renamed, and nothing is granted for one window.
 
     >>> from clicksgroup import Quota
     >>> FileQuota("~/quota.json", Quota.of("business"))
-    <FileQuota ~/quota.json: Quota((24, 60.0), in_flight=2), closed>
+    <FileQuota the quota file ~/quota.json: Quota((24, 60.0), in_flight=2), closed>
 
     Args:
-        path: the file; it and its folder are created. Beside it lie a lock and one file for each process.
-        quota: what is allowed. All who share the file must say the same.
-        outage_timeout: seconds for which the file may be out of reach before whoever waits is told.
+        path: the file. It and its folder are created; a lock and one file for each process are kept beside it.
+        quota: what is allowed, the same for all who share the file.
+        outage_timeout: seconds for which the file may be out of reach until calls that wait raise an error.
 
     Raises:
-        ConfigurationError: when it is opened, if another process is keeping a different quota in that file.
+        ConfigurationError: when it is opened, if another process keeps a different quota in that file.
         QuotaUnavailableError: when it is opened, if the file cannot be read and written.
     """
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota, *, outage_timeout: float = 5.0) -> None:
-        super().__init__(quota, outage_timeout)
+        super().__init__(quota, FileBackend(path, quota), outage_timeout)
         self.path = pathlib.Path(path)
-        self._file = self.path.expanduser()
-        self._holder: _Holder | None = None
-        self._epoch: str | None = None
-        self._signature: tuple[int, ...] = ()
-
-    def __repr__(self) -> str:
-        waiting = "closed" if self._pump is None else f"{len(self._held)} held, {len(self._waiters)} waiting"
-        return f"<FileQuota {self.path}: {self.quota!r}, {waiting}>"
-
-    async def _open(self) -> None:
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._holder = _Holder(self._file)
-            await super()._open()
-        except OSError as error:
-            raise QuotaUnavailableError(f"{self.describe()} cannot be used: {error.strerror or error}") from error
-
-    async def _disconnect(self) -> None:
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            holder.close()
-
-    async def _connect(self) -> None:
-        await asyncio.to_thread(self._check_writable)
-        await super()._connect()
-
-    def _check_writable(self) -> None:
-        """What no max_pause would mend shows as an OSError."""
-        with contextlib.suppress(UnreachableError), _lock(self._beside("lock")):
-            _write(self._beside("new"), b"")
-            self._beside("new").unlink()
-            _read(self._file)
-
-    def describe(self) -> str:
-        return f"the quota file {self.path}"
-
-    def _beside(self, name: str) -> pathlib.Path:
-        return self._file.with_name(f"{self._file.name}.{name}")
-
-    def _news(self) -> bool:
-        return _signature(self._file) != self._signature
-
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
-        return await asyncio.to_thread(self._exchange_now, events, tickets, dict(self._held))
-
-    def _exchange_now(
-        self, events: Sequence[Event], tickets: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
-        holder = self._holder
-        if holder is None:
-            raise UnreachableError("it was closed")
-        try:
-            with _lock(self._beside("lock")):
-                raw, now = _read(self._file), clock()
-                state = self._load(raw, now)
-                self._join(state, holder.name, held, now)
-                result = state.exchange(holder.name, events, tickets, now)
-                if _dump(state) != raw:
-                    state.clock = now
-                    _write(self._beside("new"), _dump(state))
-                    self._beside("new").replace(self._file)
-                self._epoch, self._signature = state.epoch, _signature(self._file)
-                return result
-        except OSError as error:
-            raise UnreachableError(error.strerror or str(error)) from error
-
-    def _load(self, raw: bytes | None, now: float) -> SharedState:
-        state = SharedState(self.quota, now, _boot_id())
-        if raw is not None:
-            try:
-                state = _parse(raw)
-            except Exception:  # whatever a foreign file makes of the parser
-                self._set_aside()
-                state.close(now)
-        if now < state.clock or state.boot != _boot_id():
-            state.shift(now - state.clock)
-            state.boot = _boot_id()
-        if self._epoch is not None and self._epoch not in (state.epoch, state.lost_epoch):
-            state.close(now)
-            state.lost_epoch = self._epoch
-        return state
-
-    def _set_aside(self) -> None:
-        aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
-        self._file.replace(aside)
-        logger.warning("%s is damaged: it is %s now, and one window is waited", self.describe(), aside.name)
-
-    def _join(self, state: SharedState, holder: str, held: Mapping[str, bool], now: float) -> None:
-        """Be one of the holders, once those who are gone are buried."""
-        for other in tuple(state.holders):
-            if other != holder and not _is_alive(self._beside(other)):
-                state.remove_dead(other, now)
-        if holder in state.holders:
-            return
-        if state.quota != self.quota:
-            if state.holders:
-                raise ConfigurationError(
-                    f"{self.describe()}: another process keeps {state.quota!r} there, this one was given {self.quota!r}"
-                )
-            state.quota = self.quota
-        state.holders.append(holder)
-        for ticket, answered in held.items():  # the file was lost, and what we have is not
-            state.places.setdefault(ticket, HeldSlot(holder, answered))
 
 
 def default_path(origin: str, api_key: str) -> pathlib.Path:
-    """Where the quota of that key is kept unless it is said otherwise: in the folder for a user's program state.
+    """The file that keeps the quota of that key by default, in the user's folder for the state of programs.
 
-    The name is a hash of origin and key, from which neither can be read.
+    The name is a hash of both, so it shows neither.
     """
     if sys.platform == "win32":
         folder = pathlib.Path(os.environ.get("LOCALAPPDATA") or pathlib.Path.home() / "AppData" / "Local")
@@ -183,78 +70,113 @@ def default_path(origin: str, api_key: str) -> pathlib.Path:
     return folder / "clicksgroup" / f"quota-{name}.json"
 
 
-class _Holder:
-    """A file that is locked for as long as this process keeps the quota: the system unlocks it when we die."""
+class FileBackend(Backend):
+    """Reads the state from the file, changes it and writes it back, under a lock."""
 
-    def __init__(self, beside: pathlib.Path) -> None:
-        self.name = f"holder-{uuid.uuid4().hex[:12]}"  # as _HOLDER has it
-        self._path = beside.with_name(f"{beside.name}.{self.name}")
-        self._stream = _open_private(self._path, os.O_CREAT)
-        _try_lock(self._stream)
-        _held_here.add(self._stream)
+    def __init__(self, path: str | os.PathLike[str], quota: Quota) -> None:
+        self._shown_path = pathlib.Path(path)
+        self._path = self._shown_path.expanduser()
+        self._quota = quota
+        self._holder = ""
+        self._process_lock: ProcessLock | None = None
+        # What the file was after the last exchange.
+        self._epoch: str | None = None
+        self._signature: tuple[int, ...] = ()
 
-    def close(self) -> None:
-        self._stream.close()
-        self._path.unlink(missing_ok=True)
+    def describe(self) -> str:
+        return f"the quota file {self._shown_path}"
 
-
-_held_here: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
-
-
-def _let_go_in_child() -> None:
-    """A forked child shares our locks: it must not keep them alive when we are dead."""
-    for stream in list(_held_here):
-        stream.close()
-    _held_here.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_in_child)
-
-
-def _is_alive(holder: pathlib.Path) -> bool:
-    try:
-        with _open_private(holder) as stream:
-            if not _try_lock(stream):
-                return True
-    except FileNotFoundError:
-        return False
-    holder.unlink(missing_ok=True)
-    return False
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-    with _open_private(path, os.O_CREAT) as stream:
-        until = time.monotonic() + LOCK_TIMEOUT
-        while not _try_lock(stream):
-            if time.monotonic() >= until:
-                raise UnreachableError("another process does not let go of its lock")
-            time.sleep(0.0005)
-        yield  # closing unlocks
-
-
-if sys.platform == "win32":
-
-    def _try_lock(stream: BinaryIO) -> bool:
+    async def open(self) -> None:
         try:
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._holder = f"holder-{uuid.uuid4().hex[:12]}"
+            self._process_lock = ProcessLock(self._beside(self._holder))
+        except OSError as error:
+            raise self._unusable(error) from error
 
-else:
+    async def close(self) -> None:
+        process_lock, self._process_lock = self._process_lock, None
+        if process_lock is not None:
+            process_lock.close()
 
-    def _try_lock(stream: BinaryIO) -> bool:
+    def has_changed(self) -> bool:
+        return _signature(self._path) != self._signature
+
+    async def exchange(
+        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
+    ) -> ExchangeResult:
+        return await asyncio.to_thread(self._exchange_now, events, request_ids, held)
+
+    def _exchange_now(
+        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
+    ) -> ExchangeResult:
+        if self._process_lock is None:
+            raise UnreachableError("it was closed")
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+            with lock(self._beside("lock")):
+                raw, now = _read(self._path), clock()
+                state = self._load(raw, now)
+                self._join(state, held, now)
+                result = state.exchange(self._holder, events, request_ids, now)
+                if _dump(state) != raw:
+                    state.clock = now
+                    _write(self._beside("new"), _dump(state))
+                    self._beside("new").replace(self._path)
+                self._epoch, self._signature = state.epoch, _signature(self._path)
+                return result
+        except OSError as error:
+            if self._epoch is None and not isinstance(error, TimeoutError):
+                raise self._unusable(error) from error
+            raise UnreachableError(error.strerror or str(error)) from error
 
+    def _unusable(self, error: OSError) -> QuotaUnavailableError:
+        return QuotaUnavailableError(f"{self.describe()} cannot be used: {error.strerror or error}")
 
-def _open_private(path: pathlib.Path, flags: int = 0) -> BinaryIO:
-    return open(os.open(path, os.O_RDWR | flags, 0o600), "r+b", buffering=0)  # noqa: PTH123
+    def _beside(self, name: str) -> pathlib.Path:
+        return self._path.with_name(f"{self._path.name}.{name}")
+
+    def _load(self, raw: bytes | None, now: float) -> SharedState:
+        state = SharedState(self._quota, now, boot_id())
+        if raw is not None:
+            try:
+                state = _parse(raw)
+            except Exception:
+                # A foreign file can make the parser raise anything.
+                self._set_aside()
+                state.block_one_window(now)
+        if now < state.clock or state.boot != boot_id():
+            state.shift(now - state.clock)
+            state.boot = boot_id()
+        if self._epoch is not None and self._epoch not in (state.epoch, state.lost_epoch):
+            state.block_one_window(now)
+            state.lost_epoch = self._epoch
+        return state
+
+    def _set_aside(self) -> None:
+        aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
+        self._path.replace(aside)
+        logger.warning(
+            "%s is damaged; it was renamed to %s, and nothing is granted for one window", self.describe(), aside.name
+        )
+
+    def _join(self, state: SharedState, held: Mapping[str, bool], now: float) -> None:
+        """Remove the processes that have died, and become one of the holders."""
+        for other in tuple(state.holders):
+            if other != self._holder and not ProcessLock.is_held(self._beside(other)):
+                state.remove_dead(other, now)
+        if self._holder in state.holders:
+            return
+        if state.quota != self._quota:
+            if state.holders:
+                raise ConfigurationError(
+                    f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "
+                    f"{self._quota!r}; give all the same quota, or another file"
+                )
+            state.quota = self._quota
+        state.holders.append(self._holder)
+        # Where the file was lost, it does not know our slots.
+        for slot_id, answered in held.items():
+            state.places.setdefault(slot_id, HeldSlot(self._holder, answered))
 
 
 def _read(path: pathlib.Path) -> bytes | None:
@@ -265,8 +187,8 @@ def _read(path: pathlib.Path) -> bytes | None:
 
 
 def _write(path: pathlib.Path, data: bytes) -> None:
-    """No fsync: after a crash of the machine a damaged file costs one window, and nothing else."""
-    with _open_private(path, os.O_CREAT | os.O_TRUNC) as stream:
+    # No fsync: if the machine crashes, a damaged file costs one window and nothing else.
+    with open_private(path, os.O_CREAT | os.O_TRUNC) as stream:
         stream.write(data)
 
 
@@ -279,7 +201,8 @@ def _signature(path: pathlib.Path) -> tuple[int, ...]:
 
 
 @functools.cache
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Id of the machine's boot, or "" where the system does not tell it."""
     try:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -299,8 +222,9 @@ def _parse(raw: bytes) -> SharedState:
     if data.pop("format") != FORMAT:
         raise ValueError("another format")
     state = _converter.structure(data, SharedState)
+    # The names of holders become paths.
     if not all(_HOLDER.fullmatch(holder) for holder in state.holders):
-        raise ValueError("a holder that is none of ours")
+        raise ValueError("not the name of a holder")
     return state
 
 

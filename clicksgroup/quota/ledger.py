@@ -1,14 +1,4 @@
-"""When a request may start, decided from what is known: no clock, no I/O, no asyncio. Time is an argument.
-
-A request may start iff nothing is paused, fewer than C are in flight, and, for every window, *those not answered
-yet + those answered less than a window ago* are fewer than N.
-
-Why no sliding window at the server ever holds more than N: take any window of length W there, and of the requests
-that arrived in it the one granted last, j. Every other one, i, was granted before j. It was answered no earlier than
-it arrived, which is later than j's arrival - W, hence later than j's grant - W. So when j was granted, i was either
-unanswered or answered less than W ago: it was counted. Hence at most N, whatever the network's delays, and wherever
-between sending and answering the server counts. Fixed windows of any phase are sliding windows too.
-"""
+"""The rule that says when a request may start: no clock, no I/O, no asyncio. Time is an argument."""
 
 from __future__ import annotations
 
@@ -22,27 +12,44 @@ from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
 
 
 class Ledger:
-    """The state of one quota."""
+    """A sliding-window log of one quota, which keeps the moment of each answer.
 
-    __slots__ = ("_orphans", "_unanswered", "_windows", "half_open", "in_flight", "paused_until", "quota", "trial_out")
+    A request may start iff there is no pause, fewer than C are in flight, and, for every window, *those not answered
+    yet + those answered less than a window ago* are fewer than N.
+
+    Proof that no sliding window at the server ever holds more than N. Take any window of length W there and, of the
+    requests that arrived in it, the one granted last, j. Every other one, i, was granted before j. It was answered no
+    earlier than it arrived, which is later than j's arrival - W, hence later than j's grant - W. So when j was
+    granted, i was either unanswered or answered less than W ago: it was counted. Hence at most N, whatever the
+    network's delays, and wherever between sending and answering the server counts. Fixed windows of any phase are
+    sliding windows too.
+
+    After a pause the ledger is half open, as a circuit breaker is: one trial request starts alone, and the others
+    follow when it is answered without another 429.
+    """
+
+    __slots__ = (
+        "_orphans", "_unanswered", "_windows", "half_open", "in_flight", "paused_until", "quota", "trial_in_flight",
+    )  # fmt: skip
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
         self.in_flight = 0
         self.paused_until = -math.inf
-        self.half_open = False  # a pause was the last thing heard: the next request goes alone
-        self.trial_out = False  # ... and it is out
+        self.half_open = False
+        self.trial_in_flight = False
         self._unanswered = 0
-        # For each limit: how many, how long, and when those that are answered will be forgotten (ascending).
+        # For each limit its count, its window, and when each answer will be forgotten (ascending).
         self._windows: list[tuple[int, float, deque[float]]] = [
             (count, window * CLOCK_DRIFT, deque()) for count, window in quota.limits
         ]
-        self._orphans: deque[float] = deque()  # when their places in flight come back (ascending)
+        # When abandoned requests are no longer in flight (ascending).
+        self._orphans: deque[float] = deque()
 
     def delay(self, now: float) -> float:
-        """0 if a request may start, else the seconds until time may let it, or infinity if one must end first."""
+        """The seconds until time lets a request start: 0 if it may start now, infinity if another must end first."""
         wait = self.paused_until - now
-        if self.half_open and self.trial_out:
+        if self.half_open and self.trial_in_flight:
             return math.inf
         while self._orphans and self._orphans[0] <= now:
             self._orphans.popleft()
@@ -63,25 +70,25 @@ class Ledger:
         return max(wait, 0.0)
 
     def grant(self) -> bool:
-        """Count a request that is about to start; call it only when `delay` is 0. True if it is a trial."""
+        """Count a request that is about to start, when `delay` is 0. True if it is the trial request."""
         self.in_flight += 1
         self._unanswered += 1
-        self.trial_out = self.half_open
-        return self.trial_out
+        self.trial_in_flight = self.half_open
+        return self.trial_in_flight
 
-    def answered(self, now: float) -> None:
-        """A request was answered, or given up; `now` may lie ahead, where the server may count it as late as that."""
+    def answered(self, at: float) -> None:
+        """A request was answered or given up. `at` may lie ahead, where the server may count it as late as that."""
         self._unanswered -= 1
         for _, window, forgotten_at in self._windows:
-            bisect.insort(forgotten_at, now + window)
+            bisect.insort(forgotten_at, at + window)
 
-    def recall(self, answered: Sequence[float]) -> None:
-        """Count requests that were answered before this ledger was made; in the order of their times."""
+    def load_answered(self, times: Sequence[float]) -> None:
+        """Count requests that were answered before this ledger was made, in ascending order of their times."""
         for _, window, forgotten_at in self._windows:
-            forgotten_at.extend(at + window for at in answered)
+            forgotten_at.extend(at + window for at in times)
 
     def released(self) -> None:
-        """A place in flight is free."""
+        """A request is no longer in flight."""
         self.in_flight -= 1
 
     def refunded(self) -> None:
@@ -90,27 +97,27 @@ class Ledger:
         self.in_flight -= 1
 
     def orphaned(self, now: float) -> None:
-        """A request's end will never be known: its place in flight comes back by itself."""
+        """The end of a request will never be known: it counts as in flight for `ORPHAN_HOLD` seconds."""
         self._orphans.append(now + ORPHAN_HOLD)
 
     def pause(self, now: float, seconds: float) -> None:
-        """Nothing starts for `seconds`; after that one goes first."""
+        """No request starts for `seconds`, then a single trial request."""
         self.paused_until = max(self.paused_until, now + seconds)
         self.half_open = True
-        self.trial_out = False
+        self.trial_in_flight = False
 
     def trial_ended(self, passed: bool) -> None:
-        """The trial was answered, or ended without an answer: then the next one trials."""
-        self.trial_out = False
+        """The trial request was answered, or ended without an answer: then the next one is a trial again."""
+        self.trial_in_flight = False
         if passed:
             self.half_open = False
 
     def pause_left(self, now: float) -> float:
-        """The seconds that remain of a pause."""
+        """The seconds that are left of a pause."""
         return max(self.paused_until - now, 0.0)
 
     def used(self, now: float) -> list[tuple[int, int, float]]:
-        """For each limit: how many are counted now, of how many, in how long."""
+        """For each limit: the requests that count now, the limit, and its window in seconds."""
         return [
             (self._unanswered + sum(at > now for at in forgotten_at), count, window)
             for (count, window), (_, _, forgotten_at) in zip(self.quota.limits, self._windows, strict=True)

@@ -1,52 +1,57 @@
-"""A quota that several processes share, as data, and what one exchange with one of them does to it. No clock, no I/O.
+"""A quota that several processes share, as data, and what one exchange with a process does to it. No clock, no I/O.
 
-The decision is the ledger's. What comes on top: who holds which slot and who waits, so that the first to come in any
-process is the first to go, and that what a dead process held comes back.
+`Ledger` decides whether a request may start. This module adds which process holds which slot and whose turn it is, so
+that requests start first come, first served across processes, and the slots of a dead process come back.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 import uuid
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import attrs
 
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
+from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD, EventKind
 
-KEPT = 3600.0
-"""Seconds for which answers are remembered at the least: whoever comes next may be given a longer window."""
+MIN_MEMORY = 3600.0
+"""Seconds for which answers are kept at least, since the next process may be given a longer window."""
 
-TURN = 0.25
-"""Seconds for which a free slot is kept for the process whose turn it is: one that is stopped must not stop all."""
-
-
-EventKind: TypeAlias = Literal["answered", "throttled", "released", "refunded", "abandoned"]
+TURN_TIMEOUT = 0.25
+"""Seconds for which a free slot waits for the process whose turn it is: a process that is stopped must not block
+the others."""
 
 
 class Event(NamedTuple):
-    """What became of a slot, and when. Told twice, it changes nothing the second time."""
+    """A report about a slot: when it was made, and how long a pause is. The same event twice changes nothing more."""
 
     kind: EventKind
     id: str
     at: float
-    seconds: float = 0.0  # throttled: for how long nobody may start
+    seconds: float = 0.0
 
 
 class ExchangeResult(NamedTuple):
-    """What an exchange brought."""
+    """What one exchange gives to the process.
 
-    granted: Sequence[str]  # tickets that are slots now
-    again: float  # seconds until time may let the next one start; infinite where only another process can
-    paused: float  # seconds that remain of a pause
+    Args:
+        granted: ids of requests that may start: they are slots now.
+        retry_in: seconds until time alone lets the next one start; infinity where another process must act first.
+        pause_left: seconds that are left of a pause.
+    """
+
+    granted: Sequence[str]
+    retry_in: float
+    pause_left: float
 
 
 @attrs.define
 class HeldSlot:
-    """A slot that is held: by whom, whether the answer is known, and when its place in flight comes back by itself."""
+    """A slot that counts as in flight: if it was abandoned, until `back_at`."""
 
     holder: str
     answered: bool = False
@@ -55,77 +60,101 @@ class HeldSlot:
 
 @attrs.define
 class SharedState:
-    """All that is remembered of one quota. Times are seconds of one clock that all who share it can read."""
+    """All that is remembered of one quota. Times are seconds of one clock that all who share it can read.
+
+    Args:
+        quota: the limits.
+        clock: when it was last changed.
+        boot: id of the machine's boot, since its clock starts anew with each.
+        epoch: id of this memory. A process that knows another one knows more than this memory does.
+        lost_epoch: the memory before this one, for whose loss one window was blocked.
+        closed_until: when that window ends.
+        paused_until: when the pause after a 429 ends.
+        half_open: whether the next request is a trial; `trial` is the one that is in flight.
+        offered: the request of another process whose turn it is, and since when it could start.
+        holders: the processes that have the quota open.
+        places: the slots that count as in flight, by id.
+        answered: when requests were answered, ascending; the last entries may lie ahead.
+        queue: the requests that wait, each with its process; the first is next.
+    """
 
     quota: Quota
-    clock: float  # when it was last changed
-    boot: str  # of the machine, as far as it tells: its clock begins anew with each
+    clock: float
+    boot: str
     epoch: str = attrs.field(factory=lambda: uuid.uuid4().hex)
-    lost_epoch: str | None = None  # what was kept before, and got lost
-    closed_until: float = 0.0  # something was lost: nobody starts until a window has passed
+    lost_epoch: str | None = None
+    closed_until: float = 0.0
     paused_until: float = 0.0
     half_open: bool = False
     trial: str | None = None
-    offered: tuple[str, float] | None = None  # the ticket whose turn it is, and since when it could go
+    offered: tuple[str, float] | None = None
     holders: list[str] = attrs.field(factory=list)
     places: dict[str, HeldSlot] = attrs.field(factory=dict)
-    answered: list[float] = attrs.field(factory=list)  # ascending; the last entries may lie ahead
-    queue: list[tuple[str, str]] = attrs.field(factory=list)  # ticket, holder; the first is the next to go
+    answered: list[float] = attrs.field(factory=list)
+    queue: list[tuple[str, str]] = attrs.field(factory=list)
 
     @property
     def memory(self) -> float:
-        """Seconds after which everything is forgotten."""
+        """The longest window in seconds: what happened before it cannot make a request wait."""
         return max((window for _, window in self.quota.limits), default=0.0) * CLOCK_DRIFT
 
     def shift(self, seconds: float) -> None:
-        """The clock was set anew: everything keeps the age it had when it was last seen."""
+        """The clock was set: everything keeps the age that it had at the last change."""
         self.clock += seconds
         self.closed_until += seconds
         self.paused_until += seconds
         self.answered = [at + seconds for at in self.answered]
         self.offered = None
-        for place in self.places.values():
-            if place.back_at is not None:
-                place.back_at += seconds
+        for slot in self.places.values():
+            if slot.back_at is not None:
+                slot.back_at += seconds
 
-    def close(self, now: float) -> None:
-        """It is not known what happened: a window of silence is longer than anything it could have been."""
+    def block_one_window(self, now: float) -> None:
+        """The history is unknown, so nothing is granted for one full window."""
         self.closed_until = max(self.closed_until, now + self.memory)
 
     def remove_dead(self, holder: str, now: float) -> None:
-        """A process is gone. What it sent may still be on its way, or in work."""
+        """A process has died. Its requests may still be on their way, or the server may be working on them."""
         self.holders.remove(holder)
         self.queue = [entry for entry in self.queue if entry[1] != holder]
-        for ticket, place in self.places.items():
-            if place.holder == holder and place.back_at is None:
-                self._orphan(ticket, place, now)
+        for slot_id, slot in self.places.items():
+            if slot.holder == holder and slot.back_at is None:
+                self._orphan(slot_id, slot, now)
 
-    def exchange(self, holder: str, events: Sequence[Event], tickets: Sequence[str], now: float) -> ExchangeResult:
-        """Take in what happened to one process, and grant what it may have of the tickets it asks for."""
+    def exchange(self, holder: str, events: Sequence[Event], request_ids: Sequence[str], now: float) -> ExchangeResult:
+        """Apply the events of a process, and grant what may start of its requests.
+
+        Args:
+            holder: the process.
+            events: what it reports. Events of an exchange whose result was lost may come again.
+            request_ids: all its requests that wait, in their order. Those that are missing here leave the queue.
+            now: the time.
+        """
         for event in events:
-            self._take_in(event, now)
-        self._pass_time(now)
-        self._line_up(holder, tickets)
+            self._apply(event, now)
+        self._forget(now)
+        self._enqueue(holder, request_ids)
         ledger = self._ledger()
-        granted = [ticket for ticket in tickets if ticket in self.places]  # the last result was lost
+        # What is held already was granted by an exchange whose result was lost.
+        granted = [request_id for request_id in request_ids if request_id in self.places]
         granted += self._grant(ledger, holder, now)
-        return ExchangeResult(granted, self._again(ledger, holder, now), max(self.paused_until - now, 0.0))
+        return ExchangeResult(granted, self._retry_in(ledger, holder, now), max(self.paused_until - now, 0.0))
 
-    def _take_in(self, event: Event, now: float) -> None:
+    def _apply(self, event: Event, now: float) -> None:
         at = min(event.at, now)
         if event.kind == "refunded":
             self.queue = [entry for entry in self.queue if entry[0] != event.id]
             self.places.pop(event.id, None)
             self._end_trial(event.id)
             return
-        place = self.places.get(event.id)
-        if place is None:
+        slot = self.places.get(event.id)
+        if slot is None:
             return
         if event.kind == "abandoned":
-            self._orphan(event.id, place, at)
+            self._orphan(event.id, slot, at)
             return
-        if not place.answered:
-            place.answered = True
+        if not slot.answered:
+            slot.answered = True
             bisect.insort(self.answered, at)
         if event.kind == "answered":
             self._end_trial(event.id, passed=True)
@@ -136,73 +165,72 @@ class SharedState:
             self._end_trial(event.id)
             del self.places[event.id]
 
-    def _orphan(self, ticket: str, place: HeldSlot, at: float) -> None:
-        place.back_at = at + ORPHAN_HOLD
-        if not place.answered:  # the server may count it as late as that
-            place.answered = True
-            bisect.insort(self.answered, place.back_at)
-        self._end_trial(ticket)
+    def _orphan(self, slot_id: str, slot: HeldSlot, at: float) -> None:
+        slot.back_at = at + ORPHAN_HOLD
+        if not slot.answered:
+            # The server may count the request as late as its hold ends.
+            slot.answered = True
+            bisect.insort(self.answered, slot.back_at)
+        self._end_trial(slot_id)
 
-    def _end_trial(self, ticket: str, *, passed: bool = False) -> None:
-        if self.trial == ticket:
+    def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:
+        if self.trial == slot_id:
             self.trial = None
             self.half_open = not passed
 
-    def _pass_time(self, now: float) -> None:
-        kept = max(self.memory, KEPT)
-        del self.answered[: bisect.bisect_right(self.answered, now - kept)]
-        back = [ticket for ticket, place in self.places.items() if place.back_at is not None and place.back_at <= now]
-        for ticket in back:
-            del self.places[ticket]
+    def _forget(self, now: float) -> None:
+        del self.answered[: bisect.bisect_right(self.answered, now - max(self.memory, MIN_MEMORY))]
+        for slot_id, slot in tuple(self.places.items()):
+            if slot.back_at is not None and slot.back_at <= now:
+                del self.places[slot_id]
 
-    def _line_up(self, holder: str, tickets: Sequence[str]) -> None:
-        self.queue = [entry for entry in self.queue if entry[1] != holder or entry[0] in tickets]
-        known = {ticket for ticket, _ in self.queue} | self.places.keys()
-        self.queue += [(ticket, holder) for ticket in tickets if ticket not in known]
+    def _enqueue(self, holder: str, request_ids: Sequence[str]) -> None:
+        self.queue = [entry for entry in self.queue if entry[1] != holder or entry[0] in request_ids]
+        known = {request_id for request_id, _ in self.queue} | self.places.keys()
+        self.queue += [(request_id, holder) for request_id in request_ids if request_id not in known]
 
     def _ledger(self) -> Ledger:
         ledger = Ledger(self.quota)
-        ledger.recall(self.answered)
-        for place in self.places.values():
-            if place.answered:
+        ledger.load_answered(self.answered)
+        for slot in self.places.values():
+            if slot.answered:
                 ledger.in_flight += 1
             else:
                 ledger.grant()
-        for back_at in sorted(place.back_at for place in self.places.values() if place.back_at is not None):
+        for back_at in sorted(slot.back_at for slot in self.places.values() if slot.back_at is not None):
             ledger.orphaned(back_at - ORPHAN_HOLD)
         ledger.paused_until = max(self.paused_until, self.closed_until)
-        ledger.half_open, ledger.trial_out = self.half_open, self.trial is not None
+        ledger.half_open, ledger.trial_in_flight = self.half_open, self.trial is not None
         return ledger
 
     def _grant(self, ledger: Ledger, holder: str, now: float) -> list[str]:
         granted = []
         while self.queue and ledger.delay(now) <= 0:
-            ticket, whose = self.queue[0]
-            if whose == holder:
-                self.places[ticket] = HeldSlot(holder)
+            request_id, owner = self.queue[0]
+            if owner == holder:
+                self.places[request_id] = HeldSlot(holder)
                 if ledger.grant():
-                    self.trial = ticket
-                granted.append(ticket)
+                    self.trial = request_id
+                granted.append(request_id)
             else:
-                if self.offered is None or self.offered[0] != ticket:
-                    self.offered = (ticket, now)
-                if now - self.offered[1] < TURN:
+                if self.offered is None or self.offered[0] != request_id:
+                    self.offered = (request_id, now)
+                if now - self.offered[1] < TURN_TIMEOUT:
                     return granted
             self.offered = None
             del self.queue[0]
         self.offered = None
         return granted
 
-    def _again(self, ledger: Ledger, holder: str, now: float) -> float:
-        """When time alone lets the holder's first ticket start; infinity where somebody else must act before."""
-        ahead = next((i for i, (_, whose) in enumerate(self.queue) if whose == holder), None)
+    def _retry_in(self, ledger: Ledger, holder: str, now: float) -> float:
+        ahead = next((i for i, (_, owner) in enumerate(self.queue) if owner == holder), None)
         if ahead is None:
-            return float("inf")
-        for _ in range(ahead):  # as though all who are before it had gone
+            return math.inf
+        # As though all requests before it had started and ended.
+        for _ in range(ahead):
             ledger.grant()
             ledger.released()
-        wait = ledger.delay(now)
-        nobody_before = ledger.paused_until - now
-        if wait == float("inf") and nobody_before > 0:
-            return nobody_before
-        return wait or float("inf")
+        delay = ledger.delay(now)
+        if delay == math.inf and ledger.paused_until > now:
+            return ledger.paused_until - now
+        return delay or math.inf

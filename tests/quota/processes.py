@@ -17,11 +17,17 @@ WORKER = pathlib.Path(__file__).with_name("worker.py")
 
 
 class Processes:
-    """Workers that ask one server; `async with` ends those who still run."""
+    """Worker processes that send requests to one server. Those that still run at the end are killed.
 
-    def __init__(self, server: StrictServer, quota: Quota, **how: Any) -> None:
+    Args:
+        server: where they send requests.
+        quota: what they share.
+        options: where the quota is kept, as `worker.py` reads it.
+    """
+
+    def __init__(self, server: StrictServer, quota: Quota, **options: Any) -> None:
         self._server = server
-        self._how = {"limits": quota.limits, "in_flight": quota.in_flight, **how}
+        self._options = {"limits": quota.limits, "in_flight": quota.in_flight, **options}
         self._workers: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> Self:
@@ -35,21 +41,21 @@ class Processes:
 
     async def start(self, name: str, *, tasks: int = 3) -> None:
         self._workers[name] = await asyncio.create_subprocess_exec(
-            sys.executable, "-W", "error", WORKER, name, str(self._server.port), str(tasks), json.dumps(self._how),
+            sys.executable, "-W", "error", WORKER, name, str(self._server.port), str(tasks), json.dumps(self._options),
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
 
     async def kill(self, name: str) -> None:
-        """SIGKILL: it can report nothing."""
+        """Send SIGKILL, so that the process cannot report anything."""
         worker = self._workers.pop(name)
         if worker.returncode is None:
             worker.send_signal(signal.SIGKILL)
         await worker.communicate()
 
     async def finish(self) -> None:
-        """Until all have ended by themselves, without a complaint."""
+        """Wait until all have ended by themselves, without a warning or an error."""
         self._server.stop()
         for name in tuple(self._workers):
             worker = self._workers.pop(name)
-            _, complaints = await worker.communicate()
-            assert (worker.returncode, complaints.decode()) == (0, ""), name
+            _, stderr = await worker.communicate()
+            assert (worker.returncode, stderr.decode()) == (0, ""), name

@@ -1,4 +1,4 @@
-"""Many processes, a slow network, losses and deaths, in no time: what any shared quota must come through."""
+"""Many processes, a slow network, lost results and deaths, in virtual time: for every quota that processes share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from collections.abc import Callable
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import Event, EventKind, ExchangeResult
+from clicksgroup.quota.shared import EventKind
+from clicksgroup.quota.state import Event, ExchangeResult
+from tests.quota.checker import most_at_once, most_in_any_window
 
 
 @attrs.define(eq=False)
 class Process:
+    """One of the processes: what it waits for, what it has not reported yet, and the slots that it holds."""
+
     name: str
     alive: bool = True
-    tickets: list[str] = attrs.field(factory=list)
+    waiting: list[str] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     held: dict[str, bool] = attrs.field(factory=dict)
 
@@ -27,7 +31,7 @@ Exchange = Callable[[Process, float], ExchangeResult]
 
 @attrs.define
 class Simulation:
-    """Runs processes that share a quota through `exchange`, and keeps the server's own record of what arrived.
+    """Runs processes that share a quota through `exchange`, and records what the server sees.
 
     A request is up to 2 s on its way, in work for up to 1 s, and its answer up to 1 s on its way back.
     """
@@ -38,89 +42,82 @@ class Simulation:
     died: Callable[[str, float], None] = lambda name, now: None
     now: float = 1000.0
     arrivals: list[float] = attrs.field(factory=list)
-    in_work: int = 0
-    most_in_work: int = 0
+    spans: list[tuple[float, float]] = attrs.field(factory=list)
     granted: int = 0
     _agenda: list[tuple[float, int, Callable[[], None]]] = attrs.field(factory=list)
     _order: itertools.count[int] = attrs.field(factory=itertools.count)
 
-    def run(self, processes: int, requests: int, *, troubles: bool) -> None:
-        """Until so many requests were granted; a quota that lets none through for an hour is stuck."""
+    def run(self, processes: int, requests: int, *, faults: bool) -> None:
+        """Run until this many requests were granted. A quota that grants none for an hour is stuck."""
         for process in [Process(f"p{i}") for i in range(processes)]:
-            self._at(0, lambda process=process: self._turn(process, troubles))  # type: ignore[misc]
+            self._at(0, lambda process=process: self._exchange(process, faults))  # type: ignore[misc]
         limit = self.now + 3600
         while self.granted < requests:
-            assert self.now < limit, "nobody gets anything any more"
+            assert self.now < limit, "no request starts any more"
             self.now, _, action = heapq.heappop(self._agenda)
             action()
 
-    def over(self) -> list[str]:
-        """Every window that held too many, and whether too many were ever in work."""
-        found = [
-            f"{count + 1} within {window} s at {first}"
-            for count, window in self.quota.limits
-            for first, last in zip(self.arrivals, self.arrivals[count:], strict=False)
-            if last - first < window
-        ]
-        return found + [f"{self.most_in_work} in work"] * (self.most_in_work > self.quota.in_flight)
+    def violations(self) -> list[str]:
+        """Everything that exceeded the quota."""
+        mosts = [(most_in_any_window(self.arrivals, window), count, window) for count, window in self.quota.limits]
+        found = [f"{most} within {window} s, allowed {count}" for most, count, window in mosts if most > count]
+        in_work = most_at_once(self.spans)
+        return found + [f"{in_work} in work"] * (in_work > self.quota.in_flight)
 
     def _at(self, after: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (self.now + after, next(self._order), action))
 
-    def _turn(self, process: Process, troubles: bool) -> None:
+    def _exchange(self, process: Process, faults: bool) -> None:
         if not process.alive:
             return
-        if troubles and self.rng.random() < 0.01:
-            self._die(process, troubles)
+        if faults and self.rng.random() < 0.01:
+            self._die(process, faults)
             return
-        if troubles and process.tickets and self.rng.random() < 0.05:
-            process.events.append(Event("refunded", process.tickets.pop(), self.now))
-        while len(process.tickets) < self.rng.randint(1, 4):
-            process.tickets.append(f"{process.name}-{next(self._order)}")
-        reply = self.exchange(process, self.now)
-        if not (troubles and self.rng.random() < 0.1):  # else the reply is lost, and all of it is told again
+        if faults and process.waiting and self.rng.random() < 0.05:
+            process.events.append(Event("refunded", process.waiting.pop(), self.now))
+        while len(process.waiting) < self.rng.randint(1, 4):
+            process.waiting.append(f"{process.name}-{next(self._order)}")
+        result = self.exchange(process, self.now)
+        # Otherwise the result is lost, and all of it is sent again.
+        if not (faults and self.rng.random() < 0.1):
             process.events.clear()
-            for ticket in reply.granted:
-                process.tickets.remove(ticket)
-                self._send(process, ticket, troubles)
-        self._at(min(reply.again, self.rng.uniform(0.001, 0.2)), lambda: self._turn(process, troubles))
+            for request_id in result.granted:
+                process.waiting.remove(request_id)
+                self._send(process, request_id, faults)
+        self._at(min(result.retry_in, self.rng.uniform(0.001, 0.2)), lambda: self._exchange(process, faults))
 
-    def _send(self, process: Process, ticket: str, troubles: bool) -> None:
+    def _send(self, process: Process, request_id: str, faults: bool) -> None:
         self.granted += 1
-        process.held[ticket] = False
+        process.held[request_id] = False
 
-        def tell(kind: EventKind, seconds: float = 0.0) -> None:
+        def report(kind: EventKind, seconds: float = 0.0) -> None:
             if kind in ("answered", "throttled"):
-                process.held[ticket] = True
+                process.held[request_id] = True
             else:
-                del process.held[ticket]
-            process.events.append(Event(kind, ticket, self.now, seconds))
+                del process.held[request_id]
+            process.events.append(Event(kind, request_id, self.now, seconds))
 
-        if troubles and self.rng.random() < 0.05:
-            tell("refunded")
+        if faults and self.rng.random() < 0.05:
+            report("refunded")
             return
 
         def arrive() -> None:
+            work = self.rng.uniform(0, 1)
             self.arrivals.append(self.now)
-            self.in_work += 1
-            self.most_in_work = max(self.most_in_work, self.in_work)
-            self._at(self.rng.uniform(0, 1), leave)
-
-        def leave() -> None:
-            self.in_work -= 1
-            self._at(self.rng.uniform(0, 1), answer)
+            self.spans.append((self.now, self.now + work))
+            self._at(work + self.rng.uniform(0, 1), answer)
 
         def answer() -> None:
-            if troubles and self.rng.random() < 0.03:
-                tell("throttled", 2.0)
+            if faults and self.rng.random() < 0.03:
+                report("throttled", 2.0)
             else:
-                tell("answered")
-            self._at(self.rng.uniform(0, 0.2), lambda: tell("released"))
+                report("answered")
+            self._at(self.rng.uniform(0, 0.2), lambda: report("released"))
 
         self._at(self.rng.uniform(0, 2), arrive)
 
-    def _die(self, process: Process, troubles: bool) -> None:
+    def _die(self, process: Process, faults: bool) -> None:
         process.alive = False
         self.died(process.name, self.now)
         successor = Process(f"{process.name}+")
-        self._at(self.rng.uniform(0, 1), lambda: self._turn(successor, troubles))
+        self._at(self.rng.uniform(0, 1), lambda: self._exchange(successor, faults))

@@ -1,3 +1,5 @@
+"""A quota that the processes of one machine share."""
+
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +11,7 @@ import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -19,7 +21,8 @@ from clicksgroup.quota import FileQuota
 from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import default_path
-from clicksgroup.quota.state import Event
+from clicksgroup.quota.file_lock import lock
+from clicksgroup.quota.state import Event, ExchangeResult
 from tests.quota.processes import Processes
 from tests.quota.strict_server import StrictServer
 
@@ -50,15 +53,21 @@ async def spend(quota: FileQuota, requests: int) -> None:
         slot.release()
 
 
-async def granted(quota: FileQuota, tickets: int = 100) -> int:
-    """How many requests could start now."""
-    reply = await quota._exchange((), [uuid.uuid4().hex for _ in range(tickets)])
-    await quota._exchange((), ())
-    return len(reply.granted)
+async def exchange(
+    quota: FileQuota, *request_ids: str, events: Sequence[Event] = (), held: Sequence[str] = ()
+) -> ExchangeResult:
+    return await quota.backend.exchange(events, request_ids, dict.fromkeys(held, False))
 
 
-async def test_three_processes_keep_one_quota_and_use_it(path: pathlib.Path) -> None:
-    """No window is over, never too many are in flight, and each gets its share of nearly all there is."""
+async def granted(quota: FileQuota, *, held: Sequence[str] = ()) -> int:
+    """How many requests can start now. They stay in flight."""
+    result = await exchange(quota, *(uuid.uuid4().hex for _ in range(100)), held=held)
+    await exchange(quota, held=held)
+    return len(result.granted)
+
+
+async def test_three_processes(path: pathlib.Path) -> None:
+    """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
     async with StrictServer(quota) as server, Processes(server, quota, path=str(path)) as processes:
         for name in "abc":
@@ -76,8 +85,8 @@ async def test_three_processes_keep_one_quota_and_use_it(path: pathlib.Path) -> 
     assert all(abs(shares[name] - 32) <= 0.15 * 32 for name in "abc"), shares
 
 
-async def test_a_process_that_is_killed_again_and_again_never_causes_a_429(path: pathlib.Path) -> None:
-    """What a killed process sent stays counted, even where the server counts it after the kill."""
+async def test_killed_processes(path: pathlib.Path) -> None:
+    """What a killed process sent stays counted, even where the server counts it after the kill: there is no 429."""
     quota = Quota((24, 2), in_flight=12)
     async with StrictServer(quota, delay=0.05) as server, Processes(server, quota, path=str(path)) as processes:
         for _ in range(10):
@@ -90,7 +99,8 @@ async def test_a_process_that_is_killed_again_and_again_never_causes_a_429(path:
     assert server.rejected == []
 
 
-async def test_what_was_sent_before_a_restart_is_remembered(path: pathlib.Path, clock: Callable[[float], None]) -> None:
+async def test_restart(path: pathlib.Path, clock: Callable[[float], None]) -> None:
+    """Requests that were sent before a restart still count."""
     quota = Quota((5, 60), in_flight=5)
     async with FileQuota(path, quota) as before:
         await spend(before, 3)
@@ -102,21 +112,18 @@ async def test_what_was_sent_before_a_restart_is_remembered(path: pathlib.Path, 
         assert await granted(later) == 3
 
 
-async def test_a_reboot_makes_nothing_older(
-    path: pathlib.Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether the new clock is behind the old one or ahead of it."""
+async def test_reboot(path: pathlib.Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reboot makes nothing older, whether the new clock is behind the old one or ahead of it."""
     quota = Quota((5, 60), in_flight=5)
     async with FileQuota(path, quota) as before:
         await spend(before, 3)
     for boot, step in (("second", -4900.0), ("third", 100_000.0)):
-        monkeypatch.setattr(file_module, "_boot_id", lambda boot=boot: boot)
+        monkeypatch.setattr(file_module, "boot_id", lambda boot=boot: boot)
         clock(step)
         async with FileQuota(path, quota) as after:
-            assert await after._exchange((), ["one", "two"]) == (["one", "two"], float("inf"), 0.0)
+            assert await exchange(after, "one", "two") == (["one", "two"], float("inf"), 0.0)
             assert await granted(after) == 0
-            for slot in ("one", "two"):
-                await after._exchange([Event("refunded", slot, 0.0)], ())
+            await exchange(after, events=[Event("refunded", slot, 0.0) for slot in ("one", "two")])
 
 
 @pytest.mark.parametrize(
@@ -131,12 +138,13 @@ async def test_a_reboot_makes_nothing_older(
     ],
     ids=["empty", "truncated", "a picture", "another format", "a list", "a wrong type"],
 )
-async def test_a_file_that_is_no_quota_is_set_aside_and_one_window_waited(
+async def test_damaged_file(
     path: pathlib.Path,
     clock: Callable[[float], None],
     damage: Callable[[bytes], bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """A file that is damaged or foreign is set aside, and nothing is granted for one window."""
     quota = Quota((5, 60), in_flight=5)
     async with FileQuota(path, quota) as before:
         await spend(before, 3)
@@ -154,15 +162,13 @@ async def test_a_file_that_is_no_quota_is_set_aside_and_one_window_waited(
     assert aside.name in caplog.text
 
 
-async def test_a_file_that_is_deleted_under_a_live_process_costs_one_window_once(
-    path: pathlib.Path, clock: Callable[[float], None]
-) -> None:
-    """What it has in flight stays in flight, and what another one knows of the same loss adds nothing."""
+async def test_deleted_file(path: pathlib.Path, clock: Callable[[float], None]) -> None:
+    """A file that is deleted costs one window, once for all processes, and what is in flight stays in flight."""
     quota = Quota((5, 60), in_flight=5)
     async with FileQuota(path, quota) as one, FileQuota(path, quota) as other:
         slot = await one.acquire()
         path.unlink()
-        assert await granted(one) == 0
+        assert await granted(one, held=[slot.id]) == 0
         clock(59)
         assert await granted(other) == 0
         clock(1.1)
@@ -170,7 +176,8 @@ async def test_a_file_that_is_deleted_under_a_live_process_costs_one_window_once
         slot.release()
 
 
-async def test_a_clean_end_leaves_nothing_but_the_file_and_its_lock_and_both_are_private(path: pathlib.Path) -> None:
+async def test_files(path: pathlib.Path) -> None:
+    """Closing leaves only the file and its lock, and only their user may read them."""
     async with FileQuota(path, Quota(in_flight=1)) as quota:
         await spend(quota, 1)
     left = sorted(path.parent.iterdir())
@@ -179,40 +186,49 @@ async def test_a_clean_end_leaves_nothing_but_the_file_and_its_lock_and_both_are
         assert {stat.S_IMODE(found.stat().st_mode) for found in left} == {0o600}
 
 
-async def test_who_is_given_another_quota_than_those_who_keep_it_is_refused(path: pathlib.Path) -> None:
+async def test_different_quotas(path: pathlib.Path) -> None:
+    """A process with a different quota than the others is refused."""
     async with FileQuota(path, Quota((5, 60))):
         with pytest.raises(ConfigurationError, match=r"keeps Quota\(\(5, 60.0\).*given Quota\(\(9, 60.0\)"):
             await FileQuota(path, Quota((9, 60))).__aenter__()
 
 
-async def test_another_quota_replaces_one_that_nobody_keeps_and_what_was_sent_still_counts(path: pathlib.Path) -> None:
+async def test_different_quota_after_loss(path: pathlib.Path) -> None:
+    """When the file was lost and another process keeps a different quota there, callers that wait are refused."""
+    async with FileQuota(path, Quota((5, 60))) as quota:
+        path.unlink()
+        async with FileQuota(path, Quota((9, 60))):
+            with pytest.raises(ConfigurationError, match=r"keeps Quota\(\(9, 60.0\).*given Quota\(\(5, 60.0\)"):
+                await quota.acquire()
+
+
+async def test_new_quota(path: pathlib.Path) -> None:
+    """A different quota replaces one that no process keeps, and what was sent still counts."""
     async with FileQuota(path, Quota((5, 60), in_flight=5)) as before:
         await spend(before, 3)
     async with FileQuota(path, Quota((9, 60), in_flight=9)) as after:
         assert await granted(after) == 6
 
 
-async def test_a_lock_that_is_not_let_go_is_an_error_until_it_is(path: pathlib.Path) -> None:
-    """A process that is stopped in the middle stops the others no longer than their outage_timeout."""
+async def test_lock_timeout(path: pathlib.Path) -> None:
+    """A process that is stopped in an exchange blocks the others for no longer than their `outage_timeout`."""
     async with FileQuota(path, Quota(in_flight=1), outage_timeout=0.5) as quota:
-        complaint = r"quota\.json .*0\.5 s: another process does not let go"
-        with (
-            file_module._lock(path.with_name("quota.json.lock")),
-            pytest.raises(QuotaUnavailableError, match=complaint),
-        ):
+        message = r"quota\.json .*0\.5 s .*: another process holds its lock"
+        with lock(path.with_name("quota.json.lock")), pytest.raises(QuotaUnavailableError, match=message):
             await quota.acquire()
         await spend(quota, 1)
 
 
-async def test_a_path_that_can_never_be_one_is_refused_when_it_is_opened(tmp_path: pathlib.Path) -> None:
+async def test_unusable_path(tmp_path: pathlib.Path) -> None:
+    """A path that cannot be a file is refused when the quota is opened."""
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "quota.json"):
         with pytest.raises(QuotaUnavailableError, match=f"quota file {path} cannot be used: "):
             await FileQuota(path, Quota()).__aenter__()
 
 
-async def test_a_process_that_died_is_seen_to_be_gone(path: pathlib.Path, clock: Callable[[float], None]) -> None:
-    """Its places in flight come back five seconds after that, its slots when their window has passed as well."""
+async def test_dead_process(path: pathlib.Path, clock: Callable[[float], None]) -> None:
+    """The slots of a dead process are free after five seconds, and count in their windows until those end."""
     code = f"""
 import asyncio, os
 from clicksgroup.plans import Quota
@@ -228,20 +244,19 @@ asyncio.run(main())
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=True)
     assert len(json.loads(path.read_bytes())["places"]) == 1
     async with FileQuota(path, Quota((3, 60), in_flight=2)) as successor:
-        assert (await successor._exchange((), ["one", "two"])).granted == ["one"]
+        assert (await exchange(successor, "one", "two")).granted == ["one"]
         clock(4.9)
-        assert (await successor._exchange((), ["two"])).granted == []
+        assert (await exchange(successor, "two")).granted == []
         clock(0.2)
-        assert (await successor._exchange((), ["two", "three"])).granted == ["two"]
+        assert (await exchange(successor, "two", "three")).granted == ["two"]
         clock(60)
-        await successor._exchange([Event("refunded", "one", 0.0)], ())
-        assert len((await successor._exchange((), ["three", "four"])).granted) == 1
+        await exchange(successor, events=[Event("refunded", "one", 0.0)])
+        assert len((await exchange(successor, "three", "four")).granted) == 1
     assert list(path.parent.glob("*holder*")) == []
 
 
-def test_the_default_file_is_the_user_s_own_and_shows_neither_origin_nor_key(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
+def test_default_path(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    """The default file lies in a folder of the user, and its name shows neither origin nor key."""
     for variable in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
         monkeypatch.setenv(variable, str(tmp_path))
     path = default_path("https://vivoldi.com", "secret")
@@ -252,9 +267,8 @@ def test_the_default_file_is_the_user_s_own_and_shows_neither_origin_nor_key(
     assert len({path, default_path("https://vivoldi.com", "other"), default_path("https://localhost", "secret")}) == 3
 
 
-async def test_a_longer_window_counts_what_was_sent_before_it_was_asked_for(
-    path: pathlib.Path, clock: Callable[[float], None]
-) -> None:
+async def test_longer_window(path: pathlib.Path, clock: Callable[[float], None]) -> None:
+    """A longer window counts what was sent before any process asked for it."""
     async with FileQuota(path, Quota((3, 1), in_flight=3)) as before:
         await spend(before, 3)
         clock(1.1)
@@ -264,8 +278,8 @@ async def test_a_longer_window_counts_what_was_sent_before_it_was_asked_for(
         assert await granted(after) == 1
 
 
-async def test_whoever_enters_while_it_is_being_opened_or_closed_finds_it_open(path: pathlib.Path) -> None:
-    """However few turns of the loop lie between."""
+async def test_opening_and_closing(path: pathlib.Path) -> None:
+    """A block that begins while the quota is opened or closed finds it open, however few steps lie between."""
     quota = FileQuota(path, Quota(in_flight=4), outage_timeout=1.0)
 
     async def use() -> None:
@@ -275,7 +289,8 @@ async def test_whoever_enters_while_it_is_being_opened_or_closed_finds_it_open(p
     await asyncio.gather(use(), use(), use())
     for turns in range(6):
         await quota.__aenter__()
-        await quota.acquire()  # is abandoned as the last one leaves
+        # Abandoned when the last block ends.
+        await quota.acquire()
         closing = asyncio.create_task(quota.__aexit__(None, None, None))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -289,7 +304,8 @@ async def test_whoever_enters_while_it_is_being_opened_or_closed_finds_it_open(p
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-async def test_a_forked_child_does_not_keep_its_dead_parent_s_places(path: pathlib.Path) -> None:
+async def test_fork(path: pathlib.Path) -> None:
+    """A forked child does not keep the slots of its dead parent."""
     code = f"""
 import asyncio, os, sys
 from clicksgroup.plans import Quota
@@ -298,26 +314,31 @@ async def main():
     async with FileQuota({str(path)!r}, Quota(in_flight=1)) as quota:
         await quota.acquire()
         if os.fork() == 0:
-            sys.stdin.read()  # lives on until the test lets it go
+            os.write(1, b"forked")
+            os.close(1)
+            sys.stdin.read()
         os._exit(0)
 asyncio.run(main())
 """
     command = (sys.executable, "-c", code)
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
-    await process.wait()
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
     assert process.stdin is not None
+    assert process.stdout is not None
+    assert await process.stdout.read() == b"forked"
+    await process.wait()
     try:
-        async with FileQuota(path, Quota(in_flight=1)) as successor:
+        async with FileQuota(path, Quota(in_flight=1)):
             state = json.loads(path.read_bytes())
             (place,) = state["places"].values()
             assert place["back_at"] is not None
             assert place["holder"] not in state["holders"]
-            assert successor._holder is not None
     finally:
         process.stdin.close()
 
 
-async def test_a_file_with_a_holder_that_is_none_of_ours_is_set_aside(path: pathlib.Path) -> None:
+async def test_foreign_holder(path: pathlib.Path) -> None:
+    """A file that names a holder which could be another path is set aside."""
     async with FileQuota(path, Quota((5, 60), in_flight=5)):
         state = json.loads(path.read_bytes())
     path.write_text(json.dumps({**state, "holders": ["a/b"]}))

@@ -1,4 +1,4 @@
-"""The rule by which a request may start, judged by what a server would have seen."""
+"""The rule that says when a request may start, judged by what a server would have seen."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Trip:
     """What happens to one request; all in seconds.
 
     Args:
-        after: between the wish before and this one.
-        there: its way to the server, which counts it `counted` after it came.
-        work: from there to the answer's headers.
-        back: their way.
+        after: between the last request that was wanted and this one.
+        there: on the way to the server, which counts it when it arrives.
+        work: from there until the headers of the answer are sent.
+        back: on the way back.
         body: from the headers to the end of the body.
         pause: what a 429 asks for.
     """
@@ -53,18 +53,20 @@ class Simulation:
         self.arrivals: list[float] = []
         self.open: list[tuple[float, float]] = []
         self.granted: list[Trip] = []
-        self.pauses: list[tuple[int, float]] = []  # how many were granted before it, its end
+        # For each pause: how many requests were granted before it, and when it ends.
+        self.pauses: list[tuple[int, float]] = []
         self.grants: list[float] = []
-        self.trials: dict[int, int] = {}  # by number: how many were granted before its end was known
+        # For each trial, by its number: how many requests were granted before its end was known.
+        self.trials: dict[int, int] = {}
         self.now = 0.0
         self._trial: int | None = None
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._queue: deque[Trip] = deque()
-        wished = 0.0
+        wanted_at = 0.0
         for trip in trips:
-            wished += trip.after
-            self._at(wished, lambda trip=trip: self._queue.append(trip))  # type: ignore[misc]
+            wanted_at += trip.after
+            self._at(wanted_at, lambda trip=trip: self._queue.append(trip))  # type: ignore[misc]
         while self._events:
             self.now, _, event = heapq.heappop(self._events)
             event()
@@ -91,21 +93,23 @@ class Simulation:
         if trip.fate == "never sent":
             self._at(self.now + trip.there, lambda: self._refund(number))
             return
-        came = self.now + trip.there
-        headers = came + trip.work + trip.back
-        if trip.fate == "abandoned":  # the server gets it in time, but nobody learns when
+        arrival = self.now + trip.there
+        headers = arrival + trip.work + trip.back
+        if trip.fate == "abandoned":
+            # The server gets it in time, but the client does not learn when.
             known = self.now + min(trip.back, trip.there)
-            self.arrivals.append(min(came, known + ORPHAN_HOLD))
-            self.open.append((self.arrivals[-1], min(came + trip.work, known + ORPHAN_HOLD)))
+            self.arrivals.append(min(arrival, known + ORPHAN_HOLD))
+            self.open.append((self.arrivals[-1], min(arrival + trip.work, known + ORPHAN_HOLD)))
             self._at(known, lambda: self._abandon(number))
-        elif trip.fate == "given up":  # after the server got it; it may work on
-            known = came + min(trip.work, trip.back)
-            self.arrivals.append(came)
-            self.open.append((came, known))
+        elif trip.fate == "given up":
+            # After the server got it; it may still work on it.
+            known = arrival + min(trip.work, trip.back)
+            self.arrivals.append(arrival)
+            self.open.append((arrival, known))
             self._at(known, lambda: self._give_up(number))
         else:
-            self.arrivals.append(came)
-            self.open.append((came, headers + trip.body))
+            self.arrivals.append(arrival)
+            self.open.append((arrival, headers + trip.body))
             self._at(headers, lambda: self._headers(number, trip))
             self._at(headers + trip.body, self.ledger.released)
 
@@ -157,8 +161,8 @@ drifts = st.sampled_from([1 / CLOCK_DRIFT + 1e-9, 1.0, CLOCK_DRIFT])
 
 @settings(max_examples=300, deadline=None)
 @given(quota=quotas, trips=trips, drift=drifts, phase=seconds)
-def test_no_server_ever_sees_more_than_the_quota(quota: Quota, trips: list[Trip], drift: float, phase: float) -> None:
-    """In no sliding window, in no fixed one of any phase, and never too many at once, though its clock runs off."""
+def test_keeps_quota(quota: Quota, trips: list[Trip], drift: float, phase: float) -> None:
+    """No server sees more than the quota, in sliding and in fixed windows and at once, even if its clock drifts."""
     simulation = Simulation(quota, trips)
     arrivals = [at * drift for at in simulation.arrivals]
     for count, window in quota.limits:
@@ -170,8 +174,8 @@ def test_no_server_ever_sees_more_than_the_quota(quota: Quota, trips: list[Trip]
 
 @settings(max_examples=200, deadline=None)
 @given(quota=quotas, trips=trips)
-def test_no_slot_is_lost_for_ever(quota: Quota, trips: list[Trip]) -> None:
-    """Everybody goes in the end, and when all has been forgotten the whole quota is there again."""
+def test_no_slot_is_lost(quota: Quota, trips: list[Trip]) -> None:
+    """Every request starts in the end, and when all is forgotten the whole quota is there again."""
     simulation = Simulation(quota, trips)
     assert simulation.granted == trips
     ledger, late = simulation.ledger, simulation.now + 1000
@@ -183,7 +187,8 @@ def test_no_slot_is_lost_for_ever(quota: Quota, trips: list[Trip]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(quota=quotas, trips=trips)
-def test_nothing_starts_in_a_pause_and_after_it_one_goes_alone(quota: Quota, trips: list[Trip]) -> None:
+def test_pause(quota: Quota, trips: list[Trip]) -> None:
+    """No request starts in a pause, and after it one trial request starts alone."""
     simulation = Simulation(quota, trips)
     for granted_before, end in simulation.pauses:
         assert all(at >= end for at in simulation.grants[granted_before:])
@@ -192,7 +197,8 @@ def test_nothing_starts_in_a_pause_and_after_it_one_goes_alone(quota: Quota, tri
         assert granted_until_known == number + 1
 
 
-def test_a_probe_that_fails_is_followed_by_another_and_one_that_passes_by_all() -> None:
+def test_trial() -> None:
+    """A trial request that fails is followed by another one, a trial that passes by all others."""
     ledger = Ledger(Quota(in_flight=9))
     ledger.pause(0.0, 1.0)
     for passed in (False, True):
@@ -203,7 +209,8 @@ def test_a_probe_that_fails_is_followed_by_another_and_one_that_passes_by_all() 
     assert not ledger.grant()
 
 
-def test_what_may_be_counted_late_is_remembered_longer_than_what_was_answered_after_it() -> None:
+def test_counted_late() -> None:
+    """A request that the server may count late is remembered longer than one that was answered after it."""
     ledger = Ledger(Quota((2, 10), in_flight=2))
     for counted_at in (5.0, 0.0):
         ledger.grant()
@@ -214,7 +221,8 @@ def test_what_may_be_counted_late_is_remembered_longer_than_what_was_answered_af
     assert [used for used, _, _ in ledger.used(11.0)] == [1]
 
 
-def test_a_slot_comes_back_one_window_after_the_answer_and_not_after_the_sending() -> None:
+def test_window_starts_with_answer() -> None:
+    """A slot comes back one window after the answer, not after the sending."""
     ledger = Ledger(Quota((1, 10), in_flight=1))
     ledger.grant()
     ledger.answered(4.0)
@@ -224,7 +232,8 @@ def test_a_slot_comes_back_one_window_after_the_answer_and_not_after_the_sending
     assert ledger.delay(14.01) == 0
 
 
-def test_a_place_in_flight_comes_back_after_the_body_and_not_after_the_headers() -> None:
+def test_in_flight_until_released() -> None:
+    """A request is in flight until its body was read, not until its headers have arrived."""
     ledger = Ledger(Quota((9, 10), in_flight=1))
     ledger.grant()
     ledger.answered(1.0)
@@ -233,7 +242,8 @@ def test_a_place_in_flight_comes_back_after_the_body_and_not_after_the_headers()
     assert ledger.delay(1.0) == 0
 
 
-def test_all_windows_hold_at_once_and_the_longest_wait_counts() -> None:
+def test_several_windows() -> None:
+    """All windows hold at once, and the longest wait counts."""
     ledger = Ledger(Quota((1, 1), (2, 10), in_flight=2))
     for now in (0.0, 2.0):
         assert ledger.delay(now) == 0

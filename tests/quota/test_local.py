@@ -1,4 +1,4 @@
-"""The quota of one event loop, in a loop whose clock costs nothing."""
+"""The quota of one event loop, in virtual time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def finish(slot: Slot) -> None:
 
 
 @in_virtual_time
-async def test_the_first_requests_up_to_the_quota_go_at_once_and_the_next_a_window_after_the_first_answer() -> None:
+async def test_window() -> None:
+    """The first requests up to the quota start at once, the next one a window after the first answer."""
     quota = make((24, 60), in_flight=24)
     slots = [await quota.acquire() for _ in range(24)]
     assert clock() == 0
@@ -65,6 +66,7 @@ async def test_the_first_requests_up_to_the_quota_go_at_once_and_the_next_a_wind
 
 @in_virtual_time
 async def test_first_come_first_served() -> None:
+    """Callers are served in the order in which they came."""
     quota = make((2, 10), in_flight=1)
     order = []
 
@@ -79,8 +81,8 @@ async def test_first_come_first_served() -> None:
 
 
 @in_virtual_time
-async def test_nobody_overtakes_who_waits() -> None:
-    """Not even who asks at the very moment at which time has made room."""
+async def test_no_overtaking() -> None:
+    """A caller that comes at the moment at which time has made room does not overtake one that waits."""
     quota = make((1, 10), in_flight=1)
     finish(await quota.acquire())
     (waiting,) = await waiters(quota, 1)
@@ -92,7 +94,8 @@ async def test_nobody_overtakes_who_waits() -> None:
 
 
 @in_virtual_time
-async def test_fifty_waiters_have_one_timer_and_none_is_left_when_they_are_gone() -> None:
+async def test_one_timer() -> None:
+    """Fifty callers that wait need one timer, and none is left when they are gone."""
     quota = make((1, 10), in_flight=50)
     finish(await quota.acquire())
     tasks = await waiters(quota, 50)
@@ -104,21 +107,22 @@ async def test_fifty_waiters_have_one_timer_and_none_is_left_when_they_are_gone(
 
 
 @in_virtual_time
-async def test_45_of_50_are_cancelled_and_the_other_five_go_in_order_and_no_slot_is_lost() -> None:
+async def test_cancelled_callers() -> None:
+    """45 of 50 callers are cancelled: the other five are served in order, and no slot is lost."""
     quota = make((5, 10), in_flight=5)
     held = [await quota.acquire() for _ in range(5)]
     tasks = await waiters(quota, 50)
-    stay = tasks[4::10]
+    remaining = tasks[4::10]
     for task in tasks:
-        if task not in stay:
+        if task not in remaining:
             task.cancel()
     for slot in held:
         finish(slot)
-    went: list[asyncio.Task[Slot]] = []
-    for task in stay:
-        task.add_done_callback(went.append)
-    slots = await asyncio.gather(*stay)
-    assert went == stay
+    served: list[asyncio.Task[Slot]] = []
+    for task in remaining:
+        task.add_done_callback(served.append)
+    slots = await asyncio.gather(*remaining)
+    assert served == remaining
     assert clock() == pytest.approx(10 * CLOCK_DRIFT)
     for slot in slots:
         finish(slot)
@@ -128,30 +132,33 @@ async def test_45_of_50_are_cancelled_and_the_other_five_go_in_order_and_no_slot
 
 
 @in_virtual_time
-async def test_a_slot_that_reaches_a_waiter_as_it_is_cancelled_goes_to_the_next() -> None:
+async def test_cancelled_after_grant() -> None:
+    """A slot that was granted to a caller as it is cancelled goes to the next one."""
     quota = make(in_flight=1)
     slot = await quota.acquire()
     first, second = await waiters(quota, 2)
     finish(slot)
-    first.cancel()  # the slot is granted, but it has not run yet
+    first.cancel()
     await second
     assert first.cancelled()
     assert "1 of 1 in flight" in repr(quota)
 
 
 @in_virtual_time
-async def test_a_slot_is_not_wasted_on_a_waiter_that_was_cancelled_a_moment_ago() -> None:
+async def test_cancelled_before_grant() -> None:
+    """No slot is granted to a caller that was cancelled but has not run yet."""
     quota = make(in_flight=1)
     slot = await quota.acquire()
     first, second = await waiters(quota, 2)
-    first.cancel()  # it has not run yet
+    first.cancel()
     finish(slot)
     await second
     assert first.cancelled()
 
 
 @in_virtual_time
-async def test_a_refund_is_as_though_nothing_had_been_granted() -> None:
+async def test_refund() -> None:
+    """A refunded slot counts as never granted."""
     quota = make((1, 10), in_flight=1)
     (await quota.acquire()).refund()
     await quota.acquire()
@@ -159,7 +166,8 @@ async def test_a_refund_is_as_though_nothing_had_been_granted() -> None:
 
 
 @in_virtual_time
-async def test_a_request_that_is_given_up_without_an_answer_counts_from_that_moment() -> None:
+async def test_release_without_answer() -> None:
+    """A request that is given up without an answer counts from that moment."""
     quota = make((1, 10), in_flight=1)
     slot = await quota.acquire()
     await asyncio.sleep(5)
@@ -169,7 +177,8 @@ async def test_a_request_that_is_given_up_without_an_answer_counts_from_that_mom
 
 
 @in_virtual_time
-async def test_an_abandoned_request_keeps_its_place_in_flight_for_a_while() -> None:
+async def test_abandoned_in_flight() -> None:
+    """An abandoned request counts as in flight for a while."""
     quota = make(in_flight=1)
     (await quota.acquire()).abandon()
     await quota.acquire()
@@ -177,7 +186,8 @@ async def test_an_abandoned_request_keeps_its_place_in_flight_for_a_while() -> N
 
 
 @in_virtual_time
-async def test_an_abandoned_request_may_be_counted_by_the_server_as_late_as_its_place_is_kept() -> None:
+async def test_abandoned_in_window() -> None:
+    """The windows count an abandoned request from the moment at which it is no longer in flight."""
     quota = make((2, 10), in_flight=9)
     (await quota.acquire()).abandon()
     finish(await quota.acquire())
@@ -188,7 +198,8 @@ async def test_an_abandoned_request_may_be_counted_by_the_server_as_late_as_its_
 
 
 @in_virtual_time
-async def test_an_abandoned_request_that_was_answered_counts_from_its_answer() -> None:
+async def test_abandoned_after_answer() -> None:
+    """The windows count an abandoned request that was answered from its answer."""
     quota = make((1, 10), in_flight=9)
     slot = await quota.acquire()
     slot.answered()
@@ -198,7 +209,8 @@ async def test_an_abandoned_request_that_was_answered_counts_from_its_answer() -
 
 
 @in_virtual_time
-async def test_what_is_said_twice_counts_once() -> None:
+async def test_repeated_reports() -> None:
+    """A report that is repeated changes nothing."""
     quota = make((2, 10), in_flight=2)
     slot = await quota.acquire()
     for _ in range(2):
@@ -210,7 +222,8 @@ async def test_what_is_said_twice_counts_once() -> None:
 
 
 @in_virtual_time
-async def test_a_429_pauses_everybody_then_one_goes_first_and_the_rest_follow_when_it_passes() -> None:
+async def test_pause() -> None:
+    """A 429 pauses all callers; then one trial request starts, and the others follow when it passes."""
     quota = make(in_flight=5)
     slot = await quota.acquire()
     slot.throttled(7)
@@ -227,7 +240,8 @@ async def test_a_429_pauses_everybody_then_one_goes_first_and_the_rest_follow_wh
 
 @in_virtual_time
 @pytest.mark.parametrize("end", ["refund", "release", "abandon"])
-async def test_a_probe_that_ends_without_an_answer_is_followed_by_another(end: str) -> None:
+async def test_trial_without_answer(end: str) -> None:
+    """A trial request that ends without an answer is followed by another trial."""
     quota = make(in_flight=9)
     slot = await quota.acquire()
     slot.throttled(7)
@@ -242,7 +256,8 @@ async def test_a_probe_that_ends_without_an_answer_is_followed_by_another(end: s
 
 
 @in_virtual_time
-async def test_the_answer_to_an_older_probe_does_not_end_a_newer_pause() -> None:
+async def test_older_trial() -> None:
+    """The answer to an older trial request does not end a newer pause."""
     quota = make(in_flight=5)
     first, second = await quota.acquire(), await quota.acquire()
     first.throttled(1)
@@ -261,7 +276,8 @@ async def test_the_answer_to_an_older_probe_does_not_end_a_newer_pause() -> None
 
 
 @in_virtual_time
-async def test_of_two_pauses_the_later_end_counts() -> None:
+async def test_two_pauses() -> None:
+    """Of two pauses the later end counts."""
     quota = make(in_flight=2)
     first, second = await quota.acquire(), await quota.acquire()
     first.throttled(10)
@@ -273,27 +289,28 @@ async def test_of_two_pauses_the_later_end_counts() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_longer_than_a_callers_patience_is_an_error_at_once() -> None:
-    """For those who wait when it begins, and for those who ask while it lasts; it costs nothing."""
+async def test_max_pause() -> None:
+    """A pause longer than `max_pause` is an error at once, for callers that wait and for callers that come."""
     quota = make(in_flight=1)
     slot = await quota.acquire()
-    (hasty, patient) = [*await waiters(quota, 1, max_pause=3), *await waiters(quota, 1, max_pause=8)]
+    (refused, waiting) = [*await waiters(quota, 1, max_pause=3), *await waiters(quota, 1, max_pause=8)]
     slot.throttled(7)
     slot.release()
     with pytest.raises(QuotaPausedError) as raised:
-        await hasty
+        await refused
     assert raised.value.seconds == pytest.approx(7)
     await asyncio.sleep(2)
     with pytest.raises(QuotaPausedError) as raised:
         await quota.acquire(max_pause=4)
     assert raised.value.seconds == pytest.approx(5)
     assert clock() == pytest.approx(2)
-    finish(await patient)
+    finish(await waiting)
     finish(await quota.acquire(max_pause=0))
 
 
 @in_virtual_time
-async def test_patience_is_for_pauses_and_not_for_windows() -> None:
+async def test_max_pause_and_windows() -> None:
+    """`max_pause` does not limit how long a caller waits for a window."""
     quota = make((1, 3600), in_flight=1)
     finish(await quota.acquire(max_pause=1))
     await quota.acquire(max_pause=1)
@@ -301,17 +318,20 @@ async def test_patience_is_for_pauses_and_not_for_windows() -> None:
 
 
 @in_virtual_time
-async def test_who_is_cancelled_as_a_pause_turns_him_away_stays_cancelled() -> None:
+async def test_cancelled_and_refused() -> None:
+    """A caller that is cancelled as a pause refuses it stays cancelled."""
     quota = make(in_flight=1)
     slot = await quota.acquire()
-    (hasty,) = await waiters(quota, 1, max_pause=3)
+    (refused,) = await waiters(quota, 1, max_pause=3)
     slot.throttled(7)
-    hasty.cancel()
+    refused.cancel()
     await turns()
-    assert hasty.cancelled()
+    assert refused.cancelled()
 
 
-def test_a_pause_is_told_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptureFixture) -> None:
+def test_pause_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A pause is logged when it begins and when it ends."""
+
     @in_virtual_time
     async def pause() -> None:
         quota = make(in_flight=1)
@@ -328,7 +348,8 @@ def test_a_pause_is_told_when_it_begins_and_when_it_ends(caplog: pytest.LogCaptu
 
 
 @in_virtual_time
-async def test_its_repr_shows_what_is_going_on() -> None:
+async def test_repr() -> None:
+    """The repr shows the live state."""
     quota = make((3, 10), in_flight=1)
     finish(await quota.acquire())
     slot = await quota.acquire()
@@ -338,7 +359,8 @@ async def test_its_repr_shows_what_is_going_on() -> None:
 
 
 @in_virtual_time
-async def test_who_shares_an_owner_shares_a_quota_and_nobody_else() -> None:
+async def test_owner() -> None:
+    """Origin and key together own one quota."""
     quota = Quota((1, 10))
     async with local_quota(quota, OWNER) as kept:
         assert local_quota(quota, OWNER) is kept
@@ -347,14 +369,16 @@ async def test_who_shares_an_owner_shares_a_quota_and_nobody_else() -> None:
 
 
 @in_virtual_time
-async def test_another_quota_for_the_same_owner_is_refused() -> None:
+async def test_different_quotas() -> None:
+    """A different quota for the same owner is refused."""
     async with local_quota(Quota((1, 10)), OWNER):
-        with pytest.raises(ConfigurationError, match=r"quota: Quota\(\(1, 10.0\), in_flight=1\) is kept"):
+        with pytest.raises(ConfigurationError, match=r"quota: Quota\(\(1, 10.0\), in_flight=1\) is already in force"):
             local_quota(Quota((2, 10)), OWNER)
 
 
 @in_virtual_time
-async def test_a_quota_outlives_its_users_as_long_as_its_windows_remember_anything() -> None:
+async def test_outlives_users() -> None:
+    """A quota outlives its users for as long as its windows count anything."""
     quota = Quota((1, 10))
     async with local_quota(quota, OWNER) as kept:
         finish(await kept.acquire())
@@ -365,7 +389,8 @@ async def test_a_quota_outlives_its_users_as_long_as_its_windows_remember_anythi
 
 
 @in_virtual_time
-async def test_a_quota_outlives_its_users_as_long_as_it_is_paused() -> None:
+async def test_outlives_users_while_paused() -> None:
+    """A quota outlives its users for as long as it is paused."""
     quota = Quota()
     async with local_quota(quota, OWNER) as kept:
         slot = await kept.acquire()
@@ -375,7 +400,8 @@ async def test_a_quota_outlives_its_users_as_long_as_it_is_paused() -> None:
     assert local_quota(quota, OWNER) is kept
 
 
-def test_each_loop_has_its_own() -> None:
+def test_event_loops() -> None:
+    """Each event loop has a quota of its own."""
     kept = []
     for _ in range(2):
         with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -400,19 +426,17 @@ def moments(rng: random.Random) -> Iterator[float]:
     in_flight=st.integers(1, 3),
     seed=st.integers(0, 2**32),
 )
-def test_callers_who_fail_in_every_way_never_break_the_quota(
-    limits: list[tuple[int, float]], in_flight: int, seed: int
-) -> None:
-    """Whatever becomes of them, all who stay go in their order, and the whole quota is there in the end."""
+def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, seed: int) -> None:
+    """Whatever becomes of callers, the quota is kept, the others are served in order, and no slot is lost."""
     rng = random.Random(seed)
     wait = moments(rng)
     arrivals: list[float] = []
     spans: list[tuple[float, float]] = []
-    went: list[int] = []
+    served: list[int] = []
 
     async def caller(quota: LocalQuota, number: int) -> None:
         slot = await quota.acquire()
-        went.append(number)
+        served.append(number)
         fate = rng.choice(["answer"] * 6 + ["refund", "give up", "429", "abandon"])
         try:
             await asyncio.sleep(next(wait))
@@ -446,12 +470,10 @@ def test_callers_who_fail_in_every_way_never_break_the_quota(
         await asyncio.wait(tasks)
         await asyncio.sleep(100)
         assert not quota.remembers()
-        slots = [await quota.acquire() for _ in range(1)]
-        for slot in slots:
-            finish(slot)
+        finish(await quota.acquire())
 
     simulation()
-    assert went == sorted(went)
+    assert served == sorted(served)
     for count, window in limits:
         assert most_in_any_window(arrivals, window) <= count
     assert most_at_once(spans) <= in_flight

@@ -1,3 +1,5 @@
+"""A quota that is kept in Redis: by a real server, and by the script under a clock of the test."""
+
 from __future__ import annotations
 
 import asyncio
@@ -23,8 +25,8 @@ from hypothesis import strategies as st
 import clicksgroup.redis as redis_module
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN, Event, ExchangeResult
-from clicksgroup.redis import RedisQuota
+from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult
+from clicksgroup.redis import RedisBackend, RedisQuota
 from tests.quota.processes import Processes
 from tests.quota.simulation import Process, Simulation
 from tests.quota.strict_server import StrictServer
@@ -33,7 +35,7 @@ URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
 
 def scripted(time: str) -> str:
-    """The script with another clock for the engine's."""
+    """The script with another clock."""
     assert redis_module.SCRIPT.count("redis.call('TIME')") == 1
     return redis_module.SCRIPT.replace("redis.call('TIME')", time)
 
@@ -43,23 +45,23 @@ FAKE_TIME = scripted("cjson.decode(redis.call('GET', KEYS[1] .. 'time'))")
 
 
 @pytest.fixture
-def engine() -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(URL) as connection:
+def connection() -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(URL) as opened:
         try:
-            connection.ping()
+            opened.ping()
         except redis.RedisError as error:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"there is no Redis at {URL}: {error}")
             pytest.skip(f"there is no Redis at {URL}: {error}")
-        yield connection
+        yield opened
 
 
 @pytest.fixture
-def name(engine: redis.Redis) -> Iterator[str]:
+def name(connection: redis.Redis) -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
     yield name
-    for key in engine.scan_iter(f"{{clicksgroup:{name}}}*"):
-        engine.delete(key)
+    for key in connection.scan_iter(f"{{clicksgroup:{name}}}*"):
+        connection.delete(key)
 
 
 class OwnRedis:
@@ -108,8 +110,8 @@ async def own_redis(tmp_path: pathlib.Path) -> AsyncIterator[OwnRedis]:
         yield own
 
 
-async def test_three_processes_keep_one_quota_and_use_it(name: str) -> None:
-    """No window is over, never too many are in flight, and each gets its share of nearly all there is."""
+async def test_three_processes(name: str) -> None:
+    """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
     async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name) as processes:
         for worker in "abc":
@@ -126,7 +128,8 @@ async def test_three_processes_keep_one_quota_and_use_it(name: str) -> None:
     assert all(abs(shares[worker] - 32) <= 0.15 * 32 for worker in "abc"), shares
 
 
-async def test_an_engine_that_is_killed_and_comes_back_empty_costs_a_window_and_no_429(own_redis: OwnRedis) -> None:
+async def test_killed_redis(own_redis: OwnRedis) -> None:
+    """A Redis that is killed and comes back empty causes no 429, and the processes go on."""
     quota = Quota((24, 1), in_flight=3)
     async with StrictServer(quota) as server, Processes(server, quota, url=own_redis.url, name="shop") as processes:
         for worker in "abc":
@@ -142,8 +145,8 @@ async def test_an_engine_that_is_killed_and_comes_back_empty_costs_a_window_and_
     assert server.rejected == []
 
 
-async def test_an_engine_whose_clock_is_set_half_a_minute_off_changes_nothing(engine: redis.Redis, name: str) -> None:
-    """Either way: no window is over, and nothing stalls."""
+async def test_clock_step(connection: redis.Redis, name: str) -> None:
+    """A step of Redis's clock of half a minute, either way, changes nothing: no 429, and nothing stalls."""
     quota = Quota((24, 1), in_flight=3)
     async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name, script=STEPPED) as processes:
         for worker in "ab":
@@ -152,19 +155,18 @@ async def test_an_engine_whose_clock_is_set_half_a_minute_off_changes_nothing(en
             await server.seen(1, by=worker)
         for step in (30, 0, -30):
             await server.seen(30)
-            before = json.loads(await asyncio.to_thread(engine.get, f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
-            engine.set(f"{{clicksgroup:{name}}}step", step)
+            before = json.loads(await asyncio.to_thread(connection.get, f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
+            connection.set(f"{{clicksgroup:{name}}}step", step)
         await server.seen(30)
-        after = json.loads(engine.get(f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
+        after = json.loads(connection.get(f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
         await processes.finish()
     assert server.rejected == []
-    assert after["clock"] - before["clock"] < 10  # the steps are no part of the quota's own time
+    # The steps are not part of the quota's own time.
+    assert after["clock"] - before["clock"] < 10
 
 
-async def test_what_a_killed_process_holds_comes_back_when_its_lease_runs_out(
-    engine: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not sooner, not later."""
+async def test_lease(connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slots of a killed process come back when its lease expires, not earlier and not later."""
     monkeypatch.setattr(redis_module, "LEASE", 1.5)
     quota, key = Quota((100, 60), in_flight=2), f"{{clicksgroup:{name}}}"
     async with (
@@ -176,44 +178,50 @@ async def test_what_a_killed_process_holds_comes_back_when_its_lease_runs_out(
         async with RedisQuota(URL, quota, name=name) as other:
             waiting = asyncio.create_task(other.acquire())
             await processes.kill("a")
-            before = json.loads(engine.get(key))  # type: ignore[arg-type]
+            before = json.loads(connection.get(key))  # type: ignore[arg-type]
             ((_, place), _) = before["places"].items()
             await waiting
-            after = json.loads(engine.get(key))  # type: ignore[arg-type]
+            after = json.loads(connection.get(key))  # type: ignore[arg-type]
             lease = before["holders"][place["holder"]]
             assert lease <= after["clock"] < lease + 0.5
             assert len(after["places"]) == 1
 
 
-async def test_an_engine_that_stays_away_is_named_without_its_password_and_welcome_back(own_redis: OwnRedis) -> None:
+async def test_outage(own_redis: OwnRedis) -> None:
+    """The error of an outage names the server but not its password, and after the outage all goes on."""
     async with RedisQuota(own_redis.url, Quota(in_flight=1), name="shop", outage_timeout=0.3) as quota:
         slot = await quota.acquire()
         await own_redis.kill()
         slot.answered()
         slot.release()
-        with pytest.raises(QuotaUnavailableError, match=f"Redis at 127.0.0.1:{own_redis.port} has been away") as caught:
+        with pytest.raises(
+            QuotaUnavailableError, match=f"Redis at 127.0.0.1:{own_redis.port} was out of reach"
+        ) as caught:
             await quota.acquire()
         assert "hunter2" not in repr(quota) + str(caught.value)
-        with pytest.raises(QuotaUnavailableError, match=f"Redis at 127.0.0.1:{own_redis.port} has been away"):
+        with pytest.raises(QuotaUnavailableError, match=f"Redis at 127.0.0.1:{own_redis.port} was out of reach"):
             await RedisQuota(own_redis.url, Quota(), name="shop", outage_timeout=0.1).__aenter__()
         await own_redis.start()
         (await quota.acquire()).release()
 
 
-async def test_a_wrong_password_is_an_error_that_does_not_show_it(own_redis: OwnRedis) -> None:
+async def test_wrong_password(own_redis: OwnRedis) -> None:
+    """A wrong password is an error that does not show it."""
     url = own_redis.url.replace("hunter2", "secret")
     with pytest.raises(QuotaUnavailableError, match=r"cannot be used: .*password") as caught:
         await RedisQuota(url, Quota(), name="shop", outage_timeout=0.1).__aenter__()
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.usefixtures("engine")
-async def test_a_database_that_is_none_is_told_without_waiting() -> None:
+@pytest.mark.usefixtures("connection")
+async def test_wrong_database() -> None:
+    """A database that does not exist is an error."""
     with pytest.raises(QuotaUnavailableError, match="cannot be used: DB index is out of range"):
         await RedisQuota(f"{URL.rstrip('/')}/9999", Quota(), name="shop", outage_timeout=0.1).__aenter__()
 
 
-async def test_a_server_that_is_no_redis_is_told_at_the_first_answer() -> None:
+async def test_another_server() -> None:
+    """A server that is not Redis is an error at its first answer."""
     calls = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,16 +239,18 @@ async def test_a_server_that_is_no_redis_is_told_at_the_first_answer() -> None:
     assert calls == 1
 
 
-async def test_a_clean_end_leaves_nobody_behind(engine: redis.Redis, name: str) -> None:
+async def test_closing(connection: redis.Redis, name: str) -> None:
+    """Closing ends the lease, and abandons the slots that are held."""
     async with RedisQuota(URL, Quota(in_flight=3), name=name) as quota:
         await quota.acquire()
-        assert "1 held" in repr(quota)
-    state = json.loads(engine.get(f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
+        assert "1 of 3 in flight" in repr(quota)
+    state = json.loads(connection.get(f"{{clicksgroup:{name}}}"))  # type: ignore[arg-type]
     assert (state["holders"], len(state["places"])) == ({}, 1)
     assert all(place["back_at"] for place in state["places"].values())
 
 
-async def test_who_is_given_another_quota_than_those_who_keep_it_is_refused(name: str) -> None:
+async def test_different_quotas(name: str) -> None:
+    """A process with a different quota than the others is refused, until they have closed."""
     async with RedisQuota(URL, Quota((5, 60)), name=name):
         with pytest.raises(ConfigurationError, match=r"keeps Quota\(\(5, 60.0\).*given Quota\(\(9, 60.0\)"):
             await RedisQuota(URL, Quota((9, 60)), name=name).__aenter__()
@@ -249,7 +259,8 @@ async def test_who_is_given_another_quota_than_those_who_keep_it_is_refused(name
 
 
 @pytest.mark.parametrize("url", ["http://secret@127.0.0.1", "secret", "redis://127.0.0.1:secret"])
-def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
+def test_invalid_url(url: str) -> None:
+    """A URL that is not valid is refused without being shown."""
     with pytest.raises(ConfigurationError, match="url: expected redis://") as caught:
         RedisQuota(url, Quota(), name="shop")
     assert "secret" not in str(caught.value)
@@ -263,70 +274,79 @@ def test_a_url_that_is_none_is_refused_without_being_shown(url: str) -> None:
         "unix://:secret@/tmp/redis.sock?ssl_check_hostname=1",
     ],
 )
-def test_an_option_that_redis_does_not_take_is_refused_without_showing_the_password(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="url: one of its options") as caught:
+def test_invalid_option(url: str) -> None:
+    """An option that redis-py does not take is refused without showing the password."""
+    with pytest.raises(ConfigurationError, match="url: redis-py does not know one of its options") as caught:
         RedisQuota(url, Quota(), name="shop")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "a}b"])
-def test_a_name_that_makes_no_key_is_refused(name: str) -> None:
+def test_invalid_name(name: str) -> None:
+    """A name that is empty or has braces is refused."""
     with pytest.raises(ConfigurationError, match="name"):
         RedisQuota("redis://127.0.0.1", Quota(), name=name)
 
 
-class Desk:
-    """Calls the script as a process would, with a clock of the test's own on either side."""
+class Script:
+    """Calls the script as processes would. The test moves the clocks of both sides."""
 
-    def __init__(self, engine: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch, quota: Quota) -> None:
+    def __init__(self, connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch, quota: Quota) -> None:
         self.now = 1000.0
-        self.step = 0.0  # how far the engine's clock is off ours
-        self._engine = engine
-        self._quota = quota
+        # Redis's clock minus ours.
+        self.step = 0.0
+        self.quota = quota
+        self._redis = connection
         self._key = f"{{clicksgroup:{name}}}"
-        self._script = engine.register_script(FAKE_TIME)
-        self._processes: dict[str, RedisQuota] = {}
+        self._script = connection.register_script(FAKE_TIME)
+        self._processes: dict[str, RedisBackend] = {}
         monkeypatch.setattr(redis_module, "clock", lambda: self.now)
 
+    def backend(self, process: Process) -> RedisBackend:
+        if not self.knows(process):
+            self._processes[process.name] = RedisBackend(URL, self.quota, "test", 5.0)
+        return self._processes[process.name]
+
     def knows(self, process: Process) -> bool:
-        """Whether it has called before: only who knows what time it was can tell that the clock was set."""
+        """Whether it has called before: only then can it tell that the clock was set."""
         return process.name in self._processes
 
-    def lose_everything(self) -> None:
-        self._engine.delete(self._key)
+    def lose_memory(self) -> None:
+        self._redis.delete(self._key, f"{self._key}time")
 
     def memory(self) -> bytes:
-        found = self._engine.get(self._key)
+        found = self._redis.get(self._key)
         assert isinstance(found, bytes)
         return found
 
-    def go_back_to(self, memory: bytes) -> None:
-        self._engine.set(self._key, memory)
+    def restore(self, memory: bytes) -> None:
+        self._redis.set(self._key, memory)
+
+    def run(self, call: str, *, late: float = 0.0) -> dict[str, Any]:
+        """The script's answer to a call that took so many seconds."""
+        seconds, rest = divmod(1_700_000_000 + self.now + self.step + late, 1)
+        self._redis.set(f"{self._key}time", json.dumps([int(seconds), int(rest * 1_000_000)]))
+        answer: dict[str, Any] = json.loads(self._script(keys=[self._key], args=[call]))
+        return answer
 
     def exchange(self, process: Process, now: float | None = None) -> ExchangeResult:
         self.now = self.now if now is None else now
-        if not self.knows(process):
-            self._processes[process.name] = RedisQuota(URL, self._quota, name="desk")
-        quota = self._processes[process.name]
-        seconds, rest = divmod(1_700_000_000 + self.now + self.step, 1)
-        self._engine.set(f"{self._key}time", json.dumps([int(seconds), int(rest * 1_000_000)]))
-        call = quota._call(process.events, process.tickets, process.held)
-        answer: dict[str, Any] = json.loads(self._script(keys=[self._key], args=[call]))
-        if "doubt" in answer:
-            call = quota._call(process.events, process.tickets, process.held, sure=True)
-            answer = json.loads(self._script(keys=[self._key], args=[call]))
-        return quota._understand(answer, self.now)
+        backend = self.backend(process)
+        answer = self.run(backend.encode_call(process.events, process.waiting, process.held))
+        if "clock_differs" in answer:
+            answer = self.run(backend.encode_call(process.events, process.waiting, process.held, clock_confirmed=True))
+        return backend.decode_answer(answer, self.now)
 
-    def granted(self, process: Process, *tickets: str, events: tuple[Event, ...] = ()) -> list[str]:
-        """One exchange, whose grants the process takes."""
-        process.tickets, process.events = list(tickets), list(events)
+    def granted(self, process: Process, *request_ids: str, events: tuple[Event, ...] = ()) -> list[str]:
+        """One exchange, whose slots the process takes."""
+        process.waiting, process.events = list(request_ids), list(events)
         for event in events:
             if event.kind in ("released", "refunded"):
                 process.held.pop(event.id, None)
-        reply = self.exchange(process)
-        process.held.update(dict.fromkeys(reply.granted, False))
-        process.tickets, process.events = [], []
-        return list(reply.granted)
+        result = self.exchange(process)
+        process.held.update(dict.fromkeys(result.granted, False))
+        process.waiting, process.events = [], []
+        return list(result.granted)
 
 
 limits = st.lists(st.tuples(st.integers(2, 6), st.sampled_from([1.0, 4.0])), min_size=1, max_size=2)
@@ -334,114 +354,117 @@ limits = st.lists(st.tuples(st.integers(2, 6), st.sampled_from([1.0, 4.0])), min
 
 @settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limits, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32), st.booleans())
-def test_no_window_is_ever_over_and_nothing_is_lost_for_ever(
-    engine: redis.Redis, limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, troubles: bool
+def test_keeps_quota(
+    connection: redis.Redis, limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, faults: bool
 ) -> None:
-    """Whatever the network, the deaths, the lost replies, the refunds and the steps of the engine's clock."""
+    """No quota is exceeded and no slot is lost, whatever the network, deaths, lost results and steps of the clock."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(redis_module, "LEASE", 4.5)
-        desk = Desk(engine, f"test-{uuid.uuid4().hex}", monkeypatch, Quota(*limits, in_flight=in_flight))
+        script = Script(connection, f"test-{uuid.uuid4().hex}", monkeypatch, Quota(*limits, in_flight=in_flight))
 
         def exchange(process: Process, now: float) -> ExchangeResult:
-            if troubles and rng.random() < 0.02 and desk.knows(process):
-                desk.step = rng.choice([-30.0, -3.0, 0.0, 3.0, 30.0])
-            return desk.exchange(process, now)
+            if faults and rng.random() < 0.02 and script.knows(process):
+                script.step = rng.choice([-30.0, -3.0, 0.0, 3.0, 30.0])
+            return script.exchange(process, now)
 
-        simulation = Simulation(desk._quota, exchange, rng)
+        simulation = Simulation(script.quota, exchange, rng)
         try:
-            simulation.run(processes, 30, troubles=troubles)
+            simulation.run(processes, 30, faults=faults)
         finally:
-            engine.delete(desk._key, f"{desk._key}time")
-    assert simulation.over() == []
+            script.lose_memory()
+    assert simulation.violations() == []
 
 
 @pytest.fixture
-def desk(engine: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(engine, name, monkeypatch, Quota((3, 60), in_flight=3))
+def script(connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(connection, name, monkeypatch, Quota((3, 60), in_flight=3))
 
 
-def test_an_empty_engine_that_nobody_knew_is_new_and_one_that_lost_its_memory_costs_one_window(desk: Desk) -> None:
-    """Once, whoever notices, and what is in flight stays so."""
+def test_lost_memory(script: Script) -> None:
+    """A lost memory costs one window, once for all processes, and what is in flight stays in flight."""
     a, b, c = Process("a"), Process("b"), Process("c")
-    assert desk.granted(a, "a1") == ["a1"]
-    assert desk.granted(b) == []
-    desk.lose_everything()
-    assert desk.granted(a, "a2") == []
+    assert script.granted(a, "a1") == ["a1"]
+    assert script.granted(b) == []
+    script.lose_memory()
+    assert script.granted(a, "a2") == []
     for _ in range(59):
-        desk.now += 1
-        assert desk.granted(a) == desk.granted(b, "b1") == []
-    desk.granted(b)
-    desk.now += 1.1
-    assert desk.granted(c, "c1", "c2", "c3") == ["c1", "c2"]
+        script.now += 1
+        assert script.granted(a) == script.granted(b, "b1") == []
+    script.granted(b)
+    script.now += 1.1
+    assert script.granted(c, "c1", "c2", "c3") == ["c1", "c2"]
 
 
-def test_an_engine_that_came_back_with_an_old_memory_costs_one_window_too(desk: Desk) -> None:
-    """A snapshot knows as open what ended long ago; that is not believed for longer than an orphan is."""
+def test_older_memory(script: Script) -> None:
+    """An older memory costs one window; requests that it takes for open are orphans."""
     a, b = Process("a"), Process("b")
-    assert desk.granted(a, "a1") == ["a1"]
-    snapshot = desk.memory()
-    desk.granted(a, events=(Event("released", "a1", desk.now),))
-    desk.go_back_to(snapshot)
-    desk.now += 1
-    assert desk.granted(b, "b1") == ["b1"]  # nobody could know
-    desk.granted(b, events=(Event("refunded", "b1", desk.now),))
-    desk.go_back_to(snapshot)
-    assert desk.granted(b, "b1") == []
-    assert desk.granted(a) == []
-    desk.now += 60.1
-    desk.granted(a)
-    assert desk.granted(b, "b1", "b2", "b3") == ["b1", "b2"]
+    assert script.granted(a, "a1") == ["a1"]
+    snapshot = script.memory()
+    script.granted(a, events=(Event("released", "a1", script.now),))
+    script.restore(snapshot)
+    script.now += 1
+    assert script.granted(b, "b1") == ["b1"]
+    script.granted(b, events=(Event("refunded", "b1", script.now),))
+    script.restore(snapshot)
+    assert script.granted(b, "b1") == []
+    assert script.granted(a) == []
+    script.now += 60.1
+    script.granted(a)
+    assert script.granted(b, "b1", "b2", "b3") == ["b1", "b2"]
 
 
-def test_a_clock_that_was_set_back_while_nobody_looked_stalls_nobody(desk: Desk) -> None:
+def test_clock_step_while_closed(script: Script) -> None:
+    """A clock that was set back while no process had the quota open stalls nobody."""
     a, successor = Process("a"), Process("successor")
-    desk.granted(a, "a1")
-    desk.granted(a, events=(Event("released", "a1", desk.now),))
-    desk.step = -86400.0
-    assert desk.granted(successor, "h1", "h2", "h3") == ["h1", "h2"]
-    desk.now += 60.1
-    assert desk.granted(successor, "h3") == ["h3"]
+    script.granted(a, "a1")
+    script.granted(a, events=(Event("released", "a1", script.now),))
+    script.step = -86400.0
+    assert script.granted(successor, "h1", "h2", "h3") == ["h1", "h2"]
+    script.now += 60.1
+    assert script.granted(successor, "h3") == ["h3"]
 
 
-def test_after_a_pause_one_goes_first_of_all_processes_and_the_rest_when_it_passes(desk: Desk) -> None:
+def test_pause(script: Script) -> None:
+    """After a pause one trial request starts in all processes, and the others follow when it passes."""
     a, b = Process("a"), Process("b")
-    desk.granted(a, "a1")
-    desk.granted(a, "a2", events=(Event("throttled", "a1", desk.now, 5.0), Event("released", "a1", desk.now)))
-    assert desk.exchange(b).paused == pytest.approx(5, abs=0.001)
-    desk.now += 5.001
-    assert desk.granted(a, "a2", "a3") == ["a2"]
-    assert desk.granted(a) == []
-    assert desk.granted(b, "b1") == []
-    desk.granted(a, events=(Event("answered", "a2", desk.now),))
-    assert desk.granted(b, "b1") == ["b1"]
+    script.granted(a, "a1")
+    script.granted(a, "a2", events=(Event("throttled", "a1", script.now, 5.0), Event("released", "a1", script.now)))
+    assert script.exchange(b).pause_left == pytest.approx(5, abs=0.001)
+    script.now += 5.001
+    assert script.granted(a, "a2", "a3") == ["a2"]
+    assert script.granted(a) == []
+    assert script.granted(b, "b1") == []
+    script.granted(a, events=(Event("answered", "a2", script.now),))
+    assert script.granted(b, "b1") == ["b1"]
 
 
-def test_a_call_that_took_long_does_not_look_like_a_step_of_the_clock(desk: Desk) -> None:
-    """The script does nothing on the first doubt, so the second call tells."""
+def test_slow_call(script: Script) -> None:
+    """A call that took long is not taken for a step of the clock: the script asks for another call."""
     a = Process("a")
-    desk.granted(a)
-    before = desk.memory()
-    call = desk._processes["a"]._call((), ["a1"], {})
-    desk._engine.set(f"{desk._key}time", json.dumps([1_700_001_002, 0]))
-    assert json.loads(desk._script(keys=[desk._key], args=[call])) == {"doubt": True}
-    assert desk.memory() == before
+    script.granted(a)
+    before = script.memory()
+    call = script.backend(a).encode_call((), ["a1"], {})
+    assert script.run(call, late=2) == {"clock_differs": True}
+    assert script.memory() == before
 
 
-def test_without_redis_py_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without redis-py the error says what to install."""
     monkeypatch.setitem(sys.modules, "redis.asyncio", None)
     monkeypatch.delitem(sys.modules, "clicksgroup.redis")
     with pytest.raises(ImportError, match=r'pip install "clicksgroup\[redis\]"'):
         importlib.import_module("clicksgroup.redis")
 
 
-def test_the_first_to_come_is_the_first_to_go_and_one_that_does_not_come_is_passed_over(desk: Desk) -> None:
+def test_turns(script: Script) -> None:
+    """The first request to come is the first to start; a process that does not come loses its turn."""
     a, b, stopped = Process("a"), Process("b"), Process("stopped")
-    assert desk.granted(a, "a1", "a2", "a3") == ["a1", "a2", "a3"]
-    assert desk.granted(stopped, "s1") == []
-    assert desk.granted(b, "b1") == []
-    desk.granted(a, events=(Event("refunded", "a1", desk.now),))
-    assert desk.granted(b, "b1") == []
-    desk.now += TURN
-    assert desk.granted(b, "b1") == ["b1"]
-    assert desk.granted(stopped, "s1") == []
+    assert script.granted(a, "a1", "a2", "a3") == ["a1", "a2", "a3"]
+    assert script.granted(stopped, "s1") == []
+    assert script.granted(b, "b1") == []
+    script.granted(a, events=(Event("refunded", "a1", script.now),))
+    assert script.granted(b, "b1") == []
+    script.now += TURN_TIMEOUT
+    assert script.granted(b, "b1") == ["b1"]
+    assert script.granted(stopped, "s1") == []

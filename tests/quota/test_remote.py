@@ -1,87 +1,99 @@
+"""A quota that a backend keeps, with a backend in memory that can be out of reach and lose its results."""
+
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota import QuotaPausedError
-from clicksgroup.quota.remote import RemoteQuota, UnreachableError, clock
+from clicksgroup.quota import QuotaPausedError, Slot
+from clicksgroup.quota.remote import Backend, RemoteQuota, UnreachableError, clock
 from clicksgroup.quota.state import Event, ExchangeResult, SharedState
-from tests.quota.strict_server import StrictServer
 
 
-class Engine:
-    """The other side, in memory; it can be away, and lose its replies."""
+class Server:
+    """Keeps the state of a quota for several processes."""
 
     def __init__(self, quota: Quota) -> None:
         self.state = SharedState(quota, clock(), "")
-        self.away = False
-        self.lose_replies = 0
+        self.is_reachable = True
+        self.lose_results = 0
         self.exchanges = 0
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.called = asyncio.Event()
-        self.line = asyncio.Event()  # while it is clear, replies are on their way
-        self.line.set()
+        # While it is clear, results are on their way back.
+        self.delivers = asyncio.Event()
+        self.delivers.set()
 
-    def call(self, holder: str, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
+    def exchange(self, holder: str, events: Sequence[Event], request_ids: Sequence[str]) -> ExchangeResult:
         self.exchanges += 1
         self.called.set()
-        if self.away:
+        if not self.is_reachable:
             raise UnreachableError("no route")
-        self.told += [event.kind for event in events]
-        reply = self.state.exchange(holder, events, tickets, clock())
-        if self.lose_replies:
-            self.lose_replies -= 1
-            raise UnreachableError("the reply was lost")
-        return reply
+        self.reported += [event.kind for event in events]
+        result = self.state.exchange(holder, events, request_ids, clock())
+        if self.lose_results:
+            self.lose_results -= 1
+            raise UnreachableError("the result was lost")
+        return result
 
     async def exchanged(self, times: int = 2) -> None:
-        """Until so many exchanges have begun and ended."""
+        """Wait until so many exchanges have begun and ended."""
         for _ in range(times):
             self.called.clear()
             await self.called.wait()
         await asyncio.sleep(0)
 
 
-class EngineQuota(RemoteQuota):
-    def __init__(self, engine: Engine, name: str, outage_timeout: float = 5.0) -> None:
-        super().__init__(engine.state.quota, outage_timeout)
-        self.engine, self.name = engine, name
+class ServerBackend(Backend):
+    def __init__(self, server: Server, process: str) -> None:
+        self._server, self._process = server, process
 
     def describe(self) -> str:
-        return "the engine"
+        return "the server"
 
-    async def _exchange(self, events: Sequence[Event], tickets: Sequence[str]) -> ExchangeResult:
+    async def open(self) -> None:
+        pass
+
+    async def exchange(
+        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
+    ) -> ExchangeResult:
         await asyncio.sleep(0)
-        reply = self.engine.call(self.name, events, tickets)
-        await self.engine.line.wait()
-        return reply
+        result = self._server.exchange(self._process, events, request_ids)
+        await self._server.delivers.wait()
+        return result
+
+    async def close(self) -> None:
+        pass
+
+
+def quota_on(server: Server, process: str = "a", outage_timeout: float = 5.0) -> RemoteQuota:
+    return RemoteQuota(server.state.quota, ServerBackend(server, process), outage_timeout)
 
 
 @pytest.fixture
-def engine() -> Engine:
-    return Engine(Quota((100, 3600), in_flight=1))
+def server() -> Server:
+    return Server(Quota((100, 3600), in_flight=1))
 
 
 @pytest.fixture
-async def quota(engine: Engine) -> AsyncIterator[EngineQuota]:
-    async with EngineQuota(engine, "a") as opened:
+async def quota(server: Server) -> AsyncIterator[RemoteQuota]:
+    async with quota_on(server) as opened:
         yield opened
 
 
-async def queued(*quotas: EngineQuota, callers: int) -> list[asyncio.Task[object]]:
-    tasks: list[asyncio.Task[object]] = []
-    for i in range(callers):
-        tasks.append(asyncio.create_task(quotas[i % len(quotas)].acquire()))
-        await asyncio.sleep(0)
+async def callers(quota: RemoteQuota, number: int) -> list[asyncio.Task[Slot]]:
+    tasks = [asyncio.create_task(quota.acquire()) for _ in range(number)]
+    await asyncio.sleep(0)
     return tasks
 
 
-async def test_callers_go_in_the_order_in_which_they_came(quota: EngineQuota) -> None:
+async def test_first_come_first_served(quota: RemoteQuota) -> None:
+    """Callers are served in the order in which they came."""
     order = []
 
     async def caller(number: int) -> None:
@@ -94,88 +106,88 @@ async def test_callers_go_in_the_order_in_which_they_came(quota: EngineQuota) ->
     assert order == list(range(10))
 
 
-async def test_callers_who_give_up_cost_nothing(engine: Engine, quota: EngineQuota) -> None:
-    """45 of 50 are cancelled: the other five go in order, and the quota holds no more than those five."""
-    first = await quota.acquire()
-    waiting = await queued(quota, callers=50)
-    stayed = waiting[9::10]
-    for task in waiting:
-        if task not in stayed:
-            task.cancel()
-    await asyncio.wait(set(waiting) - set(stayed))
-    first.refund()
-    for task in stayed:
-        slot = await task
-        assert not any(later.done() for later in stayed[stayed.index(task) + 1 :])
-        slot.answered()  # type: ignore[attr-defined]
-        slot.release()  # type: ignore[attr-defined]
-    last = await quota.acquire()
-    last.refund()
-    await quota._close()
-    assert len(engine.state.answered) == 5
-    assert (engine.state.places, engine.state.queue) == ({}, [])
+async def test_cancelled_callers(server: Server) -> None:
+    """45 of 50 callers are cancelled: the other five are served in order, and the quota counts no more than those."""
+    async with quota_on(server) as quota:
+        first = await quota.acquire()
+        tasks = await callers(quota, 50)
+        remaining = tasks[9::10]
+        for task in tasks:
+            if task not in remaining:
+                task.cancel()
+        await asyncio.wait(set(tasks) - set(remaining))
+        first.refund()
+        for task in remaining:
+            slot = await task
+            assert not any(later.done() for later in remaining[remaining.index(task) + 1 :])
+            slot.answered()
+            slot.release()
+        (await quota.acquire()).refund()
+    assert len(server.state.answered) == 5
+    assert (server.state.places, server.state.queue) == ({}, [])
 
 
-async def test_a_slot_granted_to_nobody_goes_to_the_next_in_line(engine: Engine, quota: EngineQuota) -> None:
-    """A caller who is cancelled in the very moment of the grant gives it back."""
-    gone = asyncio.create_task(quota.acquire())
-    stays = asyncio.create_task(quota.acquire())
-    while not engine.state.places:
-        await asyncio.sleep(0)
-    gone.cancel()
-    (await stays).release()
-    await quota._close()
-    assert len(engine.state.answered) == 1
+async def test_cancelled_after_grant(server: Server) -> None:
+    """A slot that was granted to a caller as it is cancelled goes to the next one."""
+    async with quota_on(server) as quota:
+        cancelled, remaining = await callers(quota, 2)
+        while not server.state.places:
+            await asyncio.sleep(0)
+        cancelled.cancel()
+        (await remaining).release()
+    assert len(server.state.answered) == 1
 
 
-async def test_a_lost_reply_grants_nothing_twice(engine: Engine, quota: EngineQuota) -> None:
-    engine.lose_replies = 2
+async def test_lost_results(server: Server, quota: RemoteQuota) -> None:
+    """When results are lost, nothing is granted or counted twice."""
+    server.lose_results = 2
     slot = await quota.acquire()
-    assert len(engine.state.places) == 1
-    engine.lose_replies = 2
+    assert len(server.state.places) == 1
+    server.lose_results = 2
     slot.answered()
     slot.release()
     (await quota.acquire()).refund()
-    assert len(engine.state.answered) == 1
+    assert len(server.state.answered) == 1
 
 
-async def test_what_happened_while_the_engine_was_away_is_told_when_it_is_back(
-    engine: Engine, quota: EngineQuota
-) -> None:
+async def test_reports_during_outage(server: Server, quota: RemoteQuota) -> None:
+    """Reports that are made during an outage arrive after it."""
     slot = await quota.acquire()
-    engine.away = True
+    server.is_reachable = False
     slot.answered()
     slot.release()
-    await engine.exchanged()
-    assert engine.told == []
-    engine.away = False
+    await server.exchanged()
+    assert server.reported == []
+    server.is_reachable = True
     (await quota.acquire()).refund()
-    assert engine.told == ["answered", "released"]
+    assert server.reported == ["answered", "released"]
 
 
-async def test_an_engine_that_stays_away_is_an_error_and_one_that_is_back_is_none(engine: Engine) -> None:
-    async with EngineQuota(engine, "a", outage_timeout=0.2) as quota:
-        engine.away = True
+async def test_outage(server: Server) -> None:
+    """An outage that is longer than `outage_timeout` is an error for callers that wait, and none once it is over."""
+    async with quota_on(server, outage_timeout=0.2) as quota:
+        server.is_reachable = False
         for _ in range(2):
-            with pytest.raises(QuotaUnavailableError, match=r"the engine has been away for more than 0.2 s: no route"):
+            with pytest.raises(QuotaUnavailableError, match=r"the server was out of reach for 0.2 s .*: no route"):
                 await quota.acquire()
-        engine.away = False
+        server.is_reachable = True
         (await quota.acquire()).release()
 
 
-async def test_an_engine_that_is_not_there_at_all_is_an_error_when_it_is_opened(engine: Engine) -> None:
-    engine.away = True
+async def test_outage_at_opening(server: Server) -> None:
+    """A backend that is out of reach when the quota is opened is an error."""
+    server.is_reachable = False
     with pytest.raises(QuotaUnavailableError, match="no route"):
-        await EngineQuota(engine, "a", outage_timeout=0.1).__aenter__()
+        await quota_on(server, outage_timeout=0.1).__aenter__()
 
 
-async def test_a_429_refuses_at_once_whoever_would_not_wait_that_long(engine: Engine) -> None:
-    """Those who wait already, those who come later, and those of other processes."""
-    async with EngineQuota(engine, "a") as here, EngineQuota(engine, "b") as there:
+async def test_max_pause(server: Server) -> None:
+    """A 429 refuses callers that do not accept the pause: those that wait, those that come, and in other processes."""
+    async with quota_on(server, "a") as here, quota_on(server, "b") as there:
         slot = await here.acquire()
         waiting = asyncio.create_task(here.acquire(max_pause=10))
         elsewhere = asyncio.create_task(there.acquire(max_pause=10))
-        await engine.exchanged()
+        await server.exchanged()
         slot.throttled(60.0)
         slot.release()
         with pytest.raises(QuotaPausedError, match=r"paused for 60\.0 s"):
@@ -186,64 +198,56 @@ async def test_a_429_refuses_at_once_whoever_would_not_wait_that_long(engine: En
             assert 59 < caught.value.seconds <= 60
 
 
-async def test_a_grant_that_crosses_a_429_is_given_back(engine: Engine) -> None:
-    engine.state.quota = Quota(in_flight=2)
-    async with EngineQuota(engine, "a") as quota:
+async def test_grant_before_429_is_known(server: Server) -> None:
+    """A slot that was granted before the backend heard of a 429 is given back."""
+    server.state.quota = Quota(in_flight=2)
+    async with quota_on(server) as quota:
         slot = await quota.acquire()
-        engine.line.clear()
+        server.delivers.clear()
         late = asyncio.create_task(quota.acquire())
-        while len(engine.state.places) < 2:  # granted, and on its way to us
+        while len(server.state.places) < 2:
             await asyncio.sleep(0)
         slot.throttled(60.0)
         slot.release()
-        engine.line.set()
-        await engine.exchanged(1)
-        assert engine.state.places == {}
+        server.delivers.set()
+        await server.exchanged(1)
+        assert server.state.places == {}
         assert not late.done()
         late.cancel()
 
 
-async def test_nobody_asks_while_nobody_waits(engine: Engine, quota: EngineQuota) -> None:
+async def test_idle(server: Server, quota: RemoteQuota) -> None:
+    """There are no exchanges while no caller waits and nothing is reported."""
     slot = await quota.acquire()
-    before = engine.exchanges
+    before = server.exchanges
     for _ in range(100):
         await asyncio.sleep(0)
-    assert engine.exchanges == before
+    assert server.exchanges == before
     slot.refund()
 
 
-async def test_what_is_open_when_the_quota_is_closed_is_left_to_time(engine: Engine) -> None:
-    async with EngineQuota(engine, "a") as quota:
+async def test_closing(server: Server) -> None:
+    """Closing abandons the slots that are held, and refuses callers that wait or come."""
+    async with quota_on(server) as quota:
         await quota.acquire()
-        waiting = asyncio.create_task(quota.acquire())
-        await asyncio.sleep(0)
+        (waiting,) = await callers(quota, 1)
+        assert repr(quota) == "<RemoteQuota the server: Quota((100, 3600.0), in_flight=1), 1 of 1 in flight, 1 waiting>"
     with pytest.raises(ClientClosedError):
         await waiting
-    (place,) = engine.state.places.values()
-    assert place.back_at is not None
+    (slot,) = server.state.places.values()
+    assert slot.back_at is not None
     with pytest.raises(ClientClosedError, match="async with"):
         await quota.acquire()
 
 
 @pytest.mark.parametrize("outage_timeout", [0, -1, math.inf, math.nan, "5", True])
-def test_a_patience_that_is_no_time_is_refused(engine: Engine, outage_timeout: float) -> None:
-    with pytest.raises(ConfigurationError, match="outage_timeout"):
-        EngineQuota(engine, "a", outage_timeout)
+def test_outage_timeout(server: Server, outage_timeout: float) -> None:
+    """An `outage_timeout` that is not a positive number of seconds is refused."""
+    with pytest.raises((ConfigurationError, TypeError), match="outage_timeout: "):
+        quota_on(server, outage_timeout=outage_timeout)
 
 
-async def test_several_windows_hold_at_once() -> None:
-    quota = Quota((4, 0.2), (10, 0.7), in_flight=3)
-    engine = Engine(quota)
-    async with StrictServer(quota) as server, EngineQuota(engine, "a") as here, EngineQuota(engine, "b") as there:
-
-        async def walk(shared: EngineQuota) -> None:
-            while len(server.arrivals) < 30:
-                slot = await shared.acquire()
-                await server._count(shared.name)
-                await asyncio.sleep(0.005)
-                server.in_flight -= 1
-                slot.answered()
-                slot.release()
-
-        await asyncio.gather(*(walk(shared) for shared in (here, there) for _ in range(4)))
-    assert server.rejected == []
+def test_not_a_quota(server: Server) -> None:
+    """A quota of another type is refused, and the error shows a right one."""
+    with pytest.raises(TypeError, match=r"expected Quota, got tuple; write Quota\(\(24, 60\), in_flight=2\)"):
+        RemoteQuota((24, 60), ServerBackend(server, "a"), 5.0)  # type: ignore[arg-type]

@@ -1,3 +1,5 @@
+"""The state of a shared quota: which process is granted what, judged by a server in virtual time."""
+
 from __future__ import annotations
 
 import random
@@ -6,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN, Event, ExchangeResult, SharedState
+from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult, SharedState
 from tests.quota.simulation import Process, Simulation
 
 limits = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1.0, 3.0, 20.0])), min_size=1, max_size=2)
@@ -16,36 +18,35 @@ def state_of(quota: Quota) -> SharedState:
     return SharedState(quota, 1000.0, "boot")
 
 
-def grants(state: SharedState, holder: str, *tickets: str, now: float = 1000.0) -> list[str]:
-    return list(state.exchange(holder, (), tickets, now).granted)
+def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000.0) -> list[str]:
+    return list(state.exchange(holder, (), request_ids, now).granted)
 
 
 @settings(deadline=None, max_examples=40)
 @given(limits, st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32), st.booleans())
-def test_no_window_is_ever_over_and_nothing_is_lost_for_ever(
-    limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, troubles: bool
-) -> None:
-    """Whatever the network, the deaths, the lost replies and the refunds."""
+def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, faults: bool) -> None:
+    """No quota is exceeded and no slot is lost, whatever the network, the deaths, lost results and refunds."""
     quota = Quota(*limits, in_flight=in_flight)
     state = state_of(quota)
-    gone: set[str] = set()
+    dead: set[str] = set()
 
     def died(name: str, now: float) -> None:
-        gone.add(name)
+        dead.add(name)
 
     def exchange(process: Process, now: float) -> ExchangeResult:
         if process.name not in state.holders:
             state.holders.append(process.name)
-        for name in gone & set(state.holders):
+        for name in dead & set(state.holders):
             state.remove_dead(name, now)
-        return state.exchange(process.name, process.events, process.tickets, now)
+        return state.exchange(process.name, process.events, process.waiting, now)
 
     simulation = Simulation(quota, exchange, random.Random(seed), died)
-    simulation.run(processes, 60, troubles=troubles)
-    assert simulation.over() == []
+    simulation.run(processes, 60, faults=faults)
+    assert simulation.violations() == []
 
 
-def test_the_first_to_come_is_the_first_to_go_in_whichever_process() -> None:
+def test_first_come_first_served() -> None:
+    """The first request to come is the first to start, in whichever process."""
     state = state_of(Quota((2, 10), in_flight=1))
     assert grants(state, "a", "a1") == ["a1"]
     assert grants(state, "b", "b1") == []
@@ -55,38 +56,41 @@ def test_the_first_to_come_is_the_first_to_go_in_whichever_process() -> None:
     assert grants(state, "b", "b1", now=1001.2) == ["b1"]
 
 
-def test_a_process_that_does_not_come_when_it_is_its_turn_is_passed_over() -> None:
+def test_turn_timeout() -> None:
+    """A process that does not come when it is its turn loses it."""
     state = state_of(Quota(in_flight=1))
     grants(state, "a", "a1")
     grants(state, "stopped", "s1")
     grants(state, "b", "b1")
     state.exchange("a", (Event("released", "a1", 1001.0),), (), 1001.0)
     assert grants(state, "b", "b1", now=1001.0) == []
-    assert grants(state, "b", "b1", now=1001.0 + TURN) == ["b1"]
+    assert grants(state, "b", "b1", now=1001.0 + TURN_TIMEOUT) == ["b1"]
     assert grants(state, "stopped", "s1", now=1002.0) == []
 
 
-def test_a_reply_that_was_lost_is_given_again_and_grants_nothing_twice() -> None:
+def test_lost_result() -> None:
+    """A result that was lost is given again, and nothing is granted twice."""
     state = state_of(Quota((3, 10), in_flight=3))
     assert grants(state, "a", "a1", "a2") == ["a1", "a2"]
     assert grants(state, "a", "a1", "a2", "a3", "a4") == ["a1", "a2", "a3"]
 
 
-def test_who_waits_for_a_window_is_told_the_very_moment() -> None:
-    """Each place in the queue its own: nobody asks before it can be served."""
+def test_retry_in() -> None:
+    """Each process that waits for a window is told the moment at which its first request may start."""
     state = state_of(Quota((2, 10), in_flight=2))
     grants(state, "a", "a1", "a2")
-    for ticket, at in (("a1", 1001.0), ("a2", 1002.0)):
-        state.exchange("a", (Event("answered", ticket, at), Event("released", ticket, at)), (), at)
-    assert state.exchange("a", (), ("a3",), 1003.0).again == 1001.0 + state.memory - 1003.0
-    assert state.exchange("b", (), ("b1",), 1003.0).again == 1002.0 + state.memory - 1003.0
+    for slot, at in (("a1", 1001.0), ("a2", 1002.0)):
+        state.exchange("a", (Event("answered", slot, at), Event("released", slot, at)), (), at)
+    assert state.exchange("a", (), ("a3",), 1003.0).retry_in == 1001.0 + state.memory - 1003.0
+    assert state.exchange("b", (), ("b1",), 1003.0).retry_in == 1002.0 + state.memory - 1003.0
 
 
-def test_after_a_pause_one_goes_first_of_all_processes_and_the_rest_when_it_passes() -> None:
+def test_pause() -> None:
+    """After a pause one trial request starts in all processes, and the others follow when it passes."""
     state = state_of(Quota(in_flight=4))
     grants(state, "a", "a1")
-    reply = state.exchange("a", (Event("throttled", "a1", 1000.0, 5.0),), ("a2",), 1000.0)
-    assert (reply.granted, reply.paused, reply.again) == ([], 5.0, 5.0)
+    result = state.exchange("a", (Event("throttled", "a1", 1000.0, 5.0),), ("a2",), 1000.0)
+    assert (result.granted, result.pause_left, result.retry_in) == ([], 5.0, 5.0)
     assert grants(state, "b", "b1", now=1004.9) == []
     assert grants(state, "a", "a2", "a3", now=1005.0) == ["a2"]
     assert grants(state, "b", "b1", now=1005.0) == []
@@ -94,7 +98,8 @@ def test_after_a_pause_one_goes_first_of_all_processes_and_the_rest_when_it_pass
     assert grants(state, "b", "b1", now=1005.5) == ["b1"]
 
 
-def test_a_probe_that_dies_with_its_process_lets_another_one_probe() -> None:
+def test_trial_of_dead_process() -> None:
+    """When the process of the trial request dies, another request is the trial."""
     state = state_of(Quota(in_flight=4))
     state.holders = ["a", "b"]
     grants(state, "a", "a1")
@@ -105,7 +110,8 @@ def test_a_probe_that_dies_with_its_process_lets_another_one_probe() -> None:
     assert grants(state, "b", "b1", "b2", now=1002.0) == ["b1"]
 
 
-def test_what_a_dead_process_had_in_flight_comes_back_five_seconds_after_it_was_missed() -> None:
+def test_slots_of_dead_process() -> None:
+    """What a dead process had in flight comes back five seconds after it was removed."""
     state = state_of(Quota(in_flight=1))
     state.holders = ["a"]
     grants(state, "a", "a1")
@@ -114,7 +120,8 @@ def test_what_a_dead_process_had_in_flight_comes_back_five_seconds_after_it_was_
     assert grants(state, "b", "b1", now=1015.0) == ["b1"]
 
 
-def test_a_clock_that_is_set_anew_makes_nothing_older_or_younger() -> None:
+def test_shift() -> None:
+    """A clock that is set makes nothing older or younger."""
     state = state_of(Quota((1, 60), in_flight=1))
     grants(state, "a", "a1")
     state.exchange("a", (Event("released", "a1", 1000.0),), (), 1000.0)

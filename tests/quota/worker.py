@@ -1,4 +1,4 @@
-"""One process of several that share a quota: asks the server as often as it may, until the server is Gone."""
+"""One of the processes that share a quota: sends requests as fast as it may, until the server answers 410."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import sys
 from typing import Any
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.shared import SharedQuota
+from clicksgroup.quota import FileQuota, SharedQuota
 
 
-def opened(how: dict[str, Any]) -> SharedQuota:
-    quota = Quota(*(tuple(limit) for limit in how["limits"]), in_flight=how["in_flight"])
-    if "path" in how:
-        from clicksgroup.quota.file import FileQuota
-
-        return FileQuota(how["path"], quota)
+def shared_quota(options: dict[str, Any]) -> SharedQuota:
+    quota = Quota(*(tuple(limit) for limit in options["limits"]), in_flight=options["in_flight"])
+    if "path" in options:
+        return FileQuota(options["path"], quota)
     import clicksgroup.redis
 
-    clicksgroup.redis.SCRIPT = how.get("script", clicksgroup.redis.SCRIPT)
-    clicksgroup.redis.LEASE = how.get("lease", clicksgroup.redis.LEASE)
-    return clicksgroup.redis.RedisQuota(how["url"], quota, name=how["name"])
+    clicksgroup.redis.SCRIPT = options.get("script", clicksgroup.redis.SCRIPT)
+    clicksgroup.redis.LEASE = options.get("lease", clicksgroup.redis.LEASE)
+    return clicksgroup.redis.RedisQuota(options["url"], quota, name=options["name"])
 
 
-async def walk(shared: SharedQuota, name: str, port: int) -> None:
+async def send_requests(quota: SharedQuota, name: str, port: int) -> None:
     """One request after another over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     status = b""
     while b" 410 " not in status:
-        slot = await shared.acquire()
+        slot = await quota.acquire()
         writer.write(b"GET /%s HTTP/1.1\r\n\r\n" % name.encode())
         status = await reader.readline()
         slot.answered()
@@ -41,9 +39,9 @@ async def walk(shared: SharedQuota, name: str, port: int) -> None:
     writer.close()
 
 
-async def main(name: str, port: int, tasks: int, how: dict[str, Any]) -> None:
-    async with opened(how) as shared:
-        await asyncio.gather(*(walk(shared, name, port) for _ in range(tasks)))
+async def main(name: str, port: int, tasks: int, options: dict[str, Any]) -> None:
+    async with shared_quota(options) as quota:
+        await asyncio.gather(*(send_requests(quota, name, port) for _ in range(tasks)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""The callers that wait for a slot in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+
+from clicksgroup.quota.shared import QuotaPausedError, Slot
+
+
+class Waiters:
+    """Callers that wait for a slot, first come, first served.
+
+    Args:
+        changed: called when a caller begins to wait, and when one was cancelled.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        # For each caller: the longest pause that it accepts, and the moment of the loop's clock at which it came.
+        self._waiting: OrderedDict[asyncio.Future[Slot], tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, max_pause: float) -> Slot:
+        """Wait for a slot. A caller that is cancelled in the moment of the grant gives it back."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Slot] = loop.create_future()
+        self._waiting[waiter] = max_pause, loop.time()
+        self._changed()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if self._waiting.pop(waiter, None) is None and not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().refund()
+            self._changed()
+            raise
+
+    def pop(self) -> asyncio.Future[Slot] | None:
+        """Take out the first caller that was not cancelled; its slot is to be set as the result."""
+        while self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                return waiter
+        return None
+
+    def refuse(self, error: Callable[[], Exception], *, came_until: float = math.inf) -> None:
+        """Raise an error in the callers that came until then."""
+        self._refuse([waiter for waiter, (_, came) in self._waiting.items() if came <= came_until], error)
+
+    def refuse_pause(self, seconds: float) -> None:
+        """Raise `QuotaPausedError` in the callers that do not accept so long a pause."""
+        refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < seconds]
+        self._refuse(refused, lambda: QuotaPausedError(seconds))
+
+    def _refuse(self, waiters: list[asyncio.Future[Slot]], error: Callable[[], Exception]) -> None:
+        for waiter in waiters:
+            del self._waiting[waiter]
+            if not waiter.done():
+                waiter.set_exception(error())
