@@ -149,7 +149,7 @@ async def open_store_to_read(
         return
     location = _named(choice.location)
     _require_file(location)
-    async with ClickStore(location, account=choice.account, settle=settle)._open_to_read() as store:
+    async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(

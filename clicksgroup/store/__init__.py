@@ -1,13 +1,15 @@
-"""The store: clicks that were fetched once, kept in SQLite or PostgreSQL (extra `store`; `postgres` for the latter).
+"""The store: fetched clicks, kept in SQLite or PostgreSQL (extra `store`; for PostgreSQL `postgres`).
 
-`ClickStore.backfill` asks only for what is missing or not final, one transaction a date, so that whatever ends the job
-costs the dates in flight and nothing else. The tables are there for your own SQL: see `clicksgroup.store.schema`.
+`ClickStore.backfill` asks only for dates that are missing or not final. It stores each date in one transaction, so a
+job that is interrupted loses no more than the dates in flight. The tables, for your own SQL, are described in
+`clicksgroup.store.schema`.
 """
 
 from __future__ import annotations
 
 try:
-    import aiosqlite as _aiosqlite  # noqa: F401 - tried here, so that the error names the extra
+    # Imported here, so that the error names the extra.
+    import aiosqlite as _aiosqlite  # noqa: F401
     import sqlalchemy.ext.asyncio as _sqlalchemy  # noqa: F401
 except ImportError as _error:  # pragma: no cover - needs an environment without the extra
     raise ImportError('the store needs an extra: pip install "clicksgroup[store]"') from _error

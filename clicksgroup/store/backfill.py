@@ -1,9 +1,10 @@
-"""The job that fills a store: what is asked for, what stops it, and what it tells on the way."""
+"""The job that fills a store: which dates it asks for, what stops it, and how far it is."""
 
 from __future__ import annotations
 
 import datetime
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,15 @@ import attrs
 from clicksgroup.dates import DatesLike, date_range, parse_dates
 from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
-from clicksgroup.store.coverage import has_begun
-from clicksgroup.store.rows import rows_by_id
+from clicksgroup.store.coverage import has_begun, latest_date
+from clicksgroup.store.reading import Reader
+from clicksgroup.store.writing import Writer
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
-    from clicksgroup.store.store import ClickStore
 
 SAME_FAILURE_LIMIT = 3
-"""So many dates, asked for one after the other, that fail alike mean that all will."""
+"""Consecutive dates that fail in the same way and so end the job: all the others would fail too."""
 
 
 @attrs.frozen
@@ -33,7 +34,7 @@ class BackfillProgress:
         total: dates of the job.
         requests: requests spent so far.
         seconds: since the job began.
-        eta: seconds that it will still take, or None as long as nothing was fetched.
+        eta: seconds that the job will still take, or None as long as nothing was fetched.
     """
 
     date: datetime.date
@@ -50,9 +51,9 @@ class BackfillReport:
 
     Args:
         dates: dates of the job, each counted once.
-        fetched: of these, asked for and stored.
-        skipped: of these, not asked for because the store has them already, final.
-        failed: of these, asked for in vain, with the error of each.
+        fetched: of these, fetched and stored.
+        skipped: of these, not asked for because the store had them already, final.
+        failed: of these, those that could not be fetched, with the error of each.
         requests: requests spent.
         seconds: how long it took.
     """
@@ -65,102 +66,124 @@ class BackfillReport:
     seconds: float
 
 
+@attrs.frozen
+class Clock:
+    """The time that a store uses. Tests give their own.
+
+    Args:
+        now: returns the current date and time (aware, UTC).
+        monotonic: returns seconds, to measure how long a job takes.
+    """
+
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    monotonic: Callable[[], float] = time.monotonic
+
+
 class Backfill:
     """One run of the job."""
 
     def __init__(
         self,
-        store: ClickStore,
         client: ClicksClient,
+        reader: Reader,
+        writer: Writer,
+        *,
         groups: tuple[int, ...] | None,
+        settle: datetime.timedelta,
         progress: Callable[[BackfillProgress], object] | None,
+        clock: Clock,
     ) -> None:
-        self._store = store
         self._client = client
+        self._reader = reader
+        self._writer = writer
         self._groups = groups
+        self._settle = settle
         self._progress = progress
-        self._clock = store._clock
-        self._began_at = self._clock()
+        self._clock = clock
+        self._started_at = clock.monotonic()
         self._requests_before = client.stats.requests
         self._fetched = 0
-        self._listed = 0
+        self._records = 0
         self._failed: dict[datetime.date, ClicksGroupError] = {}
 
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
-        """Do it."""
-        wanted = self._wanted(parse_dates(dates))
-        await self._store._writer.check_writable(self._store._now())
-        coverage = await self._store._coverage(wanted, self._groups)
+        """Fetch and store the dates that are missing or not final; with `refresh`, all of them."""
+        wanted = self._check_dates(parse_dates(dates))
+        await self._writer.check_writable(self._clock.now())
+        coverage = await self._reader.coverage(wanted, self._groups, self._settle)
         final = set() if refresh else set(coverage.final)
         asked = [date for date in wanted if date not in final]
         if asked:
-            async with self._client.day_outcomes(asked, groups=self._groups, fatal=Failures(asked).stop) as stream:
+            fatal = ConsecutiveFailures(asked).is_fatal
+            async with self._client.day_outcomes(asked, groups=self._groups, fatal=fatal) as stream:
                 async for date, outcome in stream:
-                    await self._land(date, outcome)
+                    await self._store(date, outcome)
                     if self._progress is not None:
-                        self._progress(self._state(date, len(wanted), len(final)))
-        return BackfillReport(
-            len(wanted), self._fetched, len(final), self._failed, self._requests(), self._clock() - self._began_at
-        )
+                        self._progress(self._progress_at(date, len(wanted), len(final)))
+        return BackfillReport(len(wanted), self._fetched, len(final), self._failed, self._requests(), self._seconds())
 
-    def _wanted(self, dates: Iterable[datetime.date]) -> list[datetime.date]:
-        now = self._store._now()
+    def _check_dates(self, dates: Iterable[datetime.date]) -> list[datetime.date]:
+        now = self._clock.now()
         wanted: dict[datetime.date, None] = {}
         for date in dates:
             if not has_begun(date, now):
-                raise ConfigurationError(f"dates: {date} has not begun anywhere on Earth")
+                raise ConfigurationError(
+                    f"dates: {date} has not begun anywhere on Earth; the latest date to ask for is {latest_date(now)}"
+                )
             wanted[date] = None
         return list(wanted)
 
-    async def _land(self, date: datetime.date, outcome: Day | ClicksGroupError) -> None:
+    async def _store(self, date: datetime.date, outcome: Day | ClicksGroupError) -> None:
         if isinstance(outcome, Day):
             try:
-                rows_by_id(outcome, self._store.account)
-            except StoreError as error:  # of this date alone: the store is well
+                await self._writer.put(outcome)
+            except StoreError as error:
+                if error.stops_all:
+                    raise
                 outcome = error
-        if isinstance(outcome, ClicksGroupError):
+        if isinstance(outcome, Day):
+            self._fetched += 1
+            self._records += len(outcome)
+        else:
             self._failed[date] = outcome
-            await self._store._writer.put_failure(date, outcome, self._store._now())
-            return
-        await self._store.put(outcome)
-        self._fetched += 1
-        self._listed += len(outcome)
+            await self._writer.put_failure(date, outcome, self._clock.now())
 
     def _requests(self) -> int:
         return self._client.stats.requests - self._requests_before
 
-    def _state(self, date: datetime.date, total: int, skipped: int) -> BackfillProgress:
-        landed = self._fetched + len(self._failed)
-        seconds = self._clock() - self._began_at
-        return BackfillProgress(
-            date, skipped + landed, total, self._requests(), seconds, self._eta(total - skipped - landed, seconds)
-        )
+    def _seconds(self) -> float:
+        return self._clock.monotonic() - self._started_at
 
-    def _eta(self, left: int, seconds: float) -> float | None:
-        """The pace so far, or what the quota allows if that is longer: at first it lets a burst pass."""
-        if not left:
+    def _progress_at(self, date: datetime.date, total: int, skipped: int) -> BackfillProgress:
+        done = skipped + self._fetched + len(self._failed)
+        seconds = self._seconds()
+        return BackfillProgress(date, done, total, self._requests(), seconds, self._eta(total - done, seconds))
+
+    def _eta(self, dates_left: int, seconds: float) -> float | None:
+        """The pace so far, or what the quota allows if that is slower: at first the quota lets a burst pass."""
+        if not dates_left:
             return 0.0
         if not self._fetched:
             return None
-        pace = seconds / (self._fetched + len(self._failed)) * left
-        some_dates = date_range(datetime.date.min, datetime.date.fromordinal(left))
-        estimate = self._client.estimate(some_dates, group_count=math.ceil(self._listed / self._fetched))
-        return max(pace, estimate.seconds)
+        at_pace = seconds / (self._fetched + len(self._failed)) * dates_left
+        some_dates = date_range(datetime.date.min, datetime.date.fromordinal(dates_left))
+        estimate = self._client.estimate(some_dates, group_count=math.ceil(self._records / self._fetched))
+        return max(at_pace, estimate.seconds)
 
 
-class Failures:
-    """Tells a failure that all dates would meet from one date's own.
+class ConsecutiveFailures:
+    """Tells a failure that all dates would meet from one that only its own date meets.
 
-    Dates are running if they were asked for one after the other. The order in which they end says nothing: where many
-    are in flight, one that fails at its first page overtakes those that are well.
+    Dates are consecutive in the order in which they are asked for. The order in which they end does not count: with
+    many requests in flight, a date that fails at its first page overtakes those that succeed.
     """
 
     def __init__(self, asked: Sequence[datetime.date]) -> None:
         self._positions = {date: position for position, date in enumerate(asked)}
         self._kinds: dict[int, object] = {}
 
-    def stop(self, date: datetime.date, error: ClicksGroupError) -> bool:
-        """Whether this failure ends the job; asked before another request goes out."""
+    def is_fatal(self, date: datetime.date, error: ClicksGroupError) -> bool:
+        """Whether this failure ends the job. The client calls it before it sends another request."""
         if error.stops_all:
             return True
         position, kind = self._positions[date], _kind(error)

@@ -1,28 +1,30 @@
-"""Dates out of the tables, in chunks of whole dates."""
+"""Reads dates from the tables, in chunks of whole dates."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.models import Day, GroupClicks
-from clicksgroup.store.coverage import Knowledge, equals_any, read_knowledge
-from clicksgroup.store.engine import Database
+from clicksgroup.store.coverage import ONE_DAY, Coverage, FetchedDate
+from clicksgroup.store.database import Database
+from clicksgroup.store.schema import any_of
 from clicksgroup.store.stream import StoreStream
 
 CHUNK_ROWS = 2000
 """Rows that a stream reads at a time, rounded up to whole dates: a date that is replaced meanwhile is never mixed."""
 
-Groups = tuple[int, ...] | None
+Groups: TypeAlias = tuple[int, ...] | None
 
 
 class Reader:
-    """What is read of one account. `start` and `end` are both included; `groups` is None for all."""
+    """Reads the dates of one account. `start` and `end` are both included; `groups` is None for all groups."""
 
     def __init__(self, database: Database, account: str) -> None:
         self._database = database
@@ -31,144 +33,158 @@ class Reader:
 
     def clicks(self, start: datetime.date, end: datetime.date, groups: Groups) -> StoreStream[GroupClicks]:
         """The records, by date and group id."""
-        table = self._tables.group_clicks
-        columns = (table.c.date, table.c.group_id, table.c.group_name, table.c.clicks, table.c.unique_users)
-
-        async def chunk(after: datetime.date | None) -> tuple[list[GroupClicks], datetime.date | None]:
-            where = [table.c.account == self._account, table.c.date <= end]
-            where.append(table.c.date >= start if after is None else table.c.date > after)
-            if groups is not None:
-                where.append(equals_any(table.c.group_id, groups))
-            order = (table.c.date, table.c.group_id)
-            bound = sa.select(table.c.date).where(*where).order_by(*order).limit(1).offset(CHUNK_ROWS)
-
-            async def read(connection: AsyncConnection) -> tuple[list[GroupClicks], datetime.date | None]:
-                until = (await connection.execute(bound)).scalar()
-                upto = where if until is None else [*where, table.c.date <= until]
-                rows = await connection.execute(sa.select(*columns).where(*upto).order_by(*order))
-                return [GroupClicks(*row) for row in rows], until
-
-            return await self._database.read(read)
-
-        return StoreStream(chunk)
-
-    def days(self, start: datetime.date, end: datetime.date, groups: Groups) -> StoreStream[Day]:
-        """The dates that are known, by date."""
-
-        async def chunk(after: datetime.date | None) -> tuple[list[Day], datetime.date | None]:
-            first = start if after is None else after + datetime.timedelta(days=1)
-            return await self._database.read(lambda connection: self._read_days(connection, first, end, groups))
-
-        return StoreStream(chunk)
-
-    async def knowledge(
-        self, start: datetime.date, end: datetime.date, groups: Groups
-    ) -> dict[datetime.date, Knowledge]:
-        """What is known of which dates."""
-        return await self._database.read(
-            lambda connection: read_knowledge(connection, self._tables, self._account, start, end, groups)
+        return StoreStream(
+            lambda first: self._database.read(partial(self._chunk_of_clicks, start=first, end=end, groups=groups)),
+            start,
         )
 
+    def days(self, start: datetime.date, end: datetime.date, groups: Groups) -> StoreStream[Day]:
+        """The dates that were fetched whole or, with `groups`, for all of these, by date."""
+        return StoreStream(
+            lambda first: self._database.read(partial(self._chunk_of_days, start=first, end=end, groups=groups)), start
+        )
+
+    async def coverage(self, dates: Iterable[datetime.date], groups: Groups, settle: datetime.timedelta) -> Coverage:
+        """Sort dates into final, provisional and missing ones."""
+        dates = list(dates)
+        coverage = Coverage([], [], [])
+        if not dates:
+            return coverage
+        fetched = await self._database.read(
+            partial(self._fetched_dates, start=min(dates), end=max(dates), groups=groups)
+        )
+        for date in dates:
+            if date not in fetched:
+                coverage.missing.append(date)
+            elif fetched[date].is_final(settle):
+                coverage.final.append(date)
+            else:
+                coverage.provisional.append(date)
+        return coverage
+
     async def span(self) -> DateRange | None:
-        """From the first date that anything is known of to the last."""
-        tables = (self._tables.click_dates, self._tables.click_date_groups)
+        """All dates from the first that was fetched to the last, or None where there is none."""
+        query = sa.union_all(
+            *(
+                sa.select(sa.func.min(table.c.date), sa.func.max(table.c.date)).where(table.c.account == self._account)
+                for table in (self._tables.click_dates, self._tables.click_date_groups)
+            )
+        )
 
         async def read(connection: AsyncConnection) -> list[datetime.date]:
-            found: list[datetime.date] = []
-            for table in tables:
-                ends = sa.select(sa.func.min(table.c.date), sa.func.max(table.c.date))
-                for row in await connection.execute(ends.where(table.c.account == self._account)):
-                    found += [date for date in row if date is not None]
-            return found
+            return [date for row in await connection.execute(query) for date in row if date is not None]
 
-        found = await self._database.read(read)
-        return date_range(min(found), max(found)) if found else None
+        dates = await self._database.read(read)
+        return date_range(min(dates), max(dates)) if dates else None
 
     async def failures(self, start: datetime.date, end: datetime.date) -> dict[datetime.date, str]:
-        """The dates that could not be had when they were last asked for."""
+        """The dates that could not be fetched when they were last asked for, with the text of the error."""
         table = self._tables.click_date_failures
+        query = self._select(table, start, end, table.c.date, table.c.error).order_by(table.c.date)
 
         async def read(connection: AsyncConnection) -> dict[datetime.date, str]:
-            rows = await connection.execute(
-                sa.select(table.c.date, table.c.error)
-                .where(table.c.account == self._account, table.c.date.between(start, end))
-                .order_by(table.c.date)
-            )
-            return {row[0]: row[1] for row in rows}
+            return {row.date: row.error for row in await connection.execute(query)}
 
         return await self._database.read(read)
 
-    async def _read_days(
-        self,
-        connection: AsyncConnection,
-        start: datetime.date,
-        end: datetime.date,
-        groups: Groups,
-    ) -> tuple[list[Day], datetime.date | None]:
-        """As many days as hold `CHUNK_ROWS` records, one at the least, and the date that they end with."""
+    async def _chunk_of_clicks(
+        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
+    ) -> tuple[list[GroupClicks], datetime.date | None]:
+        """At least `CHUNK_ROWS` records if there are as many, and the date after them."""
         clicks = self._tables.group_clicks
-        dates, more = await self._next_dates(connection, start, end, groups)
+        query = self._select(clicks, start, end, clicks.c.date, groups=groups)
+        ordered = query.order_by(clicks.c.date, clicks.c.group_id)
+        last = (await connection.execute(ordered.limit(1).offset(CHUNK_ROWS))).scalar()
+        return await self._records(connection, start, last or end, groups), _after(last or end, end)
+
+    async def _chunk_of_days(
+        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
+    ) -> tuple[list[Day], datetime.date | None]:
+        """As many days as hold `CHUNK_ROWS` records, at least one, and the date after them."""
+        dates = await self._dates_of_chunk(connection, start, end, groups)
         if not dates:
             return [], None
-        known = await read_knowledge(connection, self._tables, self._account, dates[0], dates[-1], groups)
-        columns = (clicks.c.date, clicks.c.group_id, clicks.c.group_name, clicks.c.clicks, clicks.c.unique_users)
-        where = [clicks.c.account == self._account, clicks.c.date.between(dates[0], dates[-1])]
-        if groups is not None:
-            where.append(equals_any(clicks.c.group_id, groups))
-        records: dict[datetime.date, list[GroupClicks]] = {date: [] for date in known}
-        query = sa.select(*columns).where(*where).order_by(clicks.c.date, clicks.c.group_id)
-        for row in await connection.execute(query):
-            if row[0] in records:
-                records[row[0]].append(GroupClicks(*row))
-        total_counts = await self._total_counts(connection, dates) if groups is None else {}
+        fetched = await self._fetched_dates(connection, start=dates[0], end=dates[-1], groups=groups)
+        records: dict[datetime.date, list[GroupClicks]] = {date: [] for date in fetched}
+        for record in await self._records(connection, dates[0], dates[-1], groups):
+            if record.date in records:
+                records[record.date].append(record)
         days = [
             Day(
                 date,
-                total_counts.get(date, len(records[date])),
+                len(records[date]) if groups is not None or how.total_count is None else how.total_count,
                 tuple(records[date]),
-                known[date].fetched_at,
+                how.fetched_at,
                 groups,
-                known[date].problems,
+                how.problems,
             )
-            for date in sorted(known)
+            for date, how in sorted(fetched.items())
         ]
-        return days, dates[-1] if more else None
+        return days, _after(dates[-1], end)
 
-    async def _next_dates(
+    async def _dates_of_chunk(
+        self, connection: AsyncConnection, start: datetime.date, end: datetime.date, groups: Groups
+    ) -> list[datetime.date]:
+        """The next dates that may have been fetched, about as many as hold `CHUNK_ROWS` records."""
+        dates, date_groups = self._tables.click_dates, self._tables.click_date_groups
+        query = self._select(dates, start, end, dates.c.date, dates.c.total_count).order_by(dates.c.date)
+        if groups is not None:
+            whole = self._select(dates, start, end, dates.c.date)
+            either = whole.union(self._select(date_groups, start, end, date_groups.c.date, groups=groups)).subquery()
+            query = sa.select(either.c.date, sa.literal(len(groups))).order_by(either.c.date)
+        chunk: list[datetime.date] = []
+        records = 0
+        for date, count in await connection.execute(query.limit(CHUNK_ROWS)):
+            records += count
+            if chunk and records > CHUNK_ROWS:
+                break
+            chunk.append(date)
+        return chunk
+
+    async def _records(
+        self, connection: AsyncConnection, start: datetime.date, end: datetime.date, groups: Groups
+    ) -> list[GroupClicks]:
+        table = self._tables.group_clicks
+        columns = (table.c.date, table.c.group_id, table.c.group_name, table.c.clicks, table.c.unique_users)
+        query = self._select(table, start, end, *columns, groups=groups).order_by(table.c.date, table.c.group_id)
+        return [GroupClicks(*row) for row in await connection.execute(query)]
+
+    async def _fetched_dates(
+        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
+    ) -> dict[datetime.date, FetchedDate]:
+        """The dates that were fetched whole or, with `groups`, for all of these."""
+        dates, date_groups = self._tables.click_dates, self._tables.click_date_groups
+        problems: dict[datetime.date, tuple[str, ...]] = {}
+        query = self._select(date_groups, start, end, date_groups.c.date, date_groups.c.problems, groups=groups)
+        for date, more in await connection.execute(query.where(date_groups.c.problems.is_not(None)).distinct()):
+            problems[date] = (*problems.get(date, ()), *more)
+        query = self._select(dates, start, end, dates.c.date, dates.c.fetched_at, dates.c.problems, dates.c.total_count)
+        fetched = {
+            date: FetchedDate(date, fetched_at, (*own, *problems.get(date, ())), total_count)
+            for date, fetched_at, own, total_count in await connection.execute(query)
+        }
+        if groups is not None:
+            # A group in this table is never older than the whole date (see `Writer.put`). So where all the groups are
+            # in it, they alone count.
+            query = self._select(
+                date_groups, start, end, date_groups.c.date, sa.func.min(date_groups.c.fetched_at), groups=groups
+            ).group_by(date_groups.c.date)
+            for date, fetched_at in await connection.execute(query.having(sa.func.count() == len(groups))):
+                fetched[date] = FetchedDate(date, fetched_at, problems.get(date, ()))
+        return fetched
+
+    def _select(
         self,
-        connection: AsyncConnection,
+        table: sa.Table,
         start: datetime.date,
         end: datetime.date,
-        groups: Groups,
-    ) -> tuple[list[datetime.date], bool]:
-        """The next dates that may be known, not too many, and whether there are more."""
-        whole, parts = self._tables.click_dates, self._tables.click_date_groups
-        if groups is None:
-            query = self._between(whole, start, end, whole.c.date, whole.c.total_count).order_by(whole.c.date)
-            rows = [(date, count) for date, count in await connection.execute(query.limit(CHUNK_ROWS))]
-        else:
-            either = self._between(whole, start, end, whole.c.date).union(
-                self._between(parts, start, end, parts.c.date).where(equals_any(parts.c.group_id, groups))
-            )
-            ordered = either.order_by(either.selected_columns.date).limit(CHUNK_ROWS)
-            rows = [(date, len(groups)) for (date,) in await connection.execute(ordered)]
-        dates: list[datetime.date] = []
-        records = 0
-        for date, count in rows:
-            records += count
-            if dates and records > CHUNK_ROWS:
-                break
-            dates.append(date)
-        return dates, len(dates) < len(rows) or len(rows) == CHUNK_ROWS
-
-    async def _total_counts(
-        self, connection: AsyncConnection, dates: Sequence[datetime.date]
-    ) -> dict[datetime.date, int]:
-        whole = self._tables.click_dates
-        query = self._between(whole, dates[0], dates[-1], whole.c.date, whole.c.total_count)
-        return {row[0]: row[1] for row in await connection.execute(query)}
-
-    def _between(
-        self, table: sa.Table, start: datetime.date, end: datetime.date, *columns: sa.ColumnElement[Any]
+        *columns: sa.ColumnElement[Any],
+        groups: Groups = None,
     ) -> sa.Select[Any]:
-        return sa.select(*columns).where(table.c.account == self._account, table.c.date.between(start, end))
+        query = sa.select(*columns).where(table.c.account == self._account, table.c.date.between(start, end))
+        return query if groups is None else query.where(any_of(table.c.group_id, groups))
+
+
+def _after(last: datetime.date, end: datetime.date) -> datetime.date | None:
+    """The start of the next chunk, or None where there is none."""
+    return None if last >= end else last + ONE_DAY

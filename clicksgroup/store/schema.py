@@ -3,33 +3,42 @@
 - `group_clicks(account, date, group_id, group_name, clicks, unique_users)`: one row for each group of each date.
 - `click_dates(account, date, total_count, fetched_at, problems)`: one row for each date that was fetched whole.
 
-The others are the store's own and may change: `click_date_groups` (groups that were asked for by id, listed or not),
-`click_date_failures` (the last failure of a date that could not be had), `clicksgroup_schema` (the version).
+The others are internal and may change: `click_date_groups` (groups that were asked for by id, listed or not),
+`click_date_failures` (the last failure of a date that could not be fetched), `clicksgroup_schema` (the version).
 """
 
 from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Collection
 from typing import Any
 
 import attrs
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clicksgroup.errors import StoreError
 
 SCHEMA_VERSION = 1
-"""Goes up when the tables change; a store of a newer version than the code is refused."""
+"""Goes up when the tables change. A store of a newer version than the code's is refused."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def storable(text: str) -> str:
-    """`text` with NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold, replaced by U+FFFD."""
+    """Replace NUL, which PostgreSQL cannot hold, and lone surrogates, which UTF-8 cannot, by U+FFFD."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def any_of(column: sa.ColumnElement[int], ids: Collection[int]) -> sa.ColumnElement[bool]:
+    """Return `column IN (...)` with the ids in the text of the statement: databases limit the number of parameters."""
+    return column.in_(sa.bindparam(None, ids, expanding=True, literal_execute=True))
+
+
 class UTCDateTime(sa.TypeDecorator[datetime.datetime]):
-    """An aware moment in UTC.
+    """An aware datetime in UTC.
 
     PostgreSQL holds it as `timestamptz`. SQLite holds it as text of fixed width, such as
     `2025-02-01T12:00:00.000000Z`, which sorts as time does and which SQLite's own date functions understand.
@@ -57,7 +66,7 @@ class UTCDateTime(sa.TypeDecorator[datetime.datetime]):
 
 
 class Problems(sa.TypeDecorator[tuple[str, ...]]):
-    """Sentences, held as a JSON array; NULL where there are none."""
+    """The problems of a date, held as a JSON array of strings; NULL where there are none."""
 
     impl = sa.Text
     cache_ok = True
@@ -71,7 +80,7 @@ class Problems(sa.TypeDecorator[tuple[str, ...]]):
 
 @attrs.frozen
 class Tables:
-    """The tables in one PostgreSQL schema, or without one."""
+    """The tables, in a PostgreSQL schema or in the database's default one."""
 
     metadata: sa.MetaData
     group_clicks: sa.Table
@@ -119,6 +128,39 @@ class Tables:
                 "clicksgroup_schema", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
             ),
         )
+
+
+async def read_version(connection: AsyncConnection, tables: Tables) -> int | None:
+    """Return the version of the tables, or None where there are none."""
+    if not await _exists(connection, tables.version):
+        return None
+    version: int | None = (await connection.execute(sa.select(sa.func.max(tables.version.c.version)))).scalar()
+    return version
+
+
+async def create_tables(connection: AsyncConnection, tables: Tables) -> int:
+    """Create the tables, unless another process has done so meanwhile, and return their version.
+
+    Raises:
+        StoreError: there is another table of the same name.
+    """
+    if (version := await read_version(connection, tables)) is not None:
+        return version
+    for table in (tables.group_clicks, tables.click_dates):
+        if await _exists(connection, table):
+            raise StoreError(
+                f"the table {table.fullname} exists already and is not clicksgroup's; use another database or schema"
+            )
+    schema = tables.metadata.schema
+    if schema is not None and not await connection.run_sync(lambda c: sa.inspect(c).has_schema(schema)):
+        await connection.execute(sa.schema.CreateSchema(schema))
+    await connection.run_sync(tables.metadata.create_all)
+    await connection.execute(tables.version.insert(), {"version": SCHEMA_VERSION})
+    return SCHEMA_VERSION
+
+
+async def _exists(connection: AsyncConnection, table: sa.Table) -> bool:
+    return await connection.run_sync(lambda c: sa.inspect(c).has_table(table.name, schema=table.schema))
 
 
 _KEY_TYPES: dict[str, sa.types.TypeEngine[Any]] = {

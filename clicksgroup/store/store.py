@@ -1,21 +1,20 @@
-"""`ClickStore`: what was fetched, in SQLite or PostgreSQL."""
+"""`ClickStore`: fetched clicks, kept in SQLite or PostgreSQL."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from clicksgroup.arguments import parse_groups
+from clicksgroup.arguments import instance, parse_groups
 from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Day, GroupClicks
-from clicksgroup.store import backfill as _backfill
+from clicksgroup.store.backfill import Backfill, BackfillProgress, BackfillReport, Clock
 from clicksgroup.store.coverage import Coverage
-from clicksgroup.store.engine import Database, Location
+from clicksgroup.store.database import Database
+from clicksgroup.store.locations import Location
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.schema import storable
 from clicksgroup.store.stream import StoreStream
@@ -24,14 +23,16 @@ from clicksgroup.store.writing import Writer
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
 
+_SYSTEM_CLOCK = Clock()
+
 
 class ClickStore:
-    """Clicks that were fetched once, kept for good. Provisional, but for the tables `group_clicks` and `click_dates`.
+    """Fetched clicks in SQLite or PostgreSQL. Provisional, except for the tables `group_clicks` and `click_dates`.
 
-    One transaction a date: whatever ends the process, each date in the store is whole and true. Several processes may
-    read and fill one store at the same time. What is known is known per date and group: a date fetched for some groups
-    is not a date fetched whole, a date fetched whole answers for every group, and a group that was asked for and not
-    listed is known to have no clicks.
+    Each date is written in one transaction, so each date in the store is complete, whatever ended the process. Several
+    processes may read and fill one store at the same time. The store knows which groups of a date were fetched: a date
+    fetched for some groups is not fetched whole, a date fetched whole answers for every group, and a group that was
+    asked for and not listed has no clicks.
 
     >>> import asyncio, datetime
     >>> from clicksgroup import Day, GroupClicks
@@ -50,10 +51,12 @@ class ClickStore:
 
     Args:
         url: the path of a file (SQLite), a SQLAlchemy URL (`sqlite+aiosqlite`, `postgresql+asyncpg`), or an
-            `AsyncEngine`, which is not disposed of.
-        account: keeps the dates of several keys apart in one store.
+            `AsyncEngine`, which is left open.
+        account: separates the dates of several keys in one store.
         settle: how long after a date has ended everywhere on Earth its counts may still change.
-        schema: the PostgreSQL schema that holds the tables; made where it is missing.
+        schema: the PostgreSQL schema that holds the tables; created where it is missing.
+        read_only: create nothing where there is no store, and refuse to write. Both raise `StoreError`.
+        clock: for tests, the time that `backfill` uses.
 
     Raises:
         ConfigurationError: an argument that cannot be right.
@@ -67,22 +70,21 @@ class ClickStore:
         account: str = "default",
         settle: datetime.timedelta = datetime.timedelta(0),
         schema: str | None = None,
+        read_only: bool = False,
+        clock: Clock = _SYSTEM_CLOCK,
     ) -> None:
-        if not isinstance(account, str):
-            raise TypeError(f"account: expected a string, got {type(account).__name__}")
+        instance("account", account, str, example="account='shop'")
         if not account or account != storable(account):
-            raise ConfigurationError(f"account: {account!r}: expected a name, without NUL")
-        if not isinstance(settle, datetime.timedelta):
-            raise TypeError(f"settle: expected a timedelta, got {type(settle).__name__}")
+            raise ConfigurationError(f"account: {account!r}: expected a name without NUL, such as 'shop'")
+        instance("settle", settle, datetime.timedelta, example="settle=timedelta(days=3)")
         if settle < datetime.timedelta(0):
-            raise ConfigurationError(f"settle: {settle} is negative")
+            raise ConfigurationError(f"settle: {settle!r} is negative; give one such as timedelta(days=3)")
         self.account = account
         self.settle = settle
-        self._database = Database(url, schema)
+        self._database = Database(url, schema, read_only=read_only)
         self._reader = Reader(self._database, account)
         self._writer = Writer(self._database, account)
-        self._now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
-        self._clock: Callable[[], float] = time.monotonic
+        self._clock = clock
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -93,15 +95,6 @@ class ClickStore:
     ) -> None:
         await self._database.close()
 
-    @contextlib.asynccontextmanager
-    async def _open_to_read(self) -> AsyncIterator[Self]:
-        """As `async with` the store itself, but where there is none nothing is made: `StoreError`."""
-        await self._database.open(create=False)
-        try:
-            yield self
-        finally:
-            await self._database.close()
-
     def __repr__(self) -> str:
         return f"<ClickStore {self._database.name} account={self.account!r}>"
 
@@ -111,28 +104,36 @@ class ClickStore:
         dates: DatesLike,
         *,
         groups: Iterable[int] | None = None,
-        progress: Callable[[_backfill.BackfillProgress], object] | None = None,
+        progress: Callable[[BackfillProgress], object] | None = None,
         refresh: bool = False,
-    ) -> _backfill.BackfillReport:
+    ) -> BackfillReport:
         """Fetch the dates that are missing or not final, at the quota's full rate; run it again to go on.
 
-        A date that fails is reported and leaves the others alone. What would meet them all stops the job, with
+        A date that fails is reported and does not stop the others. A failure that all dates would meet is raised, with
         everything fetched so far stored: a 401 or 403, `RateLimitError`, a refused configuration, a certificate,
-        `QuotaUnavailableError`, `StoreError`, and any failure that three dates running have met.
+        `QuotaUnavailableError`, `StoreError`, and any failure that three consecutive dates have met.
 
         Args:
-            client: who is asked. `requests` in the report are all that it made meanwhile.
+            client: fetches the dates. `requests` in the report counts all that it sent meanwhile.
             dates: a date or a finite iterable of dates.
             groups: the ids to ask for, or None for all groups.
-            progress: called after each date that was asked for. What it raises stops the job.
+            progress: called after each date that was asked for. An exception that it raises stops the job.
             refresh: ask for final dates too.
 
         Raises:
             ConfigurationError: a date that has not begun anywhere on Earth, or what the client refuses.
             StoreError: the store cannot be written; found before a request is spent where it can be.
-            ClicksGroupError: what stopped the job.
+            ClicksGroupError: the failure that stopped the job.
         """
-        job = _backfill.Backfill(self, client, parse_groups(groups), progress)
+        job = Backfill(
+            client,
+            self._reader,
+            self._writer,
+            groups=parse_groups(groups),
+            settle=self.settle,
+            progress=progress,
+            clock=self._clock,
+        )
         return await job.run(dates, refresh=refresh)
 
     def clicks(
@@ -140,58 +141,42 @@ class ClickStore:
     ) -> StoreStream[GroupClicks]:
         """The stored records from `start` to `end`, both included, by date and group id; no request.
 
-        It gives what is stored, dates that were fetched for some groups only included: `coverage` tells which are
-        whole. Each date is of one moment.
+        This includes dates that were fetched for some groups only: `coverage` tells which dates are complete. The
+        records of a date are of one moment, even if it is replaced meanwhile.
         """
         return self._reader.clicks(*_ends(start, end), parse_groups(groups))
 
     def days(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> StoreStream[Day]:
-        """The dates from `start` to `end` that are known whole or, with `groups`, for all of these; no request.
+        """The dates from `start` to `end` that were fetched whole or, with `groups`, for all of these; no request.
 
-        Dates that are not known are left out: see `coverage`. The records are in the order of their group ids.
-        Where groups of a date were fetched at different times, `fetched_at` is the earliest, and `problems` are those
-        of all.
+        Other dates are left out: see `coverage`. The records are in the order of their group ids. Where groups of a
+        date were fetched at different times, `fetched_at` is the earliest, and `problems` are those of all.
         """
         return self._reader.days(*_ends(start, end), parse_groups(groups))
 
     async def coverage(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Coverage:
         """Which of the dates from `start` to `end` are final, provisional and missing, for all groups or for these."""
-        return await self._coverage(date_range(start, end), parse_groups(groups))
+        return await self._reader.coverage(date_range(start, end), parse_groups(groups), self.settle)
 
     async def span(self) -> DateRange | None:
-        """All dates from the first that anything is known of to the last, or None in an empty store."""
+        """All dates from the first that was fetched to the last, or None in an empty store."""
         return await self._reader.span()
 
     async def failures(self, start: DateLike, end: DateLike) -> dict[datetime.date, str]:
-        """The dates that a backfill could not get and that were not fetched since, with the error's text."""
+        """The dates that a backfill could not fetch and that were not fetched since, with the text of the error."""
         return await self._reader.failures(*_ends(start, end))
 
     async def put(self, day: Day) -> None:
         """Store a date, in one transaction.
 
-        A date fetched whole replaces all that is known of it; one fetched for some groups replaces what is known of
-        these. What was fetched later stays: of two writers the one that asked last is right, in whichever order they
-        come. A group listed twice (`check="warn"`) counts as last listed. NUL and lone surrogates in names become
-        U+FFFD.
+        A date fetched whole replaces all that the store has of it; one fetched for some groups replaces these groups.
+        Data that was fetched later stays: of two writers the one that fetched last wins, in whichever order they write.
+        Of a group listed twice (`check="warn"`) the last record counts. NUL and lone surrogates in names become U+FFFD.
 
         Raises:
             StoreError: the store cannot be written, or a number does not fit 64 bits.
         """
         await self._writer.put(day)
-
-    async def _coverage(self, dates: Sequence[datetime.date], groups: tuple[int, ...] | None) -> Coverage:
-        coverage = Coverage([], [], [])
-        if not dates:
-            return coverage
-        known = await self._reader.knowledge(min(dates), max(dates), groups)
-        for date in dates:
-            if date not in known:
-                coverage.missing.append(date)
-            elif known[date].is_final(date, self.settle):
-                coverage.final.append(date)
-            else:
-                coverage.provisional.append(date)
-        return coverage
 
 
 def _ends(start: DateLike, end: DateLike) -> tuple[datetime.date, datetime.date]:

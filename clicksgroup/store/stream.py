@@ -1,4 +1,4 @@
-"""Rows read in bounded chunks, each in a short transaction of its own: whoever stops reading leaves nothing open."""
+"""A stream that reads rows in chunks. Each chunk is a short transaction, so that no reader leaves one open."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 T = TypeVar("T")
-
-Chunks = Callable[[Any], Awaitable[tuple[Sequence[T], Any]]]
-"""Given where the last chunk ended (None at first), the next one and where it ends (None when it is the last)."""
+P = TypeVar("P")
 
 
 class StoreStream(AsyncGenerator[T, None], Generic[T]):
-    """A stream from the store: `async for` runs it, `break` leaves nothing behind. Provisional.
+    """A stream from the store: read it with `async for`. `break` leaves nothing behind. Provisional.
 
     `async with` and `aclose` end it early. After an error it keeps raising that error. A second reader at the same
     time is refused (`RuntimeError`). A cancelled read loses nothing.
+
+    Args:
+        read_chunk: given a position, returns the items from there and the position after them, or None at the end.
+        start: the first position.
     """
 
-    def __init__(self, chunks: Chunks[T]) -> None:
-        self._chunks = chunks
+    def __init__(self, read_chunk: Callable[[P], Awaitable[tuple[Sequence[T], P | None]]], start: P) -> None:
+        self._read_chunk: Callable[[Any], Awaitable[tuple[Sequence[T], Any]]] = read_chunk
         self._chunk: Iterator[T] = iter(())
-        self._ended_at: Any = None
-        self._last = False
+        self._position: P | None = start
         self._error: BaseException | None = None
         self._reading = False
 
@@ -39,11 +40,11 @@ class StoreStream(AsyncGenerator[T, None], Generic[T]):
         while True:
             for item in self._chunk:
                 return item
-            if self._last:
+            if self._position is None:
                 raise StopAsyncIteration
             self._reading = True
             try:
-                items, ended_at = await self._chunks(self._ended_at)
+                items, position = await self._read_chunk(self._position)
             except asyncio.CancelledError:
                 raise
             except Exception as error:
@@ -51,15 +52,16 @@ class StoreStream(AsyncGenerator[T, None], Generic[T]):
                 raise
             finally:
                 self._reading = False
-            if not self._last:  # not closed meanwhile
-                self._chunk, self._ended_at, self._last = iter(items), ended_at, ended_at is None
+            # It may have been closed meanwhile.
+            if self._position is not None:
+                self._chunk, self._position = iter(items), position
 
     async def aclose(self) -> None:
         """End the stream."""
-        self._chunk, self._last, self._error = iter(()), True, None
+        self._chunk, self._position, self._error = iter(()), None, None
 
     async def asend(self, value: None) -> T:
-        """The next item, as `anext` gives it."""
+        """Return the next item, as `anext` does."""
         if value is not None:
             raise TypeError("a stream takes no values")
         return await self.__anext__()

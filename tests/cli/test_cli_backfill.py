@@ -17,6 +17,7 @@ from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
 from clicksgroup.cli.backfill import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
+from clicksgroup.store.writing import Writer
 from tests.cli.calls import PointAt, call, call_beside, fill
 
 FAST = Quota(in_flight=4)
@@ -129,14 +130,14 @@ async def test_store_that_cannot_be_opened(point_at: PointAt, tmp_path: Path) ->
 
 async def test_store_fails_midway(point_at: PointAt, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job whose store fails midway can be resumed: status 3."""
-    put = ClickStore.put
+    put = Writer.put
 
-    async def put_until_it_is_away(self: ClickStore, day: Day) -> None:
+    async def put_until_it_is_away(self: Writer, day: Day) -> None:
         if day.date == datetime.date(2025, 1, 9):
             raise StoreError("the store cannot be written: it is away", retryable=True)
         await put(self, day)
 
-    monkeypatch.setattr(ClickStore, "put", put_until_it_is_away)
+    monkeypatch.setattr(Writer, "put", put_until_it_is_away)
     async with Sandbox(groups=1, quota=FAST) as sandbox:
         point_at(sandbox)
         result = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1")

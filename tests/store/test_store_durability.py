@@ -1,17 +1,19 @@
-"""What was fetched is there for good: through kills, cuts, two writers and a million records.
+"""Stored dates survive killed processes, reset connections and concurrent writers; memory does not grow with the store.
 
-`CLICKSGROUP_TEST_FULL=1` runs these at the size that the store is meant for.
+`CLICKSGROUP_TEST_FULL=1` runs these tests at the size that the store is meant for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import os
 import random
 import sqlite3
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -23,12 +25,14 @@ from clicksgroup.models import Day
 from clicksgroup.plans import Quota
 from clicksgroup.sandbox import Sandbox
 from clicksgroup.store import ClickStore
-from tests.store.databases import Database
+from tests.store.databases import TempDatabase
 
 FULL = os.environ.get("CLICKSGROUP_TEST_FULL") == "1"
 START = datetime.date(2025, 1, 1)
 DATES = date_range(START, START + datetime.timedelta(days=149 if FULL else 23))
-PAGES = 4  # of 95 groups
+PAGES_PER_DATE = 4
+"""Of 95 groups."""
+
 QUOTA = Quota(in_flight=2)
 
 WORKER = """
@@ -48,31 +52,32 @@ sys.exit(asyncio.run(main(*sys.argv[1:])))
 """
 
 
-async def worker(sandbox: Sandbox, database: Database) -> asyncio.subprocess.Process:
-    """A backfill in a process of its own."""
+async def start_worker(sandbox: Sandbox, database: TempDatabase) -> asyncio.subprocess.Process:
+    """Start a backfill in a process of its own."""
     arguments = (sandbox.url, sandbox.api_key, database.url, database.schema or "", str(DATES[0]), str(DATES[-1]))
     return await asyncio.create_subprocess_exec(sys.executable, "-W", "error", "-c", WORKER, *arguments)
 
 
-async def stored(database: Database) -> dict[datetime.date, Day]:
+async def stored_days(database: TempDatabase) -> dict[datetime.date, Day]:
     async with database.store() as store:
         return {day.date: day async for day in store.days(DATES[0], DATES[-1])}
 
 
-def assert_whole_and_true(days: dict[datetime.date, Day], sandbox: Sandbox) -> None:
+def assert_complete_and_correct(days: dict[datetime.date, Day], sandbox: Sandbox) -> None:
     for date, day in days.items():
         assert list(day) == sorted(sandbox.truth(date), key=lambda record: record.group_id)
         assert day.total_count == len(day) == 95
 
 
-async def test_kills_cost_the_dates_in_flight_and_nothing_else(database: Database) -> None:
-    """SIGKILL again and again until it is done; after each every date is whole and true."""
+@pytest.mark.slow
+async def test_kills(database: TempDatabase) -> None:
+    """A backfill that is killed again and again loses only the dates in flight, and completes."""
     wasted: Counter[datetime.date] = Counter()
     async with Sandbox(groups=95, quota=Quota(in_flight=9), latency=0.02) as sandbox:
         kills = 0
         while True:
             before = len(sandbox.requests)
-            process = await worker(sandbox, database)
+            process = await start_worker(sandbox, database)
             ended = asyncio.ensure_future(process.wait())
             reached = asyncio.ensure_future(sandbox.wait_for_requests(before + 37))
             await asyncio.wait([ended, reached], return_when=asyncio.FIRST_COMPLETED)
@@ -84,33 +89,36 @@ async def test_kills_cost_the_dates_in_flight_and_nothing_else(database: Databas
             await ended
             kills += 1
             asked = Counter(request.date for request in sandbox.requests[before:])
-            days = await stored(database)
-            assert_whole_and_true(days, sandbox)
+            days = await stored_days(database)
+            assert_complete_and_correct(days, sandbox)
             lost = {date: count for date, count in asked.items() if date is not None and date not in days}
-            assert len(lost) <= QUOTA.in_flight + 1  # the one whose transaction was under way
+            # One more may have been in its transaction.
+            assert len(lost) <= QUOTA.in_flight + 1
             wasted.update(lost)
-        days = await stored(database)
+        days = await stored_days(database)
         assert list(days) == list(DATES)
-        assert_whole_and_true(days, sandbox)
+        assert_complete_and_correct(days, sandbox)
         assert kills >= 2
-        assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
-        again = await worker(sandbox, database)
+        assert len(sandbox.requests) == len(DATES) * PAGES_PER_DATE + sum(wasted.values())
+        again = await start_worker(sandbox, database)
         assert await again.wait() == 0
-        assert len(sandbox.requests) == len(DATES) * PAGES + sum(wasted.values())
+        assert len(sandbox.requests) == len(DATES) * PAGES_PER_DATE + sum(wasted.values())
 
 
-async def test_two_processes_fill_one_store_without_an_error(database: Database) -> None:
+@pytest.mark.slow
+async def test_two_processes(database: TempDatabase) -> None:
+    """Two processes fill one store at the same time without an error."""
     async with Sandbox(groups=95, quota=Quota(in_flight=9)) as sandbox:
-        processes = [await worker(sandbox, database) for _ in range(2)]
+        processes = [await start_worker(sandbox, database) for _ in range(2)]
         assert [await process.wait() for process in processes] == [0, 0]
-        days = await stored(database)
+        days = await stored_days(database)
         assert list(days) == list(DATES)
-        assert_whole_and_true(days, sandbox)
+        assert_complete_and_correct(days, sandbox)
 
 
 @attrs.define
 class CuttingProxy:
-    """Stands between the store and PostgreSQL, and every so often resets the connection in the middle of anything."""
+    """Forwards bytes between a store and PostgreSQL, and resets each connection after a random number of reads."""
 
     host: str
     port: int
@@ -119,33 +127,37 @@ class CuttingProxy:
     tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection(self.host, self.port)
-        patience = [self.random.randrange(40, 200)]
-        pumps = [
-            asyncio.ensure_future(self.pump(reader, there[1], patience)),
-            asyncio.ensure_future(self.pump(there[0], writer, patience)),
+        from_server, to_server = await asyncio.open_connection(self.host, self.port)
+        reads_left = itertools.count(self.random.randrange(40, 200), -1)
+        tasks = [
+            asyncio.ensure_future(self.forward(reader, to_server, reads_left)),
+            asyncio.ensure_future(self.forward(from_server, writer, reads_left)),
         ]
-        self.tasks.update(pumps)
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        for end in (writer, there[1]):
+        self.tasks.update(tasks)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for end in (writer, to_server):
             end.transport.abort()
 
-    async def pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, patience: list[int]) -> None:
+    async def forward(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, reads_left: Iterator[int]
+    ) -> None:
         while data := await source.read(65536):
-            patience[0] -= 1
-            if patience[0] <= 0:
+            if next(reads_left) <= 0:
                 self.cuts += 1
                 return
-            sink.write(data)
+            target.write(data)
 
 
-async def test_connections_that_are_reset_cost_nothing(postgres: Database) -> None:
-    """Whether before, within or after a commit: the backfill ends, and every date is whole and true."""
+@pytest.mark.slow
+@pytest.mark.postgres
+async def test_reset_connections(postgres: TempDatabase) -> None:
+    """Connections that are reset, before, in or after a commit, cost no date and no request."""
+    # Create the tables first, since opening a store is not tried again.
     async with postgres.store():
-        pass  # the tables are there: opening does not try again
+        pass
     url = make_url(postgres.url)
     proxy = CuttingProxy(url.host or "127.0.0.1", url.port or 5432)
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
@@ -158,11 +170,11 @@ async def test_connections_that_are_reset_cost_nothing(postgres: Database) -> No
     ):
         report = await store.backfill(client, DATES)
         assert (report.fetched, report.failed) == (len(DATES), {})
-        assert len(sandbox.requests) == len(DATES) * PAGES
+        assert len(sandbox.requests) == len(DATES) * PAGES_PER_DATE
         assert proxy.cuts >= 3
-        days = await stored(postgres)
+        days = await stored_days(postgres)
         assert list(days) == list(DATES)
-        assert_whole_and_true(days, sandbox)
+        assert_complete_and_correct(days, sandbox)
 
 
 MEASURE = """
@@ -183,8 +195,9 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_however_many_records_memory_stays_flat(tmp_path: Path) -> None:
-    """Ten times the records take next to no more, out of the store and into Parquet."""
+@pytest.mark.slow
+async def test_memory(tmp_path: Path) -> None:
+    """Ten times the records take hardly more memory, from the store and into Parquet."""
     pytest.importorskip("arro3.io")
     dates = 1000 if FULL else 150
     used = {}
@@ -199,11 +212,12 @@ async def test_however_many_records_memory_stays_flat(tmp_path: Path) -> None:
         output, _ = await process.communicate()
         rows, days, used[share] = map(int, output.split())
         assert (rows, days) == (dates // share * 1000, dates // share)
-    assert used[1] - used[10] < 25, used  # MiB
+    # In MiB.
+    assert used[1] - used[10] < 25, used
 
 
 def _fill(path: Path, dates: int) -> None:
-    """1,000 groups a date, as fast as SQLite can."""
+    """Insert 1,000 groups a date, as fast as SQLite can."""
     days = [str(date) for date in date_range(START, START + datetime.timedelta(days=dates - 1))]
     with sqlite3.connect(path) as connection:
         connection.executemany(

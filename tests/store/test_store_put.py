@@ -1,4 +1,4 @@
-"""What is put is there, whole and true, and known per date and group."""
+"""A day that is put is stored whole, and the store knows which dates and groups were fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store import ClickStore
-from tests.store.databases import LONG_AFTER, Database, make_day
+from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 
 JAN_1, JAN_2, JAN_3 = (datetime.date(2025, 1, n) for n in (1, 2, 3))
 
@@ -22,8 +22,8 @@ async def clicks_of(store: ClickStore, **options: object) -> dict[int, int]:
     return {record.group_id: record.clicks async for record in store.clicks(JAN_1, JAN_3, **options)}  # type: ignore[arg-type]
 
 
-async def test_a_day_comes_back_as_it_was_put(store: ClickStore) -> None:
-    """Records, total, moment and problems; records by group id."""
+async def test_put_and_read(store: ClickStore) -> None:
+    """A day is read as it was put, with its records in the order of their group ids."""
     day = make_day(JAN_1, {3: 30, 7: 5, 1: 181}, problems=("the total said 4",))
     await store.put(attrs.evolve(day, total_count=4))
     (back,) = [day async for day in store.days(JAN_1, JAN_3)]
@@ -31,14 +31,15 @@ async def test_a_day_comes_back_as_it_was_put(store: ClickStore) -> None:
     assert back.fetched_at.tzinfo is datetime.UTC
 
 
-async def test_an_empty_day_is_known(store: ClickStore) -> None:
+async def test_empty_day(store: ClickStore) -> None:
+    """A date without records counts as fetched."""
     await store.put(make_day(JAN_1, {}))
     assert (await store.coverage(JAN_1, JAN_2)).final == [JAN_1]
     assert [len(day) async for day in store.days(JAN_1, JAN_2)] == [0]
 
 
-async def test_the_public_tables_are_what_the_contract_says(database: Database) -> None:
-    """With SQL of one's own."""
+async def test_public_tables(database: TempDatabase) -> None:
+    """Users read `group_clicks` and `click_dates` with their own SQL."""
     async with database.store(account="shop") as store:
         await store.put(make_day(JAN_1, {151: 181}))
     rows = await database.sql(
@@ -52,7 +53,8 @@ async def test_the_public_tables_are_what_the_contract_says(database: Database) 
     assert rows == [("shop", 1)]
 
 
-async def test_sqlite_reads_fetched_at_as_a_moment(database: Database) -> None:
+async def test_fetched_at_in_sqlite(database: TempDatabase) -> None:
+    """The date functions of SQLite understand the text of `fetched_at`."""
     if database.dialect == "sqlite":
         async with database.store() as store:
             await store.put(make_day(JAN_1, {}))
@@ -61,23 +63,23 @@ async def test_sqlite_reads_fetched_at_as_a_moment(database: Database) -> None:
         ]
 
 
-async def test_a_whole_day_replaces_the_date(store: ClickStore) -> None:
-    """Groups that the vendor no longer lists are gone."""
+async def test_replace_date(store: ClickStore) -> None:
+    """A date fetched whole replaces the date: groups that are no longer listed are deleted."""
     await store.put(make_day(JAN_1, {1: 10, 2: 20}))
     await store.put(make_day(JAN_1, {2: 21, 3: 30}))
     assert await clicks_of(store) == {2: 21, 3: 30}
 
 
-async def test_the_same_day_twice_is_the_same_as_once(store: ClickStore) -> None:
-    """What a commit that was lost on its way is done again as."""
+async def test_put_twice(store: ClickStore) -> None:
+    """To put the same day again changes nothing, as when the answer to a commit is lost and it is repeated."""
     for _ in range(2):
         await store.put(make_day(JAN_1, {1: 10}))
         await store.put(make_day(JAN_2, {1: 10}, groups=(1, 2)))
     assert [len(day) async for day in store.days(JAN_1, JAN_2, groups=[1])] == [1, 1]
 
 
-async def test_some_groups_are_not_the_whole_date(store: ClickStore) -> None:
-    """And a group that was asked for and not listed is known to have no clicks."""
+async def test_some_groups(store: ClickStore) -> None:
+    """Some groups are not the whole date; a group that was asked for and not listed counts as fetched."""
     await store.put(make_day(JAN_1, {151: 181}, groups=(151, 207)))
     assert (await store.coverage(JAN_1, JAN_1)).missing == [JAN_1]
     for groups in ([151], [207], [207, 151]):
@@ -87,7 +89,8 @@ async def test_some_groups_are_not_the_whole_date(store: ClickStore) -> None:
     assert [day async for day in store.days(JAN_1, JAN_1)] == []
 
 
-async def test_a_whole_date_answers_for_every_group(store: ClickStore) -> None:
+async def test_groups_of_a_whole_date(store: ClickStore) -> None:
+    """A date fetched whole counts as fetched for every group, listed or not."""
     await store.put(make_day(JAN_1, {151: 181, 207: 5}))
     assert (await store.coverage(JAN_1, JAN_1, groups=[207, 999])).final == [JAN_1]
     (day,) = [day async for day in store.days(JAN_1, JAN_1, groups=[207, 999])]
@@ -96,8 +99,8 @@ async def test_a_whole_date_answers_for_every_group(store: ClickStore) -> None:
     assert day.groups == (207, 999)
 
 
-async def test_some_groups_of_a_whole_date_leave_it_whole(store: ClickStore) -> None:
-    """Just their records change; the count of the date goes with them."""
+async def test_replace_groups_of_a_whole_date(store: ClickStore) -> None:
+    """The date stays whole: only the records of these groups change, and the total with them."""
     await store.put(make_day(JAN_1, {1: 10, 2: 20, 3: 30}, fetched_at=LONG_AFTER))
     later = LONG_AFTER + datetime.timedelta(hours=1)
     await store.put(make_day(JAN_1, {1: 11, 4: 40}, groups=(1, 2, 4, 5), fetched_at=later))
@@ -108,8 +111,8 @@ async def test_some_groups_of_a_whole_date_leave_it_whole(store: ClickStore) -> 
     assert day.fetched_at == later
 
 
-async def test_of_two_writers_the_one_that_asked_last_is_right(store: ClickStore) -> None:
-    """In whichever order they come, for dates and for groups."""
+async def test_older_data_does_not_replace_newer(store: ClickStore) -> None:
+    """In whichever order two days are put, the one that was fetched last wins, for dates and for groups."""
     earlier = LONG_AFTER - datetime.timedelta(seconds=1)
     await store.put(make_day(JAN_1, {1: 10, 2: 20}))
     await store.put(make_day(JAN_1, {1: 9}, fetched_at=earlier))
@@ -122,7 +125,8 @@ async def test_of_two_writers_the_one_that_asked_last_is_right(store: ClickStore
     assert day.total_count == 3
 
 
-async def test_accounts_do_not_meet(database: Database) -> None:
+async def test_accounts(database: TempDatabase) -> None:
+    """Accounts in one store do not see or change each other's dates."""
     async with database.store(account="a") as a, database.store(account="b") as b:
         await a.put(make_day(JAN_1, {1: 10}))
         await b.put(make_day(JAN_1, {2: 20}))
@@ -142,9 +146,8 @@ async def test_accounts_do_not_meet(database: Database) -> None:
         ("2025-01-02T21:00:00+09:00", 0, True),
     ],
 )
-async def test_a_date_is_final_when_it_had_ended_everywhere(
-    database: Database, fetched_at: str, settle: int, final: bool
-) -> None:
+async def test_final(database: TempDatabase, fetched_at: str, settle: int, final: bool) -> None:
+    """A date is final if it was fetched after it had ended everywhere on Earth, plus `settle`."""
     async with database.store(settle=datetime.timedelta(days=settle)) as store:
         moment = datetime.datetime.fromisoformat(fetched_at)
         await store.put(make_day(JAN_1, {1: 1}, fetched_at=moment))
@@ -154,8 +157,8 @@ async def test_a_date_is_final_when_it_had_ended_everywhere(
         assert coverage.missing == [JAN_3]
 
 
-async def test_a_date_with_problems_is_never_final(store: ClickStore) -> None:
-    """Nor one that some of its groups gave problems to; groups without them are."""
+async def test_problems_are_not_final(store: ClickStore) -> None:
+    """A date with problems, its own or those of a group, is not final; its groups without problems are."""
     await store.put(make_day(JAN_1, {1: 1}, problems=("odd",)))
     await store.put(make_day(JAN_2, {1: 1, 2: 2}))
     await store.put(make_day(JAN_2, {1: 1}, groups=(1,), problems=("odd",)))
@@ -165,37 +168,40 @@ async def test_a_date_with_problems_is_never_final(store: ClickStore) -> None:
     assert [day.problems async for day in store.days(JAN_1, JAN_2)] == [("odd",), ("odd",)]
 
 
-async def test_a_group_listed_twice_counts_as_last_listed(store: ClickStore) -> None:
+async def test_group_listed_twice(store: ClickStore) -> None:
+    """The last record of a group counts."""
     record = GroupClicks(JAN_1, 1, "once", 1, 1)
     day = Day(JAN_1, 2, (record, attrs.evolve(record, clicks=2)), LONG_AFTER, None, ("group 1 is listed twice",))
     await store.put(day)
     assert await clicks_of(store) == {1: 2}
 
 
-async def test_names_are_kept_whatever_they_hold(store: ClickStore) -> None:
+async def test_names(store: ClickStore) -> None:
+    """Names are kept as they are, except for NUL and lone surrogates, which become U+FFFD."""
     names = ["한국어 그룹 🛒", "a'b\"c;--", "\u202eright to left", "e\u0301", "", "line\nbreak"]
     records = tuple(GroupClicks(JAN_1, n, name, 0, 0) for n, name in enumerate([*names, "nul\0", "\ud800"], 1))
     await store.put(Day(JAN_1, len(records), records, LONG_AFTER, None, ()))
     assert [record.group_name async for record in store.clicks(JAN_1, JAN_1)] == [*names, "nul\ufffd", "\ufffd"]
 
 
-async def test_a_count_beyond_64_bits_is_said_and_changes_nothing(store: ClickStore) -> None:
+async def test_count_does_not_fit(store: ClickStore) -> None:
+    """A number beyond 64 bits is refused, and the date stays as it was."""
     await store.put(make_day(JAN_1, {1: 2**63 - 1}))
     with pytest.raises(StoreError, match="2025-01-01: clicks 9223372036854775808 does not fit 64 bits"):
         await store.put(make_day(JAN_1, {1: 2**63}))
     assert await clicks_of(store) == {1: 2**63 - 1}
 
 
-async def test_thousands_of_groups_can_be_asked_about(store: ClickStore) -> None:
-    """More than either engine takes parameters."""
+async def test_thousands_of_groups(store: ClickStore) -> None:
+    """More groups than a statement can have parameters."""
     groups = tuple(range(1, 40_001))
     await store.put(make_day(JAN_1, {1: 1, 39_999: 2}, groups=groups))
     assert (await store.coverage(JAN_1, JAN_1, groups=groups)).final == [JAN_1]
     assert await clicks_of(store, groups=groups) == {1: 1, 39_999: 2}
 
 
-async def test_two_writers_of_one_date_end_with_one_of_them(database: Database) -> None:
-    """Nobody's error, no mixture, on a date that neither had seen."""
+async def test_two_writers_of_one_date(database: TempDatabase) -> None:
+    """Neither fails, and the date holds the records of one of them, not a mixture."""
     moments = [LONG_AFTER + datetime.timedelta(seconds=n) for n in range(8)]
     days = [make_day(JAN_1, dict.fromkeys(range(1, 96), n), fetched_at=at) for n, at in enumerate(moments)]
     async with database.store() as a, database.store() as b:
@@ -204,7 +210,8 @@ async def test_two_writers_of_one_date_end_with_one_of_them(database: Database) 
 
 
 @pytest.mark.parametrize("groups", [[], [0], [-1]])
-async def test_groups_that_cannot_be_right_are_refused(store: ClickStore, groups: list[int]) -> None:
+async def test_wrong_groups(store: ClickStore, groups: list[int]) -> None:
+    """Groups that are empty or not positive are refused."""
     with pytest.raises(ConfigurationError):
         await store.coverage(JAN_1, JAN_1, groups=groups)
 
@@ -221,10 +228,10 @@ puts = st.lists(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(puts=puts)
-async def test_whatever_the_order_each_group_holds_its_latest_answer(
+async def test_any_order_of_puts(
     puts: list[tuple[int, tuple[int, ...] | None, dict[int, int]]],
 ) -> None:
-    """Against a model that keeps, for each group, the answer that was asked for last."""
+    """In whichever order days are put, each group holds what was fetched last, as a simple model says."""
     model: dict[int, tuple[int, int | None]] = {}
     whole = -1
     async with ClickStore(":memory:") as store:

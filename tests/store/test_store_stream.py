@@ -1,4 +1,4 @@
-"""A stream from the store ends, fails and is given up as one from the client is."""
+"""A stream from the store gives every record once, and ends, fails and closes as one from the client does."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.store import ClickStore
 from clicksgroup.store.stream import StoreStream
-from tests.store.databases import LONG_AFTER, Database, make_day
+from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 
 DATES = date_range("2025-01-01", "2025-01-30")
 
 
 @pytest.fixture
 async def filled(store: ClickStore, monkeypatch: pytest.MonkeyPatch) -> ClickStore:
-    """Thirty dates of three groups, of which a chunk holds two."""
+    """Thirty dates of three groups, two dates in a chunk."""
     monkeypatch.setattr("clicksgroup.store.reading.CHUNK_ROWS", 5)
     for date in DATES:
         await store.put(make_day(date, {1: 1, 2: 2, 3: 3}))
     return store
 
 
-async def test_every_record_comes_once_in_order(filled: ClickStore) -> None:
+async def test_order(filled: ClickStore) -> None:
+    """Every record and day comes once, in order, across chunks."""
     records = [record async for record in filled.clicks(DATES[0], DATES[-1])]
     assert [(record.date, record.group_id) for record in records] == [(date, n) for date in DATES for n in (1, 2, 3)]
     records = [record async for record in filled.clicks(DATES[3], DATES[9], groups=[2])]
@@ -36,7 +37,8 @@ async def test_every_record_comes_once_in_order(filled: ClickStore) -> None:
     assert [len(day) async for day in filled.days(DATES[3], DATES[9], groups=[3, 2, 9])] == [2] * 7
 
 
-async def test_it_is_a_generator_that_can_be_closed(filled: ClickStore) -> None:
+async def test_closing(filled: ClickStore) -> None:
+    """It is an asynchronous generator: `aclosing`, `async with` and `athrow` end it."""
     stream = filled.clicks(DATES[0], DATES[-1])
     assert isinstance(stream, AsyncGenerator)
     async with aclosing(stream):
@@ -52,54 +54,55 @@ async def test_it_is_a_generator_that_can_be_closed(filled: ClickStore) -> None:
             await anext(days)
 
 
-async def test_the_end_stays_the_end(filled: ClickStore) -> None:
+async def test_read_again_after_the_end(filled: ClickStore) -> None:
+    """After its end a stream stays at its end."""
     stream = filled.clicks(DATES[0], DATES[0])
     assert len([record async for record in stream]) == 3
     assert [record async for record in stream] == []
 
 
-async def test_after_an_error_it_keeps_raising_it() -> None:
-    asked = 0
+async def test_error_is_raised_again() -> None:
+    """After an error, the stream raises it again and reads nothing more."""
+    reads = 0
 
-    async def broken(after: object) -> tuple[list[int], object]:
-        nonlocal asked
-        asked += 1
-        if after is None:
+    async def read_chunk(position: int) -> tuple[list[int], int | None]:
+        nonlocal reads
+        reads += 1
+        if position == 0:
             return [1], 1
         raise ZeroDivisionError
 
-    stream: StoreStream[int] = StoreStream(broken)
+    stream = StoreStream(read_chunk, 0)
     assert await anext(stream) == 1
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             await anext(stream)
-    assert asked == 2
+    assert reads == 2
 
 
-async def test_a_cancelled_read_loses_nothing_and_two_readers_are_refused() -> None:
-    began, go_on = asyncio.Event(), asyncio.Event()
+async def test_cancelled_read_and_second_reader() -> None:
+    """A cancelled read loses no item, and a second reader at the same time is refused."""
+    started, released = asyncio.Event(), asyncio.Event()
 
-    async def slow(after: object) -> tuple[list[int], object]:
-        began.set()
-        await go_on.wait()
-        return ([1, 2], 2) if after is None else ([3], None)
+    async def read_chunk(position: int) -> tuple[list[int], int | None]:
+        started.set()
+        await released.wait()
+        return ([1, 2], 1) if position == 0 else ([3], None)
 
-    stream: StoreStream[int] = StoreStream(slow)
+    stream = StoreStream(read_chunk, 0)
     reading = asyncio.ensure_future(anext(stream))
-    await began.wait()
+    await started.wait()
     with pytest.raises(RuntimeError, match="another task"):
         await anext(stream)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    go_on.set()
+    released.set()
     assert [number async for number in stream] == [1, 2, 3]
 
 
-async def test_a_date_that_is_replaced_meanwhile_is_never_mixed(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is read as it was or as it is, though a chunk would end in its middle."""
+async def test_date_replaced_while_reading(database: TempDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date that is replaced while a stream is read is read as it was or as it is, never as a mixture."""
     monkeypatch.setattr("clicksgroup.store.reading.CHUNK_ROWS", 5)
     async with database.store() as reader, database.store() as writer:
         for date in DATES[:4]:
@@ -113,7 +116,8 @@ async def test_a_date_that_is_replaced_meanwhile_is_never_mixed(
         assert list(seen.values()) == [{1}, {1}, {2}, {2}]
 
 
-async def test_ends_that_cannot_be_right_are_refused_at_the_call(store: ClickStore) -> None:
+async def test_wrong_dates(store: ClickStore) -> None:
+    """Dates that are wrong are refused at the call, not when the stream is read."""
     with pytest.raises(ConfigurationError):
         store.clicks("2025-01-02", "2025-01-01")
     with pytest.raises(ConfigurationError):

@@ -1,0 +1,259 @@
+"""SQLite and PostgreSQL: opening, transactions, and connections that drop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import weakref
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from clicksgroup.errors import ConfigurationError, StoreError
+from clicksgroup.store.database_errors import DRIVER_ERRORS, is_transient, no_store, store_error
+from clicksgroup.store.locations import Location, describe, parse_location
+from clicksgroup.store.schema import SCHEMA_VERSION, Tables, create_tables, read_version
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
+
+BUSY_TIMEOUT = 30.0
+"""Seconds for which SQLite waits for another writer. One of ours holds the file for milliseconds."""
+
+COMMAND_TIMEOUT = 60.0
+"""Seconds after which a statement on PostgreSQL fails: a network that drops packets must not hang a job."""
+
+RECONNECT_DELAYS = (0.0, 0.5, 2.0, 5.0)
+"""Seconds before a transaction whose connection was lost is tried again: enough for PostgreSQL to restart."""
+
+CANCEL_GRACE = 1.0
+"""Seconds that a transaction has to end by itself after its caller was cancelled, and then to abort."""
+
+
+class Database:
+    """The store's own engine or a borrowed one, and the two ways to use it: `read` and `write`."""
+
+    def __init__(self, location: Location, schema: str | None, *, read_only: bool = False) -> None:
+        self._url = parse_location(location)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        if schema is not None and self._is_sqlite:
+            raise ConfigurationError(f"schema: {schema!r}: SQLite has no schemas; leave it out, or use PostgreSQL")
+        self.tables = Tables.of(schema)
+        self._read_only = read_only
+        self._borrowed = location if isinstance(location, AsyncEngine) else None
+        # None unless the store is open.
+        self._engine: AsyncEngine | None = None
+        # The connections of asyncpg in our own engine.
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def name(self) -> str:
+        """Where the store is, for messages."""
+        return describe(self._url)
+
+    async def open(self) -> None:
+        """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only.
+
+        Raises:
+            ConfigurationError: the URL has an option that the driver does not know.
+            StoreError: the store cannot be opened, or there is none and it is read-only.
+        """
+        if self._engine is not None:
+            raise StoreError(f"the store {self.name} is open already; use the one that is open")
+        try:
+            self._engine = self._borrowed or self._make_engine()
+            version = await self._try_once(self._read_version, "opened")
+            if version is None:
+                if self._read_only:
+                    raise no_store(self._url)
+                version = await self._create()
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
+                    f"knows {SCHEMA_VERSION}; upgrade clicksgroup"
+                )
+        except BaseException as error:
+            await self.close()
+            if type(error) in (TypeError, ValueError) and self._borrowed is None and self._url.query:
+                raise ConfigurationError(f"url: the driver refuses an option in it: {error}") from None
+            raise
+
+    async def close(self) -> None:
+        """Close the connections of our own engine; a borrowed one is left open."""
+        engine, self._engine = self._engine, None
+        if engine is not None and self._borrowed is None:
+            timer = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._terminate_connections)
+            try:
+                await self._shield(engine.dispose())
+            finally:
+                timer.cancel()
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what `work` returns. All that it reads is of one moment."""
+        return await self._retry(lambda: self._transact(work, None), "read")
+
+    async def write(self, work: Work[T], lock: str) -> T:
+        """Run `work` in a transaction. Those with the same `lock` run one after the other.
+
+        A lost connection starts it again, even if the commit had succeeded. So `work` must have the same effect twice
+        as once.
+        """
+        if self._read_only:
+            raise StoreError(f"the store {self.name} was opened with read_only=True; open it without, to write to it")
+        return await self._retry(lambda: self._transact(work, lock), "written")
+
+    async def _retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+        for delay in RECONNECT_DELAYS:
+            try:
+                return await self._shield(attempt())
+            except DRIVER_ERRORS as error:
+                if not is_transient(error):
+                    raise store_error(error, self._url, verb) from error
+            await asyncio.sleep(delay)
+        return await self._try_once(attempt, verb)
+
+    async def _try_once(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+        try:
+            return await self._shield(attempt())
+        except DRIVER_ERRORS as error:
+            raise store_error(error, self._url, verb) from error
+
+    async def _shield(self, work: Awaitable[T]) -> T:
+        """Await `work`. If the caller is cancelled, it ends first, so that no connection is left in mid-statement."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # On PostgreSQL the first cancel waits for the server; the second aborts the connection.
+            for _ in range(1 if self._is_sqlite else 2):
+                if not task.done():
+                    await asyncio.wait([task], timeout=CANCEL_GRACE)
+                if not task.done():
+                    task.cancel()
+            if not task.done():
+                await asyncio.wait([task])
+            # Mark the exception as retrieved, or asyncio logs it.
+            if not task.cancelled():
+                task.exception()
+            raise
+
+    def _terminate_connections(self) -> None:
+        """Abort the connections to a server that does not answer."""
+        for connection in tuple(self._connections):
+            connection.terminate()
+
+    async def _transact(self, work: Work[T], lock: str | None) -> T:
+        async with self._connect() as connection:
+            if self._is_sqlite:
+                # The driver begins its own transactions too late: they read first, and fail beside another writer.
+                await self._autocommit(connection)
+                await connection.exec_driver_sql("BEGIN" if lock is None else "BEGIN IMMEDIATE")
+                result = await work(connection)
+                await connection.exec_driver_sql("COMMIT")
+                return result
+            level = "REPEATABLE READ" if lock is None else "READ COMMITTED"
+            await connection.execution_options(isolation_level=level)
+            async with connection.begin():
+                if lock is not None:
+                    statement = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))")
+                    await connection.execute(statement, {"lock": lock})
+                return await work(connection)
+
+    def _connect(self) -> AsyncConnection:
+        if self._engine is None:
+            raise StoreError(f"the store {self.name} is not open; use it inside `async with`")
+        return self._engine.connect()
+
+    async def _autocommit(self, connection: AsyncConnection) -> None:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
+
+    async def _read_version(self) -> int | None:
+        async with self._connect() as connection:
+            return await read_version(connection, self.tables)
+
+    async def _create(self) -> int:
+        if self._is_sqlite:
+            await self._retry(self._use_wal, "opened")
+        return await self._retry(
+            lambda: self._transact(lambda connection: create_tables(connection, self.tables), "clicksgroup schema"),
+            "opened",
+        )
+
+    async def _use_wal(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._connect() as connection:
+            await self._autocommit(connection)
+            deadline = loop.time() + BUSY_TIMEOUT
+            while True:
+                try:
+                    await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    return
+                except DBAPIError as error:
+                    # Where two processes switch at once, SQLite refuses one of them without waiting.
+                    if "locked" not in str(error.orig) or loop.time() >= deadline:
+                        raise
+                await asyncio.sleep(0.01)
+
+    def _make_engine(self) -> AsyncEngine:
+        url = self._url
+        if self._is_sqlite:
+            url = self._check_file()
+            options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}, "poolclass": AsyncAdaptedQueuePool}
+            if url.database in (None, "", ":memory:"):
+                # Each connection to SQLite in memory is a database of its own, so there is only one.
+                options |= {"pool_size": 1, "max_overflow": 0}
+        else:
+            options = {"connect_args": {"timeout": BUSY_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}}
+        try:
+            engine = create_async_engine(url, **options)
+        except ImportError as error:
+            raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
+        except SQLAlchemyError as error:
+            raise store_error(error, self._url, "opened") from error
+        if not self._is_sqlite:
+            sa.event.listen(engine.sync_engine, "connect", lambda c, _: self._connections.add(c.driver_connection))
+        return engine
+
+    def _check_file(self) -> URL:
+        """Refuse a path that cannot be opened, and return the URL to connect to."""
+        file = self._url.database
+        if not file or file == ":memory:" or file.startswith("file:"):
+            return self._url
+        path = Path(file)
+        if self._read_only and not path.exists():
+            raise no_store(self._url)
+        if path.is_dir():
+            raise StoreError(f"the store {self.name} cannot be opened: it is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise StoreError(
+                f"the store {self.name} cannot be opened: there is no folder {path.parent}; create it first"
+            )
+        # Not left to aiosqlite: the thread of a connection that fails lives on, and may report to a closed event loop.
+        try:
+            with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
+                needs_immutable = _needs_immutable(connection, path)
+        except sqlite3.Error as error:
+            raise store_error(error, self._url, "opened") from error
+        if needs_immutable:
+            return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
+        return self._url
+
+
+def _needs_immutable(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether SQLite cannot read the file because it may not create its files in WAL mode beside it."""
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master")
+    except sqlite3.Error as error:
+        # The lower byte, since extended error codes add to the others.
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        # If there is a WAL file, it may hold commits that an immutable connection would not see.
+        return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN) and not Path(f"{path}-wal").exists()
+    return False
