@@ -16,7 +16,7 @@ PARTS = {
     "decode": "What decoding costs, and what it lets through",
     "scale": "A longer stream",
     "quota": "What is used of a quota, and what goes over it",
-    "store": "Landing a year",
+    "store": "Storing a year",
 }
 ROUNDS = 5
 

@@ -1,4 +1,4 @@
-"""The store: what it takes to land 365 days of 1,000 groups, one transaction a date, and to read them back."""
+"""The store: the time to write 365 days of 1,000 groups, one transaction a date, and to read them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ POSTGRES_URL = os.environ.get(
 ).replace("postgresql://", "postgresql+asyncpg://")
 
 BARE = Side("bare sqlite3 loop", "bare_sqlite")
-SQLITE = Side("ClickStore, SQLite", "store", ("sqlalchemy", "aiosqlite"))
-POSTGRES = Side("ClickStore, PostgreSQL", "store", ("sqlalchemy", "aiosqlite", "asyncpg"))
+SQLITE = Side("ClickStore, SQLite", "click_store", ("sqlalchemy", "aiosqlite"))
+POSTGRES = Side("ClickStore, PostgreSQL", "click_store", ("sqlalchemy", "aiosqlite", "asyncpg"))
 DLT = Side("dlt, DuckDB, one load for all", "dlt_duckdb", ("dlt", "duckdb"))
 
 
 def run(options: Options) -> str:
-    """Land and read, and say what it took."""
+    """Write and read on each side, and return the table."""
     sides, left_out = split_by_missing((BARE, SQLITE, POSTGRES, DLT))
-    if POSTGRES in sides and (why := asyncio.run(_postgres_is_away())):
+    if POSTGRES in sides and (reason := asyncio.run(_why_no_postgres())):
         sides.remove(POSTGRES)
-        left_out.append(f"- {POSTGRES.name} is left out: {why}; set CLICKSGROUP_TEST_POSTGRES_URL")
+        left_out.append(f"- {POSTGRES.name} is left out: {reason}; set CLICKSGROUP_TEST_POSTGRES_URL")
     days, groups = (5, 50) if options.quick else (365, 1000)
 
     def measure(side: Side) -> Measures:
@@ -48,8 +48,8 @@ def run(options: Options) -> str:
     rows = [
         (
             side.name,
-            f"{median(runs, 'land_ms'):.1f}",
-            f"{ratio(runs, rounds[BARE.name], 'land_ms'):.1f}",
+            f"{median(runs, 'write_ms'):.1f}",
+            f"{ratio(runs, rounds[BARE.name], 'write_ms'):.1f}",
             f"{median(runs, 'cpu_ms'):.1f}",
             f"{median(runs, 'read_s'):.2f}",
             f"{ratio(runs, rounds[BARE.name], 'read_s'):.1f}",
@@ -57,12 +57,13 @@ def run(options: Options) -> str:
         for side in sides
         for runs in [rounds[side.name]]
     ]
-    head = (f"{days} days, {groups:,} groups", "landing a day, ms", "× bare", "CPU, ms", "reading all, s", "× bare")
+    head = (f"{days} days, {groups:,} groups", "writing a day, ms", "× bare", "CPU, ms", "reading all, s", "× bare")
     versions = machine(["sqlalchemy", "aiosqlite", "asyncpg", "dlt", "duckdb"])
     return "\n\n".join([versions, *(["\n".join(left_out)] if left_out else []), table(head, rows)])
 
 
-async def _postgres_is_away() -> str:
+async def _why_no_postgres() -> str:
+    """Why PostgreSQL cannot be used; empty if it can."""
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import create_async_engine
 

@@ -1,4 +1,8 @@
-"""The sides of the store: each a module that lands days in a place of its own, and reads them back."""
+"""The sides of the store benchmark: modules with a class `Target`, which writes days and reads them back.
+
+`Target(folder, url)` is a context manager. Only its `write` and `read` are timed. `prepare` turns days into what
+`write` takes, so that no side pays for building its records.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,16 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 Row: TypeAlias = tuple[int, str, int, int]
-"""A group's id and name, its clicks, its unique users."""
+"""Id and name of a group, its clicks and its unique users."""
 
 Days: TypeAlias = list[tuple[datetime.date, list[Row]]]
 
-FIRST = datetime.date(2025, 1, 1)
+FIRST_DATE = datetime.date(2025, 1, 1)
 
 
-def made_up(days: int, groups: int) -> Days:
-    """So many dates with all groups on each."""
-    return [(FIRST + datetime.timedelta(day), list(_rows(day, groups))) for day in range(days)]
+def generate(days: int, groups: int) -> Days:
+    """Return so many days with so many groups each."""
+    return [(FIRST_DATE + datetime.timedelta(day), list(_rows(day, groups))) for day in range(days)]
 
 
 def _rows(day: int, groups: int) -> Iterator[Row]:

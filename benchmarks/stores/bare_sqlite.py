@@ -1,16 +1,19 @@
-"""The floor: sqlite3 in a loop, one transaction a date, nothing checked."""
+"""The lower bound: sqlite3 in a loop, one transaction a date, nothing checked."""
 
 from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from benchmarks.stores import Days
 
+Parameters: TypeAlias = list[tuple[str, list[tuple[str, int, str, int, int]]]]
+"""The dates, and for each the parameters of its INSERT statements."""
 
-class Place:
-    """A file."""
+
+class Target:
+    """A SQLite file."""
 
     def __init__(self, folder: Path, _url: str) -> None:
         self._connection = sqlite3.connect(folder / "bare.db")
@@ -26,14 +29,14 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def land(self, days: Days) -> None:
+    def prepare(self, days: Days) -> Parameters:
+        return [(str(date), [(str(date), *row) for row in rows]) for date, rows in days]
+
+    def write(self, days: Parameters) -> None:
         for date, rows in days:
-            text = str(date)
             with self._connection:
-                self._connection.execute("DELETE FROM group_clicks WHERE date = ?", (text,))
-                self._connection.executemany(
-                    "INSERT INTO group_clicks VALUES (?, ?, ?, ?, ?)", [(text, *row) for row in rows]
-                )
+                self._connection.execute("DELETE FROM group_clicks WHERE date = ?", (date,))
+                self._connection.executemany("INSERT INTO group_clicks VALUES (?, ?, ?, ?, ?)", rows)
 
     def read(self) -> tuple[int, int]:
         records = clicks = 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
-os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # it would send how it is used
+# It sends usage data by default.
+os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
 
 import dlt
 import duckdb
 
 from benchmarks.stores import Days
 
+Rows: TypeAlias = list[list[dict[str, Any]]]
+"""Records as dlt takes them, by date."""
 
-class Place:
+
+class Target:
     """A DuckDB file."""
 
     def __init__(self, folder: Path, _url: str) -> None:
@@ -32,15 +35,17 @@ class Place:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def land(self, days: Days) -> None:
-        def rows() -> Iterator[list[dict[str, Any]]]:
-            for date, day in days:
-                yield [
-                    {"date": date, "group_id": group, "group_name": name, "clicks": clicks, "unique_users": users}
-                    for group, name, clicks, users in day
-                ]
+    def prepare(self, days: Days) -> Rows:
+        return [
+            [
+                {"date": date, "group_id": group, "group_name": name, "clicks": clicks, "unique_users": users}
+                for group, name, clicks, users in rows
+            ]
+            for date, rows in days
+        ]
 
-        self._pipeline.run(dlt.resource(rows, name="group_clicks", write_disposition="append"))
+    def write(self, days: Rows) -> None:
+        self._pipeline.run(dlt.resource(days, name="group_clicks", write_disposition="append"))
 
     def read(self) -> tuple[int, int]:
         records = clicks = 0
