@@ -1,4 +1,4 @@
-"""Exports hold every record, read as it was, whatever the names, and take no memory for the rest."""
+"""Exports hold every record, whatever its name, and are written in chunks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def records(request: pytest.FixtureRequest) -> list[GroupClicks] | AsyncIterator
     return RECORDS if request.param == "list" else stream(RECORDS)
 
 
-async def test_csv_reads_back(records: list[GroupClicks]) -> None:
+async def test_csv(records: list[GroupClicks]) -> None:
+    """A CSV reader gets the columns and the records back."""
     file = io.BytesIO()
     assert await exports.write_csv(records, file) == len(RECORDS)
     rows = list(csv.DictReader(io.StringIO(file.getvalue().decode(), newline="")))
@@ -50,14 +51,16 @@ async def test_csv_reads_back(records: list[GroupClicks]) -> None:
     assert back == RECORDS
 
 
-async def test_ndjson_reads_back(records: list[GroupClicks]) -> None:
+async def test_ndjson(records: list[GroupClicks]) -> None:
+    """Each line is an object with a record."""
     file = io.BytesIO()
     assert await exports.write_ndjson(records, file) == len(RECORDS)
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
     assert [GroupClicks(datetime.date.fromisoformat(row.pop("date")), **row) for row in rows] == RECORDS
 
 
-async def test_parquet_reads_back(records: list[GroupClicks]) -> None:
+async def test_parquet(records: list[GroupClicks]) -> None:
+    """A Parquet reader gets the records back."""
     arro3_io = pytest.importorskip("arro3.io")
     file = io.BytesIO()
     assert await exports.write_parquet(records, file) == len(RECORDS)
@@ -65,7 +68,8 @@ async def test_parquet_reads_back(records: list[GroupClicks]) -> None:
     assert rows_of(table) == RECORDS
 
 
-async def test_arrow_holds_every_record(records: list[GroupClicks]) -> None:
+async def test_arrow(records: list[GroupClicks]) -> None:
+    """The table holds the records."""
     pytest.importorskip("arro3.core")
     table = await exports.to_arrow(records)
     assert rows_of(table) == RECORDS
@@ -80,7 +84,8 @@ async def test_arrow_holds_every_record(records: list[GroupClicks]) -> None:
         ("pandas", lambda pandas, clicks: pandas.DataFrame.from_arrow(clicks)["unique_users"].sum()),
     ],
 )
-async def test_others_take_arrow_as_it_is(library: str, total: Callable[[Any, Any], int]) -> None:
+async def test_arrow_in_other_libraries(library: str, total: Callable[[Any, Any], int]) -> None:
+    """Other libraries read the table without a conversion of ours."""
     module = pytest.importorskip(library)
     assert total(module, await exports.to_arrow(RECORDS)) == sum(record.unique_users for record in RECORDS)
 
@@ -88,8 +93,8 @@ async def test_others_take_arrow_as_it_is(library: str, total: Callable[[Any, An
 @pytest.mark.parametrize(
     ("write", "writer"), [(exports.write_csv, exports.CsvWriter), (exports.write_ndjson, exports.NdjsonWriter)]
 )
-async def test_a_writer_in_parts(write: Any, writer: Any) -> None:
-    """Records that are written in several calls make the file that one call makes, with one header."""
+async def test_writer_in_parts(write: Any, writer: Any) -> None:
+    """Records that are written in several calls make the same file as in one call, with one header."""
     whole, parts = io.BytesIO(), io.BytesIO()
     await write(RECORDS, whole)
     writing = writer(parts)
@@ -98,14 +103,15 @@ async def test_a_writer_in_parts(write: Any, writer: Any) -> None:
     assert parts.getvalue() == whole.getvalue()
 
 
-def test_the_csv_header_is_written_at_once() -> None:
-    """A file without records has a header."""
+def test_csv_header() -> None:
+    """`CsvWriter` writes the header at once, so a file without records has one."""
     file = io.BytesIO()
     exports.CsvWriter(file)
     assert file.getvalue() == b"date,group_id,group_name,clicks,unique_users\n"
 
 
-async def test_of_no_records_there_is_an_empty_file_of_the_same_shape() -> None:
+async def test_no_records() -> None:
+    """Without records, files and tables are empty and have the columns."""
     arro3_io = pytest.importorskip("arro3.io")
     file = io.BytesIO()
     assert await exports.write_csv([], file) == 0
@@ -119,7 +125,9 @@ async def test_of_no_records_there_is_an_empty_file_of_the_same_shape() -> None:
 
 
 @pytest.mark.parametrize("write", [exports.write_csv, exports.write_ndjson, exports.write_parquet])
-async def test_a_failure_of_the_stream_is_raised_as_it_is(write: object) -> None:
+async def test_error_of_the_stream(write: object) -> None:
+    """An error of the stream is raised as it is."""
+
     async def failing() -> AsyncIterator[GroupClicks]:
         yield RECORDS[0]
         raise ZeroDivisionError("in the middle")
@@ -128,8 +136,8 @@ async def test_a_failure_of_the_stream_is_raised_as_it_is(write: object) -> None
         await write(failing(), io.BytesIO())  # type: ignore[operator]
 
 
-async def test_a_parquet_export_can_be_cancelled() -> None:
-    """While its thread waits for the stream, which never goes on."""
+async def test_cancelled_parquet_export() -> None:
+    """It ends while its thread waits for a stream that gives nothing more."""
     pytest.importorskip("arro3.io")
     waiting = asyncio.Event()
 
@@ -145,8 +153,8 @@ async def test_a_parquet_export_can_be_cancelled() -> None:
         await task
 
 
-async def test_records_are_read_as_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never more than a chunk ahead of the file."""
+async def test_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records are read no more than a chunk ahead of the file."""
     monkeypatch.setattr(exports, "CHUNK_ROWS", 10)
     read = 0
 
