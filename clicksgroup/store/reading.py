@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -44,9 +44,8 @@ class Reader:
             lambda first: self._database.read(partial(self._chunk_of_days, start=first, end=end, groups=groups)), start
         )
 
-    async def coverage(self, dates: Iterable[datetime.date], groups: Groups, settle: datetime.timedelta) -> Coverage:
+    async def coverage(self, dates: Sequence[datetime.date], groups: Groups, settle: datetime.timedelta) -> Coverage:
         """Sort dates into final, provisional and missing ones."""
-        dates = list(dates)
         coverage = Coverage([], [], [])
         if not dates:
             return coverage
@@ -90,7 +89,7 @@ class Reader:
     async def _chunk_of_clicks(
         self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
     ) -> tuple[list[GroupClicks], datetime.date | None]:
-        """At least `CHUNK_ROWS` records if there are as many, and the date after them."""
+        """The records of whole dates, `CHUNK_ROWS` or some more, and the date after them."""
         clicks = self._tables.group_clicks
         query = self._select(clicks, start, end, clicks.c.date, groups=groups)
         ordered = query.order_by(clicks.c.date, clicks.c.group_id)
@@ -109,17 +108,13 @@ class Reader:
         for record in await self._records(connection, dates[0], dates[-1], groups):
             if record.date in records:
                 records[record.date].append(record)
-        days = [
-            Day(
-                date,
-                len(records[date]) if groups is not None or how.total_count is None else how.total_count,
-                tuple(records[date]),
-                how.fetched_at,
-                groups,
-                how.problems,
-            )
-            for date, how in sorted(fetched.items())
-        ]
+        days = []
+        for date in sorted(fetched):
+            total_count = fetched[date].total_count if groups is None else None
+            if total_count is None:
+                total_count = len(records[date])
+            fetched_at, problems = fetched[date].fetched_at, fetched[date].problems
+            days.append(Day(date, total_count, tuple(records[date]), fetched_at, groups, problems))
         return days, _after(dates[-1], end)
 
     async def _dates_of_chunk(
