@@ -1,4 +1,13 @@
-"""Click data behind aiohttp.web."""
+"""Clicks and whole dates behind aiohttp.web.
+
+    python -m tests.web.aiohttp_app
+
+It reads CLICKSGROUP_API_KEY, CLICKSGROUP_PLAN, CLICKSGROUP_USER_AGENT and CLICKSGROUP_STORE. To use it elsewhere, copy
+`stored_days.py` too.
+
+aiohttp.web cancels a handler whose caller has closed the connection only with `handler_cancellation=True`. The requests
+for a date then end within one page, once all callers who waited for that date have gone.
+"""
 
 import datetime
 import os
@@ -25,7 +34,7 @@ async def client_and_store(app: web.Application) -> AsyncIterator[None]:
 
 
 async def clicks(request: web.Request) -> web.StreamResponse:
-    """JSON lines, each as soon as it arrives. A client that hangs up ends the work behind them."""
+    """One line for each record, as soon as it arrives. A caller who closes the connection ends the requests."""
     dates = date_range(request.match_info["start"], request.match_info["end"])
     async with request.app[CLIENT].clicks(dates) as stream:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -36,7 +45,7 @@ async def clicks(request: web.Request) -> web.StreamResponse:
 
 
 async def day(request: web.Request) -> web.Response:
-    """A date from the store, fetched when it is not there."""
+    """A date from the store, or from the service where the store lacks it."""
     try:
         found = await request.app[DAYS].get(datetime.date.fromisoformat(request.match_info["date"]))
     except ClicksGroupError as error:
@@ -45,20 +54,26 @@ async def day(request: web.Request) -> web.Response:
 
 
 @web.middleware
-async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def bad_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """400 for arguments that cannot be right. `ConfigurationError` is a `ValueError` too."""
     try:
         return await handler(request)
-    except ValueError as error:  # dates that cannot be; ConfigurationError is one, too
+    except ValueError as error:
         return web.json_response({"error": str(error)}, status=400)
 
 
 def make_app() -> web.Application:
-    app = web.Application(middlewares=[refusals])
+    """The routes, and the client and store that serve them."""
+    app = web.Application(middlewares=[bad_requests])
     app.cleanup_ctx.append(client_and_store)
     app.add_routes([web.get("/clicks/{start}/{end}", clicks), web.get("/days/{date}", day)])
     return app
 
 
 def main() -> None:
-    # Without handler_cancellation a handler goes on when its client has hung up.
+    """Serve on port 8080."""
     web.run_app(make_app(), handler_cancellation=True)
+
+
+if __name__ == "__main__":
+    main()

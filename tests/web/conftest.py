@@ -1,4 +1,4 @@
-"""Both apps behind a real server each, before a sandbox whose answers the test holds back as it likes."""
+"""The web backends behind real servers, before a sandbox whose answers the test can hold back."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import pytest
 
 from clicksgroup import ClicksClient, Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
-from tests.web import aiohttp_app, fastapi_app
-from tests.web.servers import PATIENCE, Ask, Gate, Server, Watch, aiohttp_server, fastapi_server
+from tests.web import aiohttp_app, fastapi_app, fastapi_stream
+from tests.web.servers import SERVERS, TIMEOUT, Ask, Gate, RequestCounter, Server
 
 
-@pytest.fixture(params=[fastapi_server, aiohttp_server], ids=["fastapi", "aiohttp"])
+@pytest.fixture(params=SERVERS.values(), ids=list(SERVERS))
 def server(request: pytest.FixtureRequest) -> Server:
-    made: Server = request.param
-    return made
+    """What serves the backend under test."""
+    server: Server = request.param
+    return server
 
 
 @pytest.fixture
 def faults() -> list[Fault]:
-    """What goes wrong upstream, from the moment that it is appended."""
+    """What goes wrong in the service, from the moment that it is appended."""
     return []
 
 
 @pytest.fixture
 async def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[Fault]) -> AsyncIterator[Sandbox]:
-    """A sandbox, and the environment in which the apps find it, and a store."""
+    """A sandbox, and the environment in which the backends find it and a store."""
 
     def fault_for(seen: SeenRequest) -> Fault | None:
         return next((fault for fault in faults if fault.hits(seen)), None)
@@ -45,31 +46,32 @@ async def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[
 
 @pytest.fixture
 async def gate(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Gate]:
-    """The apps' client sends one request at a time, and through this gate."""
+    """The backends' client sends one request at a time, and through this gate."""
     gate = Gate()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), middlewares=[gate]) as session:
-        held = functools.partial(ClicksClient, session=session, quota=Quota(in_flight=1))
-        monkeypatch.setattr(fastapi_app, "ClicksClient", held)
-        monkeypatch.setattr(aiohttp_app, "ClicksClient", held)
+        gated_client = functools.partial(ClicksClient, session=session, quota=Quota(in_flight=1))
+        for module in (fastapi_app, fastapi_stream, aiohttp_app):
+            monkeypatch.setattr(module, "ClicksClient", gated_client)
         yield gate
 
 
 @pytest.fixture
-def watch() -> Watch:
-    return Watch()
+def counter() -> RequestCounter:
+    return RequestCounter()
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[aiohttp.ClientSession]:
-    """As many connections as it likes."""
-    timeout = aiohttp.ClientTimeout(PATIENCE)
+    """A caller of the backend, with any number of connections."""
+    timeout = aiohttp.ClientTimeout(TIMEOUT)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         yield session
 
 
 @pytest.fixture
-async def url(server: Server, watch: Watch, sandbox: Sandbox) -> AsyncIterator[str]:
-    async with server(watch) as url:
+async def url(server: Server, counter: RequestCounter, sandbox: Sandbox) -> AsyncIterator[str]:
+    """Where the backend under test is."""
+    async with server(counter) as url:
         yield url
 
 

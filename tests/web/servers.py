@@ -1,8 +1,9 @@
-"""Both apps behind a real server each, and what lets a test say when something goes on."""
+"""The web backends behind real servers, and the means to hold a request until the test lets it go on."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -13,24 +14,25 @@ import pytest
 import uvicorn
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from fastapi import FastAPI
 
-from tests.web import aiohttp_app, fastapi_app
+from tests.web import aiohttp_app, fastapi_app, fastapi_stream
 
-PATIENCE = 20.0
-"""Seconds after which a test that waits for what will never come is told so."""
+TIMEOUT = 20.0
+"""Seconds after which a wait for something that never comes fails the test."""
 
 
-class Watch:
-    """How many requests have reached the app's handlers, and how many of them have ended, in whichever way."""
+class RequestCounter:
+    """How many requests have reached a backend, and how many of them have ended, in whichever way."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.started = 0
         self.ended = 0
         self._changed = asyncio.Event()
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        self.begun += 1
+        self.started += 1
         self._changed.set()
         try:
             yield
@@ -38,27 +40,27 @@ class Watch:
             self.ended += 1
             self._changed.set()
 
-    async def until(self, *, begun: int = 0, ended: int = 0) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while self.begun < begun or self.ended < ended:
+    async def until(self, *, started: int = 0, ended: int = 0) -> None:
+        async with asyncio.timeout(TIMEOUT):
+            while self.started < started or self.ended < ended:
                 self._changed.clear()
                 await self._changed.wait()
 
 
 class Gate:
-    """Stands between the app's client and the sandbox."""
+    """A middleware of a backend's client: it holds each request until the test lets it pass."""
 
     def __init__(self) -> None:
         self.arrived = 0
-        self._may_pass = asyncio.Semaphore(0)
+        self._passes = asyncio.Semaphore(0)
         self._changed = asyncio.Event()
 
     def let_through(self, count: int) -> None:
         for _ in range(count):
-            self._may_pass.release()
+            self._passes.release()
 
     async def until_arrived(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while self.arrived < count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -68,21 +70,23 @@ class Gate:
     ) -> aiohttp.ClientResponse:
         self.arrived += 1
         self._changed.set()
-        await self._may_pass.acquire()
+        await self._passes.acquire()
         return await handler(request)
 
 
 @asynccontextmanager
-async def fastapi_server(watch: Watch) -> AsyncIterator[str]:
-    async def watched(scope: Any, receive: Any, send: Any) -> None:
+async def uvicorn_server(app: FastAPI, counter: RequestCounter) -> AsyncIterator[str]:
+    """Serve an app of FastAPI; the URL."""
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            with watch.request():
-                await fastapi_app.app(scope, receive, send)
+            with counter.request():
+                await app(scope, receive, send)
         else:
-            await fastapi_app.app(scope, receive, send)
+            await app(scope, receive, send)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(watched, ws="none", log_level="critical"))
+        server = uvicorn.Server(uvicorn.Config(counted, ws="none", log_level="critical"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -92,18 +96,20 @@ async def fastapi_server(watch: Watch) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def aiohttp_server(watch: Watch) -> AsyncIterator[str]:
+async def aiohttp_server(counter: RequestCounter) -> AsyncIterator[str]:
+    """Serve the app of aiohttp.web as its own `main` does; the URL."""
+
     @web.middleware
-    async def watched(request: web.Request, handler: Handler) -> web.StreamResponse:
-        with watch.request():
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        with counter.request():
             return await handler(request)
 
     given: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:  # the server as the app's own `main` starts it
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(web, "run_app", lambda app, **options: given.update(options, app=app))
         aiohttp_app.main()
     app: web.Application = given.pop("app")
-    app.middlewares.insert(0, watched)
+    app.middlewares.insert(0, counted)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **given)
     await runner.setup()
     try:
@@ -113,6 +119,14 @@ async def aiohttp_server(watch: Watch) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-Server: TypeAlias = Callable[[Watch], AbstractAsyncContextManager[str]]
+Server: TypeAlias = Callable[[RequestCounter], AbstractAsyncContextManager[str]]
 
 Ask: TypeAlias = Callable[[str], Coroutine[Any, Any, Any]]
+"""Gets a path of the backend; its JSON."""
+
+SERVERS: dict[str, Server] = {
+    "fastapi": functools.partial(uvicorn_server, fastapi_app.app),
+    "aiohttp": aiohttp_server,
+}
+STREAM_SERVERS: dict[str, Server] = {**SERVERS, "stream": functools.partial(uvicorn_server, fastapi_stream.app)}
+"""Those with the route `/clicks`: the smallest backend has no other."""

@@ -1,4 +1,7 @@
-"""Many accounts into one store at once, each with its own key and quota."""
+"""Fill one store from many accounts at once, each with its own key and quota.
+
+The quota belongs to the key, so the accounts do not wait for each other. `account` keeps their dates apart.
+"""
 
 import asyncio
 
@@ -9,8 +12,19 @@ from clicksgroup.store import BackfillReport, ClickStore
 
 
 async def fill_all(keys: dict[str, str], url: str, start: str, end: str) -> dict[str, BackfillReport | BaseException]:
-    """Fill the dates of all accounts; what stops one leaves the others alone."""
-    engine = create_async_engine(url)  # one pool of connections for all
+    """Fill the dates from `start` to `end` of all accounts.
+
+    Args:
+        keys: the API key of each account, by the account's name.
+        url: the store, such as `postgresql+asyncpg://user:password@host/clicks`.
+        start: the first date.
+        end: the last date.
+
+    Returns:
+        For each account its report, or the error that stopped it. An error of one account does not stop the others.
+    """
+    # One pool of connections for all accounts.
+    engine = create_async_engine(url)
 
     async def fill(account: str, key: str) -> BackfillReport:
         async with ClicksClient(key) as client, ClickStore(engine, account=account) as store:

@@ -1,4 +1,4 @@
-"""Many accounts in one store, and PostgreSQL in the place of a file."""
+"""Many accounts in one store."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import pytest
 from aiohttp import web
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from clicksgroup import AuthenticationError, ClicksClient, Quota, date_range
+from clicksgroup import AuthenticationError, Quota, date_range
 from clicksgroup.sandbox import Sandbox
 from clicksgroup.store import BackfillReport, ClickStore
-from tests.recipes.forty_accounts import fill_all
-from tests.recipes.take_over import take_over
+from tests.recipes.many_accounts import fill_all
 
 DATES = date_range("2025-01-01", "2025-01-05")
 
 
 @pytest.fixture
 async def accounts(environment: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Sandbox]]:
-    """Forty accounts of one vendor: the same address, each with its own key, clicks and quota.
+    """Forty accounts behind one address, each with its own key, clicks and quota.
 
-    A quota is just enough for one account's five dates of two pages: if two shared it, they would never be done.
+    A quota is just enough for five dates of two pages of one account. Two accounts that shared it would never end.
     """
     quota = Quota((10, 3600), in_flight=2)
     environment.setenv("CLICKSGROUP_PLAN", "business")
@@ -50,9 +49,8 @@ async def accounts(environment: pytest.MonkeyPatch) -> AsyncIterator[dict[str, S
         yield {f"account {n}": sandbox for n, sandbox in enumerate(sandboxes)}
 
 
-async def test_forty_accounts_fill_one_store_at_once_each_within_its_own_quota(
-    accounts: dict[str, Sandbox], store_url: str
-) -> None:
+async def test_own_quota(accounts: dict[str, Sandbox], store_url: str) -> None:
+    """Forty accounts fill one store at once, each within its own quota, and their dates stay apart."""
     keys = {account: sandbox.api_key for account, sandbox in accounts.items()}
     reports = await fill_all(keys, store_url, "2025-01-01", "2025-01-05")
     engine = create_async_engine(store_url)
@@ -68,24 +66,11 @@ async def test_forty_accounts_fill_one_store_at_once_each_within_its_own_quota(
     await engine.dispose()
 
 
-async def test_an_account_whose_key_is_refused_leaves_the_others_alone(
-    accounts: dict[str, Sandbox], store_url: str
-) -> None:
-    keys = {"revoked": "key-of-yesterday", "account 1": accounts["account 1"].api_key}
+async def test_refused_key(accounts: dict[str, Sandbox], store_url: str) -> None:
+    """An account whose key is refused does not stop the others."""
+    keys = {"revoked": "revoked-key", "account 1": accounts["account 1"].api_key}
     reports = await fill_all(keys, store_url, "2025-01-01", "2025-01-05")
     assert isinstance(reports["revoked"], AuthenticationError)
     done = reports["account 1"]
     assert isinstance(done, BackfillReport)
     assert done.fetched == 5
-
-
-async def test_postgresql_takes_over_from_the_file_without_a_request(sandbox: Sandbox, postgres: str) -> None:
-    async with ClicksClient() as client, ClickStore("clicks.db") as store:
-        await store.backfill(client, DATES)
-    spent = len(sandbox.requests)
-    await take_over("clicks.db", postgres, "2025-01-01", "2025-12-31")
-    async with ClicksClient() as client, ClickStore(postgres) as store:
-        report = await store.backfill(client, DATES)
-        assert (report.skipped, report.requests, len(sandbox.requests)) == (5, 0, spent)
-        stored = {record async for record in store.clicks(DATES[0], DATES[-1])}
-    assert stored == {record for date in DATES for record in sandbox.truth(date)}

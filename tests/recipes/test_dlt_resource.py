@@ -1,4 +1,4 @@
-"""The dlt resource of the README."""
+"""The dlt resource, loaded into DuckDB."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.recipes.dlt_resource import load
 
 
 def loaded() -> set[GroupClicks]:
+    """The records in the warehouse, each of them there once."""
     with duckdb.connect("warehouse.duckdb", read_only=True) as warehouse:
         query = "SELECT date, group_id, group_name, clicks, unique_users FROM clicks.group_clicks"
         rows = warehouse.sql(query).fetchall()
@@ -21,12 +22,14 @@ def loaded() -> set[GroupClicks]:
     return records
 
 
-async def test_the_dates_are_in_duckdb(sandbox: Sandbox) -> None:
+async def test_load(sandbox: Sandbox) -> None:
+    """All records of all dates are in DuckDB, each once."""
     await asyncio.to_thread(load, "2025-01-01", "2025-01-03")
     assert loaded() == {record for date in date_range("2025-01-01", "2025-01-03") for record in sandbox.truth(date)}
 
 
-async def test_a_date_that_is_loaded_again_loses_the_groups_that_are_gone(environment: pytest.MonkeyPatch) -> None:
+async def test_load_again(environment: pytest.MonkeyPatch) -> None:
+    """A date that is loaded again loses the groups that the service does not list any more."""
     groups = 40
     async with Sandbox(lambda date: groups, "enterprise", quota=Quota(in_flight=10)) as sandbox:
         environment.setenv("CLICKSGROUP_API_KEY", sandbox.api_key)
