@@ -38,6 +38,17 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_rooms() -> None:
+    """The page for contributors names every module at the top of the package, and no file that does not exist."""
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    package = ROOT / "clicksgroup"
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert (package / name).exists() or (ROOT / name).exists(), name
+    rooms = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))))
+    modules = {path.stem for path in package.iterdir() if (path / "__init__.py").exists() or path.suffix == ".py"}
+    assert modules - {"__init__", "__main__"} <= rooms
+
+
 async def output_of(*command: str, stdin: str = "", expected: int = 0) -> str:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
