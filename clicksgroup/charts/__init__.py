@@ -1,7 +1,7 @@
-"""Clicks to look at: a table with sparklines, small multiples in a file, a calendar of what a store holds. Provisional.
+"""Charts of clicks: a table with sparklines, small multiples in a file, a calendar of a store's dates. Provisional.
 
-`summarise` reduces records to a `Summary`; `table` (extra `cli`) and `render` (extra `chart`) draw it; `calendar`
-(extra `cli`) draws a `Coverage`. All of it counts clicks: people do not add up over days or groups.
+`summarise` reduces records to a `Summary`. `table` (extra `cli`) and `render` (extra `chart`) draw it. `calendar`
+(extra `cli`) draws a `Coverage`. All of them count clicks: unique users do not add up over days or groups.
 """
 
 from clicksgroup.charts.series import Change, Series, Summary, summarise

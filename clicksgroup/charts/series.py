@@ -1,11 +1,11 @@
-"""From records to one series of clicks a group: pure reduction, no drawing."""
+"""Reduces records to a series of clicks for each group, and writes its figures as text. Nothing is drawn here."""
 
 from __future__ import annotations
 
 import datetime
 import unicodedata
 from collections import Counter
-from collections.abc import AsyncIterable, Container, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -16,30 +16,36 @@ Clicks: TypeAlias = tuple[int | None, ...]
 """Clicks of each date; None where the date is not known."""
 
 WEEK = 7
-"""Days that are compared with as many before: whole weeks, since weekends differ."""
+"""Days that are compared with as many days before. Whole weeks, since weekends differ."""
 
-_FEWEST_PAIRS = 4  # of the 7 days that must be known together with the same day of the week before
+FEWEST_PAIRS = 4
+"""Of the 7 days, how many must be known together with the same weekday a week earlier."""
 
 
 @attrs.frozen
 class Change:
-    """The clicks of the last 7 days, and of the 7 before; a day counts only where its fellow is known too."""
+    """The clicks of the last 7 days and of the 7 before. A day counts only if both it and its weekday before are known.
+
+    Args:
+        last: clicks of the last 7 days.
+        before: clicks of the 7 days before.
+    """
 
     last: int
     before: int
 
     @property
     def ratio(self) -> float | None:
-        """What came of each click before, less one: -0.9 is a fall by 90 %. None where there were none before."""
+        """The relative change: -0.9 is a fall by 90 %. None if there were no clicks before."""
         return self.last / self.before - 1 if self.before else None
 
 
 @attrs.frozen
 class Series:
-    """One group over the dates, or several summed.
+    """The clicks of one group over the dates, or of several groups summed.
 
     Args:
-        label: what to call it; the id is added where several groups have one name.
+        label: the group's name, with its id if the name is empty or not unique.
         clicks: of each date; None where it is not known.
         share: of all clicks, from 0 to 1.
         groups: how many groups are summed in it.
@@ -57,31 +63,40 @@ class Series:
 
     @property
     def peak(self) -> int | None:
-        """Which of the dates had the most clicks, as an index; None where no date is known."""
-        known = [index for index, count in enumerate(self.clicks) if count is not None]
-        return max(known, key=lambda index: self.clicks[index] or 0, default=None)
+        """The index of the date with the most clicks; None if no date is known."""
+        return max(self._known(), key=lambda index: self.clicks[index] or 0, default=None)
 
     @property
     def change(self) -> Change | None:
-        """The last 7 days against the 7 before, up to the last date that is known; None where too few are known."""
-        end = max((index + 1 for index, count in enumerate(self.clicks) if count is not None), default=0)
-        last, before = self.clicks[max(end - WEEK, 0) : end], self.clicks[max(end - 2 * WEEK, 0) : max(end - WEEK, 0)]
-        pairs = [(a, b) for a, b in zip(last, before, strict=False) if a is not None and b is not None]
-        if len(last) != len(before) or len(pairs) < _FEWEST_PAIRS:
+        """The last 7 days against the 7 before, up to the last known date; None if too few dates are known."""
+        end = max(self._known(), default=-1) + 1
+        if end < 2 * WEEK:
+            return None
+        last, before = self.clicks[end - WEEK : end], self.clicks[end - 2 * WEEK : end - WEEK]
+        pairs = [(a, b) for a, b in zip(last, before, strict=True) if a is not None and b is not None]
+        if len(pairs) < FEWEST_PAIRS:
             return None
         return Change(sum(a for a, _ in pairs), sum(b for _, b in pairs))
 
     def weekly_mean(self, index: int) -> float | None:
-        """The mean of that date and the 6 before, as far as they are known; None where the date is not."""
+        """The mean of that date and the 6 before, as far as they are known; None if the date is not."""
         if self.clicks[index] is None:
             return None
         known = [count for count in self.clicks[max(index - WEEK + 1, 0) : index + 1] if count is not None]
-        return sum(known) / len(known)
+        return round(sum(known) / len(known), 1)
+
+    def _known(self) -> list[int]:
+        return [index for index, count in enumerate(self.clicks) if count is not None]
 
 
 @attrs.frozen
 class Summary:
-    """The groups, those with the most clicks first."""
+    """The groups' series, those with the most clicks first.
+
+    Args:
+        dates: what the series span.
+        series: one for each group.
+    """
 
     dates: Sequence[datetime.date]
     series: tuple[Series, ...]
@@ -92,7 +107,7 @@ class Summary:
         return sum(series.total for series in self.series)
 
     def top(self, count: int) -> Summary:
-        """The `count` largest; the others, if they are more than one, summed as `other` at the end."""
+        """The `count` largest series. The others, if there are two or more, are summed as `other` at the end."""
         rest = self.series[count:]
         if len(rest) < 2:
             return self
@@ -110,54 +125,73 @@ async def summarise(
     """Reduce records to series.
 
     Args:
-        records: those of `dates`, in any order; others are left out.
-        dates: what the series are to span, such as `date_range(start, end)`.
-        known: the dates that are known whole: a group without a record had no clicks then. On the other dates it is
-            not known how many it had. None for all dates that have records.
+        records: in any order; those of other dates are left out.
+        dates: what the series span, such as `date_range(start, end)`.
+        known: the dates that were fetched whole, on which a group without a record had no clicks. On other dates its
+            clicks are not known. None: all dates that have records.
     """
-    places = {date: place for place, date in enumerate(dates)}
+    indices = {date: index for index, date in enumerate(dates)}
     found: dict[int, dict[int, int]] = {}
     names: dict[int, tuple[int, str]] = {}
-    seen: set[int] = set()
-
-    def add(record: GroupClicks) -> None:
-        place = places.get(record.date)
-        if place is None:
-            return
-        seen.add(place)
-        found.setdefault(record.group_id, {})[place] = record.clicks
-        if place >= names.get(record.group_id, (-1, ""))[0]:
-            names[record.group_id] = place, record.group_name
-
-    if isinstance(records, AsyncIterable):
-        async for record in records:
-            add(record)
+    async for record in _each(records):
+        index = indices.get(record.date)
+        if index is not None:
+            found.setdefault(record.group_id, {})[index] = record.clicks
+            names[record.group_id] = max((index, record.group_name), names.get(record.group_id, (-1, "")))
+    if known is None:
+        whole = {index for clicks in found.values() for index in clicks}
     else:
-        for record in records:
-            add(record)
-    whole = seen if known is None else {place for date, place in places.items() if date in known}
+        whole = {index for date, index in indices.items() if date in known}
     labels = _labels({group: name for group, (_, name) in names.items()})
     total = sum(sum(clicks.values()) for clicks in found.values())
     series = [
         Series(
             labels[group],
-            tuple(clicks.get(place, 0 if place in whole else None) for place in range(len(dates))),
+            tuple(clicks.get(index, 0 if index in whole else None) for index in range(len(dates))),
             sum(clicks.values()) / total if total else 0.0,
         )
         for group, clicks in found.items()
     ]
-    return Summary(dates, tuple(sorted(series, key=lambda s: (-s.total, s.label))))
+    return Summary(dates, tuple(sorted(series, key=lambda one: (-one.total, one.label))))
+
+
+def percent_share(share: float) -> str:
+    """A share of 1 in percent."""
+    return f"{share:.0%}" if share >= 0.0995 or share == 0 else f"{share:.1%}" if share >= 0.0005 else "<0.1%"
+
+
+def percent_change(change: Change | None) -> str:
+    """A change in percent, or as a factor where it is large; a dash where it is not known."""
+    if change is None:
+        return "-"
+    if change.ratio is None:
+        return "new" if change.last else "0%"
+    return f"{change.ratio:+.0%}" if change.ratio < 9.995 else f"x{change.ratio + 1:,.0f}"
+
+
+def date_span(dates: Sequence[datetime.date]) -> str:
+    """The first and the last of the dates."""
+    return f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+
+
+async def _each(records: Iterable[GroupClicks] | AsyncIterable[GroupClicks]) -> AsyncIterator[GroupClicks]:
+    if isinstance(records, AsyncIterable):
+        async for record in records:
+            yield record
+    else:
+        for record in records:
+            yield record
 
 
 def _labels(names: dict[int, str]) -> dict[int, str]:
-    """One label a group, on one line; with the id where a name is empty or not the only one."""
+    """A label of one line for each group, with the id if its name is empty or not unique."""
     flat = {group: " ".join(_without_controls(name).split()) for group, name in names.items()}
     times = Counter(flat.values())
     return {group: name if name and times[name] == 1 else f"{name} #{group}".strip() for group, name in flat.items()}
 
 
 def _without_controls(name: str) -> str:
-    """A name may hold anything, and must not command the terminal that shows it."""
+    """Blanks instead of control characters, which could command the terminal."""
     return "".join(" " if unicodedata.category(character) == "Cc" else character for character in name)
 
 

@@ -1,58 +1,60 @@
-"""Charts for the terminal, as things that rich prints. They fit the width that there is."""
+"""Charts for the terminal, as objects that rich prints. They fit the width of the console."""
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from clicksgroup.charts import words
-from clicksgroup.charts.series import WEEK, Clicks, Series, Summary
+from clicksgroup.charts.series import WEEK, Clicks, Series, Summary, date_span, percent_change, percent_share
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-    from rich.table import Table
 
     from clicksgroup.store import Coverage
 
 BARS = "▁▂▃▄▅▆▇█"
-PLAIN_BARS = "_.-~=+*#"
+ASCII_BARS = "_.-~=+*#"
 GAP = "·"
-PLAIN_GAP = " "
+ASCII_GAP = " "
 
 NARROW = 76
-"""Below this many columns the peak goes without its date."""
+"""Below this many columns the peak is shown without its date."""
 
 _LONGEST_NAME = 40
-_SHORT_NAME = 12  # the peak goes before names get shorter
-_PEAK = 2  # its place among the numbers
 _LONGEST_SPARKLINE = 120
 _SHORTEST_SPARKLINE = 4
-_STEEP = 0.3  # a change that is worth a colour
+
+# The column with the peaks is left out before names become shorter than this.
+_SHORT_NAME = 12
+
+# Changes of at least this ratio get a colour.
+_STEEP = 0.3
 
 
 def table(summary: Summary, *, top: int = 40) -> RenderableType:
-    """A row a group: sparkline, clicks, share, peak, the last 7 days against the 7 before.
+    """A row for each group: sparkline, clicks, share, peak, and the last 7 days against the 7 before.
 
-    Each sparkline has a scale of its own, from 0. Groups beyond the `top` largest are summed as `other`.
+    Each sparkline has its own scale, from 0. Groups beyond the `top` largest are summed as `other`.
 
     Raises:
         ImportError: the extra `cli` is missing.
     """
-    _needs_rich()
+    _check_rich()
     return _ClicksTable(summary.top(top))
 
 
 def calendar(coverage: Coverage, failed: Container[datetime.date] = (), *, title: str | None = None) -> RenderableType:
-    """A row a month, a mark a day: final, provisional, missing, or failed when it was last asked for.
+    """A row for each month with a mark for each day: final, provisional, missing, or failed at the last attempt.
 
     Raises:
         ImportError: the extra `cli` is missing.
     """
-    _needs_rich()
+    _check_rich()
     marks = dict.fromkeys(coverage.missing, "missing")
     marks |= dict.fromkeys(coverage.provisional, "provisional")
     marks |= {date: "failed" for date in marks if date in failed}
@@ -60,22 +62,21 @@ def calendar(coverage: Coverage, failed: Container[datetime.date] = (), *, title
     return _Calendar(marks, title)
 
 
-def sparkline(clicks: Clicks, width: int, *, plain: bool = False) -> str:
+def sparkline(clicks: Clicks, width: int, *, ascii_only: bool = False) -> str:
     """The clicks as bars on a scale from 0 to the largest, in at most `width` columns; a gap where none are known.
 
-    Where there are more dates than columns, each bar is the mean of the dates that fall into it; the last bar is never
-    of more than 7, so that a fall shows that has just begun.
+    If there are more dates than columns, each bar is the mean of several dates. The last bar covers at most 7 dates,
+    so that a fall that has just begun can be seen.
     """
-    bars, gap = (PLAIN_BARS, PLAIN_GAP) if plain else (BARS, GAP)
-    means = [_mean(part) for part in _parts(clicks, min(width, len(clicks)))]
+    bars, gap = (ASCII_BARS, ASCII_GAP) if ascii_only else (BARS, GAP)
+    columns = min(width, len(clicks))
+    if columns > 1 and len(clicks) > columns * WEEK:
+        parts = [*_equal_parts(clicks[:-WEEK], columns - 1), clicks[-WEEK:]]
+    else:
+        parts = _equal_parts(clicks, columns)
+    means = [_mean(part) for part in parts]
     highest = max((mean for mean in means if mean is not None), default=0) or 1
     return "".join(gap if mean is None else bars[max(math.ceil(mean / highest * len(bars)) - 1, 0)] for mean in means)
-
-
-def _parts(clicks: Clicks, columns: int) -> list[Clicks]:
-    if columns > 1 and len(clicks) > columns * WEEK:
-        return [*_equal_parts(clicks[:-WEEK], columns - 1), clicks[-WEEK:]]
-    return _equal_parts(clicks, columns)
 
 
 def _equal_parts(clicks: Clicks, columns: int) -> list[Clicks]:
@@ -88,38 +89,42 @@ class _ClicksTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.cells import cell_len
+        from rich.table import Table
         from rich.text import Text
 
-        width, series = options.max_width, self.summary.series
-        dates = self.summary.dates
-        narrow, plain = width < NARROW, not options.encoding.startswith("utf")
-        title = f"{self.summary.total:,} clicks, {words.span(dates[0], dates[-1])}" if dates else "no dates"
-        yield Text(title, style="bold")
+        dates, series, width = self.summary.dates, self.summary.series, options.max_width
+        yield Text(f"{self.summary.total:,} clicks, {date_span(dates)}" if dates else "no dates", style="bold")
         if not series:
             yield Text("no clicks are known", style="dim")
             return
-        numbers = [_numbers(one, dates, narrow=narrow) for one in series]
-        heads = ("clicks", "share", "peak", "7 days")
-        widths = [max(map(cell_len, column)) + 2 for column in zip(heads, *numbers, strict=True)]
-        longest = min(max(cell_len(_label(one)) for one in series), _LONGEST_NAME)
-        left = width - sum(widths) - 2
-        without_peak = left * 3 // 5 < min(longest, _SHORT_NAME)
-        if without_peak:
-            left += widths[_PEAK]
+        columns = {
+            "clicks": [f"{one.total:,}" for one in series],
+            "share": [percent_share(one.share) for one in series],
+            "peak": [_peak(one, dates, with_date=width >= NARROW) for one in series],
+            "7 days": [percent_change(one.change) for one in series],
+        }
+        labels = [_label(one) for one in series]
+        longest = min(max(map(cell_len, labels)), _LONGEST_NAME)
+
+        def room() -> int:
+            """What the figures leave for the name and the sparkline, each with two blanks after it."""
+            return width - 2 - sum(2 + max(map(cell_len, (head, *cells))) for head, cells in columns.items())
+
+        if room() * 3 // 5 < min(longest, _SHORT_NAME):
+            del columns["peak"]
+        left = room()
         name_width = max(min(longest, max(left * 3 // 5, min(left - _SHORTEST_SPARKLINE, _SHORT_NAME))), 5)
         spark_width = max(min(left - name_width, _LONGEST_SPARKLINE), _SHORTEST_SPARKLINE)
-        table = _bare_table()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
         table.add_column("group", width=name_width, overflow="ellipsis", no_wrap=True)
         table.add_column("", width=min(spark_width, len(dates)), no_wrap=True)
-        columns = [place for place in range(len(heads)) if not (without_peak and place == _PEAK)]
-        for place in columns:
-            table.add_column(heads[place], justify="right", no_wrap=True)
-        for one, row in zip(series, numbers, strict=True):
-            style = "dim" if one.groups > 1 else ""
-            line = Text(sparkline(one.clicks, spark_width, plain=plain))
+        for head in columns:
+            table.add_column(head, justify="right", no_wrap=True)
+        for one, label, cells in zip(series, labels, zip(*columns.values(), strict=True), strict=True):
+            line = Text(sparkline(one.clicks, spark_width, ascii_only=_ascii_only(options)))
             line.highlight_regex(GAP, "dim")
-            cells = (*row[:-1], Text(row[-1], _colour(one)))
-            table.add_row(Text(_label(one), style), line, *(cells[place] for place in columns))
+            *figures, change = cells
+            table.add_row(Text(label, "dim" if one.groups > 1 else ""), line, *figures, Text(change, _colour(one)))
         yield table
 
 
@@ -131,31 +136,28 @@ class _Calendar:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
-        plain = not options.encoding.startswith("utf")
+        glyph = 1 if _ascii_only(options) else 0
         if self.title:
             yield Text(self.title, style="bold")
-        months: dict[tuple[int, int], list[datetime.date]] = {}
-        for date in sorted(self.marks):
-            months.setdefault((date.year, date.month), []).append(date)
         yield Text(" " * 9 + "1      8      15     22     29", style="dim")
-        for (year, month), dates in months.items():
-            row = Text(f"{year:04}-{month:02}  ", no_wrap=True, overflow="ellipsis")
+        for month, dates in itertools.groupby(sorted(self.marks), lambda date: str(date)[:7]):
             days = {date.day: self.marks[date] for date in dates}
+            row = Text(f"{month}  ", no_wrap=True, overflow="ellipsis")
             for day in range(1, 32):
                 glyphs, style = _MARKS[days[day]] if day in days else ("  ", "")
-                row.append(glyphs[plain], style)
-            counts = {mark: sum(one == mark for one in days.values()) for mark in ("missing", "failed")}
+                row.append(glyphs[glyph], style)
+            counts = {mark: list(days.values()).count(mark) for mark in ("missing", "failed")}
             lacking = ", ".join(f"{count} {mark}" for mark, count in counts.items() if count)
             row.append(f"  {lacking}" if lacking else "", "dim")
             yield row
         legend = Text()
         for mark, (glyphs, style) in _MARKS.items():
-            count = sum(one == mark for one in self.marks.values())
-            legend.append(glyphs[plain], style)
-            legend.append(f" {count:,} {mark}   ")
+            legend.append(glyphs[glyph], style)
+            legend.append(f" {list(self.marks.values()).count(mark):,} {mark}   ")
         yield legend
 
 
+# The glyph of each mark, that for terminals without Unicode, and its style.
 _MARKS = {
     "final": ("■#", "green"),
     "provisional": ("□o", "yellow"),
@@ -164,19 +166,17 @@ _MARKS = {
 }
 
 
-def _bare_table() -> Table:
-    from rich.table import Table
-
-    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+def _ascii_only(options: ConsoleOptions) -> bool:
+    return not options.encoding.startswith("utf")
 
 
-def _numbers(series: Series, dates: Sequence[datetime.date], *, narrow: bool) -> tuple[str, str, str, str]:
-    peak = "-"
-    if series.peak is not None and series.total:
-        peak = f"{series.clicks[series.peak]:,}"
-        if not narrow:
-            peak += f" {dates[series.peak]:%m-%d}" if len(dates) <= 366 else f" {dates[series.peak]}"
-    return f"{series.total:,}", words.share(series.share), peak, words.change(series.change)
+def _peak(series: Series, dates: Sequence[datetime.date], *, with_date: bool) -> str:
+    if series.peak is None or not series.total:
+        return "-"
+    clicks, date = f"{series.clicks[series.peak]:,}", str(dates[series.peak])
+    if not with_date:
+        return clicks
+    return f"{clicks} {date}" if len(dates) > 366 else f"{clicks} {date[5:]}"
 
 
 def _label(series: Series) -> str:
@@ -195,7 +195,7 @@ def _mean(clicks: Iterable[int | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _needs_rich() -> None:
+def _check_rich() -> None:
     try:
         import rich.table  # noqa: F401
     except ImportError as error:

@@ -1,30 +1,137 @@
-"""Charts in a file: small multiples as HTML, SVG or PNG, made by vl-convert without a network or a browser."""
+"""Charts in a file: small multiples as HTML, SVG or PNG. vl-convert draws them without a network or a browser."""
 
 from __future__ import annotations
 
+import datetime
 import html
 import itertools
 import json
 import os
 import unicodedata
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from clicksgroup.charts import words
-from clicksgroup.charts.series import Series, Summary
+from clicksgroup.charts.series import Series, Summary, date_span, percent_change, percent_share
 from clicksgroup.errors import ConfigurationError
 
 FORMATS = ("html", "svg", "png")
 THEMES = ("light", "dark")
 
-# Hangul first where a system has it: each of Apple's, Microsoft's and Linux's own, then whatever there is.
+
+def render(
+    summary: Summary,
+    format: str,  # noqa: A002
+    *,
+    theme: str = "light",
+    top: int = 24,
+    fonts: str | os.PathLike[str] | None = None,
+) -> bytes:
+    """Draw one chart for each group, the largest group first, each with its own scale from 0.
+
+    The file loads nothing from elsewhere. HTML and SVG use the fonts of the viewer's machine. PNG uses the fonts of
+    this machine. If none of them has the characters of a name (Korean on a bare server), a warning says so: install a
+    font that has them, such as Debian's `fonts-nanum`, or name a folder with `fonts`.
+
+    Args:
+        summary: what to draw.
+        format: `html`, `svg` or `png`.
+        theme: `light` or `dark`.
+        top: how many groups get their own chart; the others are summed as `other`.
+        fonts: a folder with more fonts for PNG.
+
+    Raises:
+        ConfigurationError: an unknown format or theme, or a summary without clicks.
+        ImportError: the extra `chart` is missing.
+    """
+    if format not in FORMATS:
+        raise ConfigurationError(f"format: {format!r} is not supported; use one of {', '.join(FORMATS)}")
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise ImportError('charts in a file need an extra: pip install "clicksgroup[chart]"') from error
+    chart = specification(summary, theme=theme, top=top)
+    if format == "svg":
+        return vl_convert.vegalite_to_svg(chart).encode()
+    if format == "html":
+        safe = json.dumps(chart).replace("<", _LESS_THAN)
+        page = vl_convert.vegalite_to_html(safe, bundle=True, renderer="svg").replace(_LESS_THAN, "\\u003c")
+        return _with_head(page, _title(summary), _PALETTES[theme]).encode()
+    if fonts is not None:
+        vl_convert.register_font_directory(str(Path(fonts).resolve()))
+    if missing := _without_font(vl_convert, "".join(series.label for series in summary.top(top).series)):
+        warnings.warn(
+            f"no font on this machine has {missing[0]!r}, so the chart shows boxes instead; install a font that has "
+            "it, such as Debian's fonts-nanum for Korean, or name a folder of fonts (fonts=); HTML and SVG use the "
+            "viewer's fonts",
+            stacklevel=2,
+        )
+    return vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)
+
+
+def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> dict[str, Any]:
+    """The chart as a Vega-Lite specification.
+
+    Raises:
+        ConfigurationError: an unknown theme, or a summary without clicks.
+    """
+    if theme not in THEMES:
+        raise ConfigurationError(f"theme: {theme!r} is not a theme; use one of {', '.join(THEMES)}")
+    shown = summary.top(top)
+    if not shown.series:
+        raise ConfigurationError("the summary has no clicks to draw")
+    palette = _PALETTES[theme]
+    groups = [_description(number, series) for number, series in enumerate(shown.series)]
+    points = [point for number, series in enumerate(shown.series) for point in _points(number, series, shown.dates)]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "title": {"text": _title(summary), "subtitle": _subtitle(summary), "anchor": "start", "offset": 12},
+        "data": {"values": points},
+        "transform": [{"lookup": "group", "from": {"data": {"values": groups}, "key": "group", "fields": [*_FIELDS]}}],
+        "facet": {"field": "group", "header": {"title": None, "labelExpr": "''", "labelPadding": 0}},
+        "columns": _columns(len(shown.series)),
+        "spacing": {"row": 14, "column": 32},
+        "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": _layers(len(shown.dates), palette)},
+        "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
+        "config": _config(palette),
+        "background": palette.background,
+        "padding": 20,
+        # Vega-Embed's other actions need a network.
+        "usermeta": {
+            "embedOptions": {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
+        },
+    }
+
+
+# Hangul first where a system has it: Apple's, Microsoft's and Linux's own fonts, then any other.
 _FONTS = (
     "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Apple SD Gothic Neo', 'Malgun Gothic', 'Noto Sans CJK KR', "
     "'Noto Sans KR', NanumGothic, 'Noto Sans', 'DejaVu Sans', sans-serif"
 )
+
+# Stands for "<" until the page is made: vl-convert copies names into a script as they are, "</script>" included.
+_LESS_THAN = "\ue03c"
+
+# The size of one chart in pixels.
+_WIDTH, _HEIGHT = 240, 84
+
+# Pixels that the labels of the y axis take. Titles begin where they do.
+_INDENT = 30
+
+# The ticks of the y axis, about.
+_TICKS = 3
+
+# For screens with two pixels to the point.
+_PNG_SCALE = 2.0
+
+# From this many days on, weekends make a sawtooth, so the line is the mean of the last 7 days.
+_MANY_DAYS = 90
+
+# A group whose clicks changed by this much or less is drawn in the colour of alarm.
+_FALL = -0.5
 
 
 @attrs.frozen
@@ -43,150 +150,81 @@ _PALETTES = {
     "dark": _Palette("#15181e", "#e6e9ee", "#98a1ad", "#2b313a", "#6ba4ff", "#ff7b72", "#8b949e"),
 }
 
-# Stands for "<" until the page is made: vl-convert puts names into a script as they are, "</script>" included.
-_LESS_THAN = "\ue03c"
 
-_WIDTH, _HEIGHT = 240, 84  # of one chart, in pixels
-_MANY_DAYS = 90  # from here on days are a sawtooth of weeks, and the line is the mean of the last 7
-_FALL = -0.5  # a change that gives a chart the colour of alarm
-_PNG_SCALE = 2.0  # pixels of a screen that has two for each
-
-
-def render(
-    summary: Summary,
-    format: str,  # noqa: A002 - what everybody calls it
-    *,
-    theme: str = "light",
-    top: int = 24,
-    fonts: str | os.PathLike[str] | None = None,
-) -> bytes:
-    """Small multiples, the largest first, each on a scale of its own from 0.
-
-    The file holds all it needs. HTML and SVG use the fonts of whoever looks at them. PNG uses those of this machine:
-    where none has the characters of a name (Korean on a bare server), a warning says so; install one, such as
-    Debian's `fonts-nanum`, or name a folder with `fonts`.
-
-    Args:
-        summary: what to draw.
-        format: `html`, `svg` or `png`.
-        theme: `light` or `dark`.
-        top: how many groups get a chart of their own; the others are summed as `other`.
-        fonts: a folder of fonts to use besides the system's, for PNG.
-
-    Raises:
-        ConfigurationError: a format or theme that does not exist, nothing to draw.
-        ImportError: the extra `chart` is missing.
-    """
-    if format not in FORMATS:
-        raise ConfigurationError(f"format: {format!r} is none of {', '.join(FORMATS)}")
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise ImportError('charts in a file need an extra: pip install "clicksgroup[chart]"') from error
-    specified = specification(summary, theme=theme, top=top)
-    if format == "svg":
-        return vl_convert.vegalite_to_svg(specified).encode()
-    if format == "html":
-        disarmed = json.dumps(specified).replace("<", _LESS_THAN)
-        page = vl_convert.vegalite_to_html(disarmed, bundle=True, renderer="svg").replace(_LESS_THAN, "\\u003c")
-        return _titled(page, _title(summary), _PALETTES[theme]).encode()
-    if fonts is not None:
-        vl_convert.register_font_directory(str(Path(fonts).resolve()))
-    if missing := _without_font(vl_convert, "".join(series.label for series in summary.top(top).series)):
-        warnings.warn(
-            f"no font here has {missing[0]!r}, so the chart shows boxes instead: install one that has it, such as "
-            "Debian's fonts-nanum for Korean, or name a folder of fonts; HTML and SVG use the viewer's fonts",
-            stacklevel=2,
-        )
-    return vl_convert.vegalite_to_png(specified, scale=_PNG_SCALE)
+def _points(number: int, series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
+    clicks = [None, *series.clicks, None]
+    for index, date in enumerate(dates):
+        before, count, after = clicks[index : index + 3]
+        point: dict[str, Any] = {"group": number, "date": str(date), "clicks": count}
+        if len(dates) >= _MANY_DAYS:
+            point["mean"] = series.weekly_mean(index)
+        # A line would not show a date between two gaps.
+        if count is not None and before is None and after is None:
+            point["alone"] = True
+        yield point
 
 
-def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> dict[str, Any]:
-    """The chart as Vega-Lite.
-
-    Raises:
-        ConfigurationError: a theme that does not exist, nothing to draw.
-    """
-    if theme not in THEMES:
-        raise ConfigurationError(f"theme: {theme!r} is none of {', '.join(THEMES)}")
-    shown = summary.top(top)
-    if not shown.series:
-        raise ConfigurationError("there are no clicks to draw")
-    palette = _PALETTES[theme]
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "title": {"text": _title(summary), "subtitle": _subtitle(summary), "anchor": "start", "offset": 18},
-        "columns": _columns(len(shown.series)),
-        "spacing": {"row": 28, "column": 32},
-        "concat": [_chart(series, shown, palette) for series in shown.series],
-        "config": _config(palette),
-        "background": palette.background,
-        "padding": 20,
-        # Of what Vega-Embed offers beside the chart, only saving it works without a network.
-        "usermeta": {
-            "embedOptions": {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
-        },
-    }
+_FIELDS = ("title", "facts", "kind")
 
 
-def _chart(series: Series, summary: Summary, palette: _Palette) -> dict[str, Any]:
+def _description(number: int, series: Series) -> dict[str, Any]:
     change = series.change
-    ratio = change.ratio if change else None
-    fallen = ratio is not None and ratio <= _FALL
-    colour = palette.other if series.groups > 1 else palette.fallen if fallen else palette.normal
-    facts = [f"{series.total:,} clicks", words.share(series.share)]
+    facts = [f"{series.total:,} clicks", percent_share(series.share)]
     if change is not None:
-        facts.append(f"7 days {words.change(change)}")
-    x = {
-        "field": "d",
-        "type": "temporal",
-        "scale": {"type": "utc", "domain": [str(summary.dates[0]), str(summary.dates[-1])]},
-        "axis": _date_axis(len(summary.dates)),
-    }
-    ticks = _ticks(max((count for count in series.clicks if count is not None), default=0))
-    y = {
-        "field": "c",
-        "type": "quantitative",
-        "scale": {"domain": [0, ticks[-1]]},
-        "axis": {"values": ticks, "labelExpr": "datum.value ? format(datum.value, '~s') : '0'"},
-    }
-    tooltip = [
-        {"field": "d", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
-        {"field": "c", "type": "quantitative", "title": "clicks", "format": ",d"},
-    ]
-    shape = {"x": x, "y": y, "tooltip": tooltip}
-    smooth = len(summary.dates) >= _MANY_DAYS
-    line = shape | {"y": y | {"field": "m"}} if smooth else shape
-    layers: list[dict[str, Any]] = [
-        {"mark": {"type": "area", "color": colour, "opacity": 0.3 if smooth else 0.16}, "encoding": shape},
-        {"mark": {"type": "line", "color": colour, "strokeWidth": 1.6}, "encoding": line},
-    ]
-    values = _values(series, summary)
-    if any("alone" in value for value in values):
-        layers.append(
-            {
-                "transform": [{"filter": "datum.alone"}],
-                "mark": {"type": "point", "color": colour, "filled": True, "size": 14},
-                "encoding": shape,
-            }
-        )
+        facts.append(f"7 days {percent_change(change)}")
+    fallen = change is not None and change.ratio is not None and change.ratio <= _FALL
     label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
-    return {
-        "title": {
-            "text": _shortened(label),
-            "subtitle": " · ".join(facts),
-            "subtitleColor": palette.fallen if fallen else palette.quiet,
-            "limit": _WIDTH,
+    kind = "other" if series.groups > 1 else "fallen" if fallen else "normal"
+    return {"group": number, "title": _shortened(label), "facts": " · ".join(facts), "kind": kind}
+
+
+def _layers(days: int, palette: _Palette) -> list[dict[str, Any]]:
+    many = days >= _MANY_DAYS
+    colours = {"normal": palette.normal, "fallen": palette.fallen, "other": palette.other}
+    y = {
+        "field": "clicks",
+        "type": "quantitative",
+        # A group without any clicks gets an axis from 0 to 1.
+        "scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS},
+        "axis": {"tickCount": _TICKS, "tickMinStep": 1, "labelExpr": "datum.value ? format(datum.value, '~s') : '0'"},
+    }
+    shape = {
+        "x": {"field": "date", "type": "temporal", "scale": {"type": "utc"}, "axis": _date_axis(days)},
+        "y": y,
+        "color": {"field": "kind", "scale": {"domain": [*colours], "range": [*colours.values()]}, "legend": None},
+        "tooltip": [
+            {"field": "date", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
+            {"field": "clicks", "type": "quantitative", "title": "clicks", "format": ",d"},
+        ],
+    }
+    alarm = {"condition": {"test": "datum.kind === 'fallen'", "value": palette.fallen}, "value": palette.quiet}
+    return [
+        {"mark": {"type": "area", "opacity": 0.3 if many else 0.16}, "encoding": shape},
+        {
+            "mark": {"type": "line", "strokeWidth": 1.6},
+            "encoding": shape | {"y": y | {"field": "mean" if many else "clicks"}},
         },
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "data": {"values": values},
-        "layer": layers,
+        {
+            "transform": [{"filter": "datum.alone"}],
+            "mark": {"type": "point", "filled": True, "size": 14},
+            "encoding": shape,
+        },
+        _heading("title", 28, {"value": palette.ink}, fontSize=13, fontWeight=600),
+        _heading("facts", 12, alarm, fontSize=11),
+    ]
+
+
+def _heading(field: str, height: int, color: dict[str, Any], **font: float) -> dict[str, Any]:
+    """A line of text above a chart: Vega-Lite's own headers have one style, and one colour for all charts."""
+    return {
+        "transform": [{"aggregate": [], "groupby": [field, "kind"]}],
+        "mark": {"type": "text", "align": "left", "baseline": "bottom", "limit": _WIDTH, **font},
+        "encoding": {"text": {"field": field}, "color": color, "x": {"value": -_INDENT}, "y": {"value": -height}},
     }
 
 
 def _shortened(label: str) -> str:
-    """A label as wide as its chart at most, cut in the middle: names of campaigns differ at the end."""
+    """A label that fits over its chart. It is cut in the middle, since names of campaigns differ at the end."""
     if sum(map(_pixels, label)) <= _WIDTH:
         return label
     room = (_WIDTH - _pixels("…")) / 2
@@ -200,29 +238,12 @@ def _fitting(text: str, room: float) -> str:
 
 
 def _pixels(char: str) -> float:
-    """About as wide as a character of a title is in a wide font: no font is at hand, and one wider than was thought
-    would have its titles cut at the end after all.
-    """
+    """The width of a character of a title in a wide font. The viewer's font is not known; most are narrower."""
     if unicodedata.combining(char):
         return 0.0
     if char == " ":
         return 4.6
     return 13.0 if unicodedata.east_asian_width(char) in "WF" else 10.5 if char.isupper() else 8.8
-
-
-def _values(series: Series, summary: Summary) -> list[dict[str, Any]]:
-    """The points: clicks, and their mean of a week; one is alone where a line would not show it, between two gaps."""
-    known = [None, *series.clicks, None]
-    values: list[dict[str, Any]] = []
-    for i, date in enumerate(summary.dates, 1):
-        value: dict[str, Any] = {"d": str(date), "c": known[i]}
-        if len(summary.dates) >= _MANY_DAYS:
-            mean = series.weekly_mean(i - 1)
-            value["m"] = None if mean is None else round(mean, 1)
-        if known[i] is not None and known[i - 1] is None and known[i + 1] is None:
-            value["alone"] = True
-        values.append(value)
-    return values
 
 
 def _date_axis(days: int) -> dict[str, Any]:
@@ -231,13 +252,6 @@ def _date_axis(days: int) -> dict[str, Any]:
     if days <= 800:
         return {"format": "%b", "tickCount": {"interval": "month", "step": 1 if days <= 150 else 2}}
     return {"format": "%Y", "tickCount": {"interval": "year", "step": 1}}
-
-
-def _ticks(highest: int) -> list[int]:
-    """Two to five round numbers from 0 that hold the highest; the topmost is the top, so that all charts line up."""
-    power = 10 ** max(len(str(highest)) - 2, 0)
-    step = next(step for n in (1, 2, 5, 10, 20, 50) if (step := n * power) * 4 >= highest)
-    return [i * step for i in range(max(-(-highest // step), 1) + 1)]
 
 
 def _config(palette: _Palette) -> dict[str, Any]:
@@ -254,17 +268,15 @@ def _config(palette: _Palette) -> dict[str, Any]:
             "labelPadding": 5,
         },
         "axisX": {"grid": False, "labelFlush": True},
-        "axisY": {"minExtent": 30},
+        "axisY": {"minExtent": _INDENT},
         "line": {"strokeJoin": "round"},
         "title": {
-            "anchor": "start",
             "color": palette.ink,
-            "subtitleColor": palette.quiet,
             "fontSize": 13,
             "fontWeight": 600,
+            "subtitleColor": palette.quiet,
             "subtitleFontSize": 11,
             "subtitlePadding": 3,
-            "offset": 8,
         },
     }
 
@@ -274,7 +286,7 @@ def _columns(charts: int) -> int:
 
 
 def _title(summary: Summary) -> str:
-    return f"Clicks by group, {words.span(summary.dates[0], summary.dates[-1])}"
+    return f"Clicks by group, {date_span(summary.dates)}"
 
 
 def _subtitle(summary: Summary) -> list[str]:
@@ -282,20 +294,20 @@ def _subtitle(summary: Summary) -> list[str]:
     line = " Line: mean of 7 days." if len(summary.dates) >= _MANY_DAYS else ""
     gaps = " Gaps: not fetched." if any(None in series.clicks for series in summary.series) else ""
     return [
-        f"{summary.total:,} clicks in {groups:,} groups",
-        f"Each chart has a scale of its own. 7 days: the last 7 against the 7 before.{line}{gaps}",
+        f"{summary.total:,} clicks in {groups:,} group{'' if groups == 1 else 's'}",
+        f"Each chart has its own scale. 7 days: the last 7 against the 7 before.{line}{gaps}",
     ]
 
 
-def _titled(page: str, title: str, palette: _Palette) -> str:
+def _with_head(page: str, title: str, palette: _Palette) -> str:
     style = f"<style>body{{background:{palette.background};margin:0}}</style>"
     return page.replace("<title>Chart</title>", f"<title>{html.escape(title)}</title>{style}", 1)
 
 
 def _without_font(vl_convert: Any, text: str) -> list[str]:
-    """Characters that no font has: they are drawn as a code point is that never has a glyph. One of each script."""
-    of_script = {unicodedata.name(char, "?").split()[0]: char for char in text if ord(char) > 0x24F}
-    return [char for char in of_script.values() if _drawn(vl_convert, char) == _drawn(vl_convert, "\U000ffffd")]
+    """The characters, one of each script, that look like a code point for which no font has a glyph."""
+    by_script = {unicodedata.name(char, "?").split()[0]: char for char in text if ord(char) > 0x24F}
+    return [char for char in by_script.values() if _drawn(vl_convert, char) == _drawn(vl_convert, "\U000ffffd")]
 
 
 def _drawn(vl_convert: Any, char: str) -> bytes:
