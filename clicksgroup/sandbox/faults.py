@@ -1,16 +1,21 @@
-"""Misbehaviour by script: which request meets it, and what it is."""
+"""Scripted faults: which requests they hit, and what goes wrong with the response."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import http
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import attrs
+import orjson
+from aiohttp import web
+from multidict import CIMultiDict
 
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.sandbox.seen import SeenRequest
+from clicksgroup.sandbox.requests import SeenRequest
 
 
 def _optional_date(value: DateLike | None) -> datetime.date | None:
@@ -19,35 +24,35 @@ def _optional_date(value: DateLike | None) -> datetime.date | None:
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """Something that goes wrong with a request: first which one, then what.
+    """Something that goes wrong: first for which requests, then what. `Fault(delay=0.1, status=503)` is both.
 
-    The quota counts such a request as any other. What can be combined combines: `Fault(delay=0.1, status=503)`.
+    These requests count against the quota as any other.
 
     >>> import datetime
     >>> from clicksgroup.sandbox import Fault
     >>> down = Fault(date="2025-01-03", page=2, attempts=2, status=503)
     >>> slow = Fault(delay=0.5, attempts=None)
-    >>> def moved(envelope):
+    >>> def one_more(envelope):
     ...     envelope["result"]["extra"]["totalCount"] += 1
     ...     return envelope
-    >>> lying_chain = Fault(date=datetime.date(2025, 1, 4), change=moved)
+    >>> wrong_total = Fault(date=datetime.date(2025, 1, 4), change=one_more)
 
     Args:
-        date: only requests for that date (of a v2 range its start); None for any.
+        date: only requests for that date (or for a v2 range that starts then); None for any.
         page: only requests for the page of that number; None for any.
-        attempts: only the first so many attempts of a page; None for all of them.
-        status: the HTTP status, instead of 200. Unless `body` or `change` says otherwise, a small HTML body comes with
-            it, as from a proxy.
-        retry_after: the header `Retry-After`, in seconds or as a date in words; without a status it means 429.
-        body: what comes instead of the page.
-        change: is called with the envelope (a dict) that would have been sent, and returns the one to send.
-        headers: further headers, which win over those there would be.
-        cut: the connection closes after so many bytes of the body; `Content-Length` promises all of them.
-        delay: seconds to wait before anything is answered, beside the sandbox's `latency`.
-        reset: the connection is aborted without an answer.
+        attempts: only the first so many attempts at a page; None for all of them.
+        status: the HTTP status, instead of 200. Unless `body` or `change` is given, the body is a small HTML page, as
+            from a proxy.
+        retry_after: the header `Retry-After`, in seconds or as an HTTP date; the default status is then 429.
+        body: what is sent instead of the page.
+        change: a function that gets the envelope (a dict) and returns the one to send.
+        headers: further headers; they replace those of the same name.
+        cut: the connection closes after so many bytes of the body, while `Content-Length` promises all of them.
+        delay: seconds to wait before the response, in addition to the sandbox's `latency`.
+        reset: the connection is aborted without a response.
 
     Raises:
-        ConfigurationError: nothing would go wrong, or nothing could be matched.
+        ConfigurationError: the fault does nothing, or cannot hit any request.
     """
 
     date: datetime.date | None = attrs.field(default=None, converter=_optional_date)
@@ -66,28 +71,82 @@ class Fault:
         if not (self.delay or self.reset) and all(
             part is None for part in (self.status, self.retry_after, self.body, self.change, self.headers, self.cut)
         ):
-            raise ConfigurationError("a Fault that does nothing: say status, retry_after, body, change, cut, delay ...")
+            raise ConfigurationError("this Fault does nothing; say what goes wrong, such as Fault(status=503)")
         for name, least in {"page": 1, "attempts": 1, "cut": 0, "delay": 0}.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ConfigurationError(f"{name}: {value!r}: expected at least {least}")
+                raise ConfigurationError(f"{name}: {value!r} is too small; give at least {least}")
 
-    def hits(self, seen: SeenRequest) -> bool:
-        """Whether that request meets this fault."""
+    def hits(self, request: SeenRequest) -> bool:
+        """Whether this fault happens to that request."""
         return (
-            (self.date is None or self.date == seen.date)
-            and (self.page is None or self.page == seen.page)
-            and (self.attempts is None or seen.attempt <= self.attempts)
+            (self.date is None or self.date == request.date)
+            and (self.page is None or self.page == request.page)
+            and (self.attempts is None or request.attempt <= self.attempts)
         )
+
+    def response(self, page: bytes) -> web.Response:
+        """The response to send instead of the page."""
+        headers = CIMultiDict({} if self.retry_after is None else {"Retry-After": str(self.retry_after)})
+        headers.update(self.headers or {})
+        status = self.status or (200 if self.retry_after is None else 429)
+        if self.body is not None:
+            page = self.body.encode() if isinstance(self.body, str) else self.body
+        elif self.change is not None:
+            page = orjson.dumps(self.change(orjson.loads(page)))
+        elif self.status is not None or self.retry_after is not None:
+            return html_response(status, headers)
+        return json_response(page, status, headers)
 
 
 Faults: TypeAlias = Iterable[Fault] | Callable[[SeenRequest], Fault | None]
-"""A script: the first fault that hits a request is the one it meets. Or a function that decides for each request."""
+"""Faults, of which the first that hits a request happens to it; or a function that decides for each request."""
 
 
-def scripted(faults: Faults | None) -> Callable[[SeenRequest], Fault | None]:
-    """The script as a function, whichever way it was written."""
+def fault_function(faults: Faults | None) -> Callable[[SeenRequest], Fault | None]:
+    """The function that decides for each request."""
     if callable(faults):
         return faults
-    script = (faults,) if isinstance(faults, Fault) else tuple(faults or ())
-    return lambda seen: next((fault for fault in script if fault.hits(seen)), None)
+    listed = (faults,) if isinstance(faults, Fault) else tuple(faults or ())
+    return lambda request: next((fault for fault in listed if fault.hits(request)), None)
+
+
+def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A response of the API."""
+    return _response(body, "application/json", status, headers)
+
+
+def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A response of a web server or proxy in front of the API, with the status in its body."""
+    known = status in http.HTTPStatus.__members__.values()
+    reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
+    body = f"<html><head><title>{reason}</title></head><body><h1>{reason}</h1></body></html>\n"
+    return _response(body.encode(), "text/html; charset=utf-8", status, headers)
+
+
+def abort(request: web.BaseRequest) -> web.Response:
+    """Abort the connection without a response. The one returned is for aiohttp, which cannot send it any more."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+async def send_truncated(request: web.BaseRequest, response: web.Response, length: int) -> web.StreamResponse:
+    """Send the headers of a response and the first bytes of its body, then close the connection."""
+    body = response.body
+    assert isinstance(body, bytes)
+    truncated = web.StreamResponse(status=response.status, headers=response.headers)
+    truncated.content_length = len(body)
+    # The client may be gone already.
+    with contextlib.suppress(ConnectionError):
+        await truncated.prepare(request)
+        await truncated.write(body[:length])
+    if request.transport is not None:
+        request.transport.close()
+    return truncated
+
+
+def _response(body: bytes, content_type: str, status: int, headers: Mapping[str, str] | None) -> web.Response:
+    merged = CIMultiDict({"Content-Type": content_type})
+    merged.update(headers or {})
+    return web.Response(body=body, status=status, headers=merged)

@@ -1,4 +1,4 @@
-"""The sandbox: a real HTTP server on this machine that stands in for the vendor's."""
+"""The sandbox: a real HTTP server on this machine in place of the vendor's."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict
 
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.models import GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.sandbox.clicks import Clicks
-from clicksgroup.sandbox.faults import Fault, Faults, scripted
-from clicksgroup.sandbox.rate_limiter import RateLimiter, Verdict
-from clicksgroup.sandbox.replies import cut_short, html_reply, json_reply, reset
-from clicksgroup.sandbox.rules import LONGEST_URL, identifies_caller, page_envelope, refusal
-from clicksgroup.sandbox.seen import V1_PATH, V2_PATH, SeenRequest, see
+from clicksgroup.sandbox.api import MAX_URL_LENGTH, identifies_caller, page_envelope, rejection
+from clicksgroup.sandbox.clicks import GeneratedClicks
+from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, json_response, send_truncated
+from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
+from clicksgroup.sandbox.requests import V1_PATH, V2_PATH, SeenRequest
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
 
 SANDBOX_KEY = "sandbox-key"
 
-_PAGES_KEPT = 4096  # encoded, about 2 KiB each
-_SHUTDOWN_SECONDS = 0.05  # what a request that is still open gets before it is cut off
-_LONGEST_LINE = 65_536  # of a request: aiohttp's own limit is a 400, and comes before the 414 that is wanted
+# Encoded pages that are kept, of about 2 KiB each.
+_CACHED_PAGES = 4096
+
+# Seconds that open requests get when the server stops.
+_SHUTDOWN_TIMEOUT = 0.05
+
+# aiohttp answers longer request lines with 400 before the sandbox can answer with 414.
+_MAX_LINE = 65_536
 
 
 class Sandbox:
-    """A local server that behaves as the vendor's API is documented to, with believable clicks.
+    """A local server that behaves as the vendor documents its API, with believable clicks.
 
-    It checks the key, the User-Agent and the plan's rules, keeps the plan's quota by a strict sliding window (429 to
-    what goes over it, and to what is too many in flight), and answers v1 and v2 in pages of 30. What it turns away,
-    with a 401, 403, 404, 405, 414 or 429, does not count against the quota. Without `latency` it answers at once, so
-    that two requests are seldom open together.
+    It checks the key, the User-Agent and the plan's rules. It enforces the quota by strict sliding windows and a cap
+    on requests in flight, and rejects others with 429. It answers v1 and v2 in pages of 30. Requests rejected with
+    401, 403, 404, 405, 414 or 429 do not count against the quota. Without `latency` it answers at once, so that two
+    requests are rarely in flight together.
 
     >>> import asyncio
     >>> from clicksgroup import Quota
@@ -56,20 +59,20 @@ class Sandbox:
     [(1, 200), (2, 200)]
 
     Args:
-        groups: how many groups each date lists, or a callable of the date that says so (at most 10,000).
-        plan: whose rules hold.
-        seed: same seed, same clicks for ever.
-        latency: seconds that every answer takes, or a callable of the request that says so.
-        quota: what is enforced; None for the plan's documented quota.
-        faults: what goes wrong: `Fault`s, of which the first that hits a request counts, or a callable that is given
-            each request (`SeenRequest`) and returns a `Fault` or None.
+        groups: how many groups each date lists, at most 10,000: a number, or a function of the date.
+        plan: the plan whose rules hold.
+        seed: the same seed gives the same clicks, in every version.
+        latency: seconds before each response: a number, or a function of the request (`SeenRequest`).
+        quota: the quota to enforce; None for the plan's documented quota.
+        faults: what goes wrong: `Fault`s, of which the first that hits a request happens to it, or a function of the
+            request that returns a `Fault` or None.
         host: the address to listen on.
-        port: the port to listen on; 0 for any that is free.
-        api_key: the key it accepts.
-        retry_after: whether a 429 of the quota says when there will be room again. The vendor does not document it.
+        port: the port to listen on; 0 for any free port.
+        api_key: the key to accept.
+        retry_after: whether the sandbox's own 429s have a `Retry-After`. The vendor does not document it.
 
     Raises:
-        ConfigurationError: no such plan, or a number of groups that cannot be.
+        ConfigurationError: an unknown plan, or an impossible number of groups.
     """
 
     def __init__(
@@ -89,16 +92,16 @@ class Sandbox:
         self.plan = Plan.parse(plan)
         self.quota = quota or Quota.of(self.plan)
         self.api_key = api_key or SANDBOX_KEY
-        self._clicks = Clicks(seed, groups)
-        self._encoded = functools.lru_cache(maxsize=_PAGES_KEPT)(self._encode)
+        self._clicks = GeneratedClicks(seed, groups)
+        self._cached_page = functools.lru_cache(maxsize=_CACHED_PAGES)(self._encoded_page)
         self._latency = latency
-        self._fault_for = scripted(faults)
+        self._fault_for = fault_function(faults)
         self._host, self._port = host, port
         self._retry_after = retry_after
         self._rate_limiter = RateLimiter(self.quota)
         self._requests: list[SeenRequest] = []
         self._attempts: dict[tuple[object, ...], int] = {}
-        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._next_arrival = asyncio.Event()
         self._runner: web.ServerRunner | None = None
         self._url: str | None = None
 
@@ -106,56 +109,49 @@ class Sandbox:
     def url(self) -> str:
         """Where it listens, such as `http://127.0.0.1:49152`; the client's `base_url`."""
         if self._url is None:
-            raise RuntimeError("the sandbox is not running: enter it with `async with` first")
+            raise RuntimeError("the sandbox is not running; enter it first: async with Sandbox() as sandbox")
         return self._url
 
     @property
     def requests(self) -> list[SeenRequest]:
-        """What it has seen so far, in the order of arrival, refused requests included: a new list each time."""
+        """All requests so far, in the order of arrival, rejected ones included. A new list each time."""
         return list(self._requests)
 
     @property
     def in_flight(self) -> int:
-        """How many requests that the quota let in are open now."""
+        """How many admitted requests are open now."""
         return self._rate_limiter.in_flight
 
     @property
     def in_flight_peak(self) -> int:
-        """The most requests that were open at once; what was refused for being too many is not counted."""
+        """The most admitted requests that were open at once."""
         return self._rate_limiter.in_flight_peak
 
     def truth(self, date: DateLike) -> list[GroupClicks]:
-        """All records of a date as the server lists them. No server need run."""
+        """All records of a date in the server's order. The server need not run."""
         return list(self._clicks.records(parse_date(date)))
 
     def truth_totals(self, start: DateLike, end: DateLike) -> list[GroupTotals]:
-        """All records of a v2 range, both ends included, as the server lists them. No server need run."""
+        """All records of a v2 range, both ends included, in the server's order. The server need not run."""
         return self._clicks.totals(parse_date(start, "start"), parse_date(end, "end"))
 
     def client(self, **kwargs: Any) -> ClicksClient:
-        """A client for this server: its URL, key, plan and quota, and whatever else `ClicksClient` takes.
-
-        The quota is given because a plan's own would make a fast sandbox slow, and a faster one than the sandbox's
-        would be answered with 429.
-        """
+        """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
         from clicksgroup.client import ClicksClient
 
-        return ClicksClient(**{
-            "api_key": self.api_key, "base_url": self.url, "plan": self.plan, "quota": self.quota, **kwargs
-        })  # fmt: skip
+        ours: dict[str, Any] = {"api_key": self.api_key, "base_url": self.url, "plan": self.plan, "quota": self.quota}
+        return ClicksClient(**(ours | kwargs))
 
     async def wait_for_requests(self, count: int) -> None:
-        """Return when that many requests have arrived since the beginning: a test need not sleep."""
-        if len(self._requests) < count:
-            arrived = asyncio.get_running_loop().create_future()
-            self._waiters.append((count, arrived))
-            await arrived
+        """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep."""
+        while len(self._requests) < count:
+            await self._next_arrival.wait()
 
     async def __aenter__(self) -> Self:
         if self._runner is not None:
-            raise RuntimeError("the sandbox is running already")
-        server = web.Server(self._handle, access_log=None, max_line_size=_LONGEST_LINE)
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
+            raise RuntimeError("the sandbox is already running; enter it only once")
+        server = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         try:
             await self._runner.setup()
             await web.TCPSite(self._runner, self._host, self._port).start()
@@ -181,83 +177,66 @@ class Sandbox:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         now = asyncio.get_running_loop().time()
-        seen = see(request.path, request.query, request.headers.get("User-Agent", ""), now)
-        index = self._arrived(seen)
-        refused = self._turned_away(request, seen)
-        if refused is not None:
-            self._requests[index] = attrs.evolve(seen, status=refused.status)
-            return refused
+        seen = SeenRequest.parse(request.path, request.query, request.headers.get("User-Agent", ""), now)
+        index = len(self._requests)
+        self._requests.append(seen)
+        self._next_arrival.set()
+        self._next_arrival = asyncio.Event()
+        rejected = self._reject(request, seen)
+        if rejected is not None:
+            self._requests[index] = attrs.evolve(seen, status=rejected.status)
+            return rejected
         try:
-            attempt = self._attempts[seen.question] = self._attempts.get(seen.question, 0) + 1
+            attempt = self._attempts[seen.page_key] = self._attempts.get(seen.page_key, 0) + 1
             seen = self._requests[index] = attrs.evolve(seen, attempt=attempt)
             fault = self._fault_for(seen)
             delay = (self._latency(seen) if callable(self._latency) else self._latency) + (fault.delay if fault else 0)
             if delay > 0:
                 await asyncio.sleep(delay)
             if fault is not None and fault.reset:
-                return reset(request)
-            response = self._answer(seen, request.headers.get("Accept-Language", ""), fault)
+                return abort(request)
+            page = self._page(seen, request.headers.get("Accept-Language", ""))
+            response = json_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
         finally:
-            self._rate_limiter.leave()
+            self._rate_limiter.release()
         if fault is not None and fault.cut is not None:
-            return await cut_short(request, response, fault.cut)
+            return await send_truncated(request, response, fault.cut)
         return response
 
-    def _arrived(self, seen: SeenRequest) -> int:
-        self._requests.append(seen)
-        due = [waiter for waiter in self._waiters if waiter[0] <= len(self._requests)]
-        for waiter in due:
-            self._waiters.remove(waiter)
-            if not waiter[1].done():
-                waiter[1].set_result(None)
-        return len(self._requests) - 1
-
-    def _turned_away(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
-        """The answer to a request that the API itself never sees; None if it gets through, and is in flight."""
-        if len(self.url) + len(request.raw_path) > LONGEST_URL:
-            return html_reply(414)
+    def _reject(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
+        """The response to a request that does not reach the API. None if it does: then it is in flight."""
+        if len(self.url) + len(request.raw_path) > MAX_URL_LENGTH:
+            return html_response(414)
         if seen.path not in (V1_PATH, V2_PATH):
-            return html_reply(404)
+            return html_response(404)
         if request.method != "GET":
-            return html_reply(405, {"Allow": "GET"})
+            return html_response(405, {"Allow": "GET"})
         if not identifies_caller(seen.user_agent):
-            return html_reply(403)
+            return html_response(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
-        verdict = self._rate_limiter.arrive(seen.at)
-        if verdict is Verdict.ADMITTED:
+        admission = self._rate_limiter.acquire(seen.at)
+        if admission is Admission.ADMITTED:
             return None
-        # What the body of a 429 holds is not documented: clients must take both.
         headers = {}
         if self._retry_after:
             headers["Retry-After"] = str(max(1, math.ceil(self._rate_limiter.seconds_until_room(seen.at))))
-        return html_reply(429, headers) if verdict is Verdict.WINDOW_FULL else web.Response(status=429, headers=headers)
+        # The body of a 429 is not documented, so there are two kinds of them here.
+        if admission is Admission.WINDOW_FULL:
+            return html_response(429, headers)
+        return web.Response(status=429, headers=headers)
 
-    def _answer(self, seen: SeenRequest, language: str, fault: Fault | None) -> web.Response:
-        if fault is None:
-            return json_reply(self._body(seen, language))
-        headers = CIMultiDict({} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)})
-        headers.update(fault.headers or {})
-        status = fault.status or (200 if fault.retry_after is None else 429)
-        if fault.body is not None:
-            return json_reply(fault.body.encode() if isinstance(fault.body, str) else fault.body, status, headers)
-        if fault.change is not None:
-            return json_reply(orjson.dumps(fault.change(orjson.loads(self._body(seen, language)))), status, headers)
-        if fault.status is not None or fault.retry_after is not None:
-            return html_reply(status, headers)
-        return json_reply(self._body(seen, language), status, headers)
-
-    def _body(self, seen: SeenRequest, language: str) -> bytes:
-        broken = refusal(seen, self.plan)
-        if broken is not None:
-            return orjson.dumps(broken.envelope(language))
+    def _page(self, seen: SeenRequest, language: str) -> bytes:
+        rejected = rejection(seen, self.plan)
+        if rejected is not None:
+            return orjson.dumps(rejected.envelope(language))
         date, end, page = seen.date, seen.end, seen.page
         assert date is not None
         assert end is not None
         assert page is not None
         if date == end and seen.groups is None:
-            return self._encoded(date, self._clicks.count(date), page)
+            return self._cached_page(date, self._clicks.count(date), page)
         records: Sequence[GroupClicks | GroupTotals] = (
             self._clicks.records(date) if date == end else self._clicks.totals(date, end)
         )
@@ -266,5 +245,5 @@ class Sandbox:
             records = [record for record in records if record.group_id in wanted]
         return orjson.dumps(page_envelope(records, page))
 
-    def _encode(self, date: datetime.date, count: int, page: int) -> bytes:
+    def _encoded_page(self, date: datetime.date, count: int, page: int) -> bytes:
         return orjson.dumps(page_envelope(self._clicks.listing(date, count), page))

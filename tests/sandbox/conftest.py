@@ -1,4 +1,4 @@
-"""Ways to ask a sandbox without the client: what is tested here must not lean on it."""
+"""How the tests ask a sandbox without the client, which is tested against it."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ V2 = "/api/link/v2/clicks-by-group"
 
 
 @attrs.frozen
-class Answer:
+class Response:
     status: int
     headers: Any
     body: bytes
     json: Any
 
 
-Ask: TypeAlias = Callable[..., Awaitable[Answer]]
+Ask: TypeAlias = Callable[..., Awaitable[Response]]
 
 
 @pytest.fixture
 async def ask() -> AsyncIterator[Ask]:
-    """One request, as an identified caller with the right key, whose parameters are the keywords."""
+    """Send one request with the right key and User-Agent; keyword arguments are its parameters."""
     async with aiohttp.ClientSession() as session:
 
         async def ask(
             sandbox: Sandbox, *, path: str | None = None, headers: dict[str, str | None] | None = None, **query: object
-        ) -> Answer:
+        ) -> Response:
             path = path or (V2 if "startYmd" in query else V1)
             sent = {"User-Agent": "Acme Shop/1.0", "Authorization": f"APIKey {sandbox.api_key}", **(headers or {})}
             async with session.get(
@@ -49,6 +49,6 @@ async def ask() -> AsyncIterator[Ask]:
                     parsed = json.loads(body)
                 except ValueError:
                     parsed = None
-                return Answer(response.status, response.headers, body, parsed)
+                return Response(response.status, response.headers, body, parsed)
 
         yield ask

@@ -1,4 +1,4 @@
-"""The clicks: the same for ever, in the numbers asked for, and believable."""
+"""The generated clicks: the same in every version, as many as asked for, and believable."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.sandbox import Sandbox
-from clicksgroup.sandbox.clicks import Clicks
+from clicksgroup.sandbox.clicks import GeneratedClicks
 
 YEAR = date_range("2025-01-01", "2025-12-31")
 
 
-def test_same_seed_same_clicks_for_ever() -> None:
-    """Users' tests and examples hold these numbers."""
+def test_same_seed() -> None:
+    """The same seed gives the same clicks in every version: users' tests and examples hold these numbers."""
     records = Sandbox().truth("2025-01-03")
     assert [(r.group_id, r.group_name, r.clicks, r.unique_users) for r in records[:6]] == [
         (151, "Electronics", 275, 215),
@@ -31,21 +31,24 @@ def test_same_seed_same_clicks_for_ever() -> None:
     assert [sum(r.clicks for r in records), sum(r.unique_users for r in records)] == [139754, 115143]
 
 
-def test_another_seed_gives_other_clicks() -> None:
+def test_another_seed() -> None:
+    """Another seed gives other clicks."""
     assert Sandbox(seed=1).truth("2025-01-03") != Sandbox(seed=2).truth("2025-01-03")
 
 
-def test_a_date_does_not_depend_on_what_was_asked_before() -> None:
-    asked_alone, asked_late = Clicks(), Clicks()
+def test_date_alone() -> None:
+    """A date does not depend on what was asked before."""
+    alone, late = GeneratedClicks(), GeneratedClicks()
     for date in YEAR[:100]:
-        asked_late.records(date)
-    assert asked_alone.records(YEAR[200]) == asked_late.records(YEAR[200])
+        late.records(date)
+    assert alone.records(YEAR[200]) == late.records(YEAR[200])
 
 
 @settings(deadline=None)
 @given(st.dates(), st.integers(0, 70), st.integers(0, 5))
-def test_any_date_lists_exactly_that_many_possible_records(date: datetime.date, groups: int, seed: int) -> None:
-    records = Clicks(seed, groups).records(date)
+def test_any_date(date: datetime.date, groups: int, seed: int) -> None:
+    """Any date lists exactly as many groups as it should, all of them possible."""
+    records = GeneratedClicks(seed, groups).records(date)
     assert len(records) == groups == len({record.group_id for record in records})
     for record in records:
         assert record.date == date
@@ -54,43 +57,50 @@ def test_any_date_lists_exactly_that_many_possible_records(date: datetime.date, 
         assert 0 <= record.unique_users <= record.clicks
 
 
-def test_groups_may_depend_on_the_date() -> None:
+def test_groups_function() -> None:
+    """The number of groups may depend on the date."""
     sandbox = Sandbox(groups=lambda date: date.day)
     assert [len(sandbox.truth(f"2025-01-{day:02}")) for day in (1, 17, 31)] == [1, 17, 31]
 
 
-def test_fewer_groups_are_the_first_of_more() -> None:
+def test_fewer_groups() -> None:
+    """Fewer groups are the first of more."""
     assert Sandbox(groups=40).truth("2025-01-03") == Sandbox(groups=95).truth("2025-01-03")[:40]
 
 
 @pytest.mark.parametrize("groups", [-1, 10_001, 1.0, True, "3"])
-def test_an_impossible_number_of_groups_is_refused(groups: object) -> None:
+def test_impossible_groups(groups: object) -> None:
+    """A number of groups that cannot be is refused."""
     with pytest.raises(ConfigurationError, match="groups"):
         Sandbox(groups=groups)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="groups"):
         Sandbox(groups=lambda date: groups).truth("2025-01-03")  # type: ignore[arg-type,return-value]
 
 
-def test_ids_stay_apart_up_to_the_most_groups() -> None:
-    records = Clicks(0, 10_000).records(datetime.date(2025, 1, 3))
+def test_unique_ids() -> None:
+    """No two groups share an id, even with the most groups."""
+    records = GeneratedClicks(0, 10_000).records(datetime.date(2025, 1, 3))
     assert len({record.group_id for record in records}) == 10_000
 
 
-def test_groups_come_and_go_while_their_number_stays() -> None:
-    clicks = Clicks(groups=60)
+def test_campaigns() -> None:
+    """Groups come and go while their number stays."""
+    clicks = GeneratedClicks(groups=60)
     first, last = ({record.group_id for record in clicks.records(date)} for date in (YEAR[0], YEAR[-1]))
     assert len(first) == len(last) == 60
     assert 10 <= len(first - last) <= 40
 
 
-def test_a_group_keeps_its_name() -> None:
-    clicks = Clicks(groups=40)
+def test_names_are_kept() -> None:
+    """A group keeps its name."""
+    clicks = GeneratedClicks(groups=40)
     named = {(record.group_id, record.group_name) for date in YEAR for record in clicks.records(date)}
     assert len(named) == len({group_id for group_id, _ in named})
 
 
-def test_names_are_english_and_korean_and_some_are_hard() -> None:
-    everything = [record.group_name for record in Clicks(groups=1000).records(YEAR[0])]
+def test_names() -> None:
+    """Names are unique, in English and Korean, and some are hard to print or store."""
+    everything = [record.group_name for record in GeneratedClicks(groups=1000).records(YEAR[0])]
     assert len(set(everything)) == 1000
     names = everything[:60]
     assert sum(any("가" <= letter <= "힣" for letter in name) for name in names) >= 15
@@ -99,8 +109,8 @@ def test_names_are_english_and_korean_and_some_are_hard() -> None:
         assert any(hard in name for name in names[:30]), hard
 
 
-def test_weeks_have_a_rhythm() -> None:
-    """Newsletters rest at the weekend, shops do not; both can be seen in the account."""
+def test_weeks() -> None:
+    """Newsletters rest at the weekend, shops do not; the account has both."""
     series = _series(40)
     weekend_share = [
         sum(series[group_id][date] for date in YEAR if date.weekday() >= 5) / sum(series[group_id].values())
@@ -111,20 +121,23 @@ def test_weeks_have_a_rhythm() -> None:
     assert max(weekend_share) > 0.36
 
 
-def test_a_group_collapses_by_nine_tenths() -> None:
+def test_collapse() -> None:
+    """One group collapses by nine tenths."""
     collapsing = _series(3)[209]
     before = statistics.median(collapsing[date] for date in date_range("2025-02-01", "2025-03-04"))
     after = statistics.median(collapsing[date] for date in date_range("2025-03-05", "2025-03-31"))
     assert after < 0.15 * before
 
 
-def test_a_group_grows() -> None:
+def test_growth() -> None:
+    """One group grows."""
     growing = _series(1)[151]
     january, december = (sum(growing[date] for date in YEAR if date.month == month) for month in (1, 12))
     assert december > 2 * january
 
 
-def test_there_are_bursts() -> None:
+def test_bursts() -> None:
+    """Now and then there are a few days with many clicks."""
     kitchenware = _series(2)[207]
     week = statistics.median(kitchenware.values())
     assert 2 <= sum(clicks > 1.8 * week for clicks in kitchenware.values()) <= 30
@@ -132,22 +145,23 @@ def test_there_are_bursts() -> None:
 
 @settings(deadline=None)
 @given(st.dates(datetime.date(2024, 1, 1), datetime.date(2026, 1, 1)), st.integers(0, 30))
-def test_totals_add_clicks_and_count_people_once(start: datetime.date, days: int) -> None:
-    clicks = Clicks(groups=12)
+def test_totals(start: datetime.date, days: int) -> None:
+    """Totals add clicks and count users once."""
+    clicks = GeneratedClicks(groups=12)
     end = start + datetime.timedelta(days)
     records = [record for date in date_range(start, end) for record in clicks.records(date)]
     totals = clicks.totals(start, end)
     assert {total.group_id for total in totals} == {record.group_id for record in records}
     for total in totals:
         mine = [record for record in records if record.group_id == total.group_id]
-        people = [record.unique_users for record in mine]
+        users = [record.unique_users for record in mine]
         assert total.clicks == sum(record.clicks for record in mine)
-        assert max(people) <= total.unique_users <= sum(people)
-        assert total.unique_users < sum(people) or max(people) == sum(people)
+        assert max(users) <= total.unique_users <= sum(users)
+        assert total.unique_users < sum(users) or max(users) == sum(users)
 
 
 def _series(groups: int) -> dict[int, dict[datetime.date, int]]:
-    clicks = Clicks(groups=groups)
+    clicks = GeneratedClicks(groups=groups)
     series: dict[int, dict[datetime.date, int]] = {}
     for date in YEAR:
         for record in clicks.records(date):

@@ -1,4 +1,4 @@
-"""Faults: each kind of misbehaviour, met by the requests that the script names and by no others."""
+"""Faults: each kind, and which requests it hits."""
 
 from __future__ import annotations
 
@@ -26,38 +26,45 @@ async def statuses(ask: Ask, sandbox: Sandbox, *asked: tuple[str, int]) -> list[
     return [(await ask(sandbox, ymd=date, pages=page)).status for date, page in asked]
 
 
-async def test_a_fault_hits_its_date_page_and_attempts_only(ask: Ask) -> None:
+async def test_match(ask: Ask) -> None:
+    """A fault hits only its date, page and attempts."""
     async with Sandbox(quota=FAST, faults=[Fault(date=DATE, page=2, attempts=2, status=503)]) as sandbox:
         asked = [(DATE, 1), (DATE, 2), ("2025-01-04", 2), (DATE, 2), (DATE, 2), (DATE, 2)]
         assert await statuses(ask, sandbox, *asked) == [200, 503, 200, 503, 200, 200]
         assert [request.status for request in sandbox.requests] == [200, 503, 200, 503, 200, 200]
 
 
-async def test_a_fault_without_a_match_hits_the_first_attempt_of_every_page(ask: Ask) -> None:
+async def test_match_by_default(ask: Ask) -> None:
+    """By default a fault hits the first attempt at every page."""
     async with Sandbox(quota=FAST, faults=[Fault(status=500)]) as sandbox:
         assert await statuses(ask, sandbox, (DATE, 1), (DATE, 2), (DATE, 1)) == [500, 500, 200]
 
 
-async def test_attempts_none_is_for_ever(ask: Ask) -> None:
+async def test_all_attempts(ask: Ask) -> None:
+    """`attempts=None` hits all attempts."""
     async with Sandbox(quota=FAST, faults=[Fault(status=500, attempts=None)]) as sandbox:
         assert await statuses(ask, sandbox, *[(DATE, 1)] * 5) == [500] * 5
 
 
-async def test_the_first_fault_that_hits_counts(ask: Ask) -> None:
-    script = [Fault(page=1, status=502), Fault(status=503, attempts=2)]
-    async with Sandbox(quota=FAST, faults=script) as sandbox:
+async def test_first_match(ask: Ask) -> None:
+    """The first fault that hits a request happens to it."""
+    faults = [Fault(page=1, status=502), Fault(status=503, attempts=2)]
+    async with Sandbox(quota=FAST, faults=faults) as sandbox:
         assert await statuses(ask, sandbox, (DATE, 1), (DATE, 1), (DATE, 1), (DATE, 2)) == [502, 503, 200, 503]
 
 
-async def test_a_callable_decides_for_each_request(ask: Ask) -> None:
-    def script(seen: SeenRequest) -> Fault | None:
+async def test_function(ask: Ask) -> None:
+    """A function can decide for each request."""
+
+    def second_attempt(seen: SeenRequest) -> Fault | None:
         return Fault(status=504) if seen.page == 2 and seen.attempt == 2 else None
 
-    async with Sandbox(quota=FAST, faults=script) as sandbox:
+    async with Sandbox(quota=FAST, faults=second_attempt) as sandbox:
         assert await statuses(ask, sandbox, (DATE, 2), (DATE, 2), (DATE, 2)) == [200, 504, 200]
 
 
-async def test_a_fault_counts_at_the_quota_and_a_429_of_the_quota_uses_up_no_fault(ask: Ask) -> None:
+async def test_quota(ask: Ask) -> None:
+    """A request with a fault counts against the quota, and a rejected request uses up no fault."""
     async with Sandbox(quota=Quota((1, 1000), in_flight=1), faults=[Fault(status=503)]) as sandbox:
         assert await statuses(ask, sandbox, (DATE, 1), (DATE, 1), (DATE, 2)) == [503, 429, 429]
         assert [request.attempt for request in sandbox.requests] == [1, 0, 0]
@@ -77,9 +84,8 @@ async def test_a_fault_counts_at_the_quota_and_a_429_of_the_quota_uses_up_no_fau
         (Fault(headers={"X-RateLimit-Remaining": "3"}), 200, b'"code":0', {"X-RateLimit-Remaining": "3"}),
     ],
 )  # fmt: skip
-async def test_an_answer_can_be_anything(
-    ask: Ask, fault: Fault, status: int, body: bytes, headers: dict[str, str]
-) -> None:
+async def test_response(ask: Ask, fault: Fault, status: int, body: bytes, headers: dict[str, str]) -> None:
+    """Status, body and headers can be anything."""
     async with Sandbox(quota=FAST, faults=[fault]) as sandbox:
         answer = await ask(sandbox, ymd=DATE)
     assert answer.status == status
@@ -87,7 +93,9 @@ async def test_an_answer_can_be_anything(
     assert {name: answer.headers.getall(name) for name in headers} == {n: [value] for n, value in headers.items()}
 
 
-async def test_an_envelope_can_lie(ask: Ask) -> None:
+async def test_changed_envelope(ask: Ask) -> None:
+    """An envelope can be changed, once."""
+
     def lie(envelope: dict[str, Any]) -> dict[str, Any]:
         envelope["result"]["extra"]["nextPages"] = 7
         return envelope
@@ -99,7 +107,8 @@ async def test_an_envelope_can_lie(ask: Ask) -> None:
     assert lying["result"]["list"] == honest["result"]["list"]
 
 
-async def test_an_envelope_can_come_with_a_status(ask: Ask) -> None:
+async def test_changed_envelope_with_status(ask: Ask) -> None:
+    """A changed envelope can come with a status."""
     fault = Fault(status=302, change=lambda envelope: {**envelope, "code": 5})
     async with Sandbox(quota=FAST, faults=[fault]) as sandbox:
         answer = await ask(sandbox, ymd=DATE)
@@ -107,22 +116,25 @@ async def test_an_envelope_can_come_with_a_status(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 100])
-async def test_a_cut_body_ends_after_so_many_bytes(length: int) -> None:
+async def test_cut(length: int) -> None:
+    """A cut body ends after so many bytes, and its length promises all of them."""
     async with Sandbox(quota=FAST, faults=[Fault(cut=length)]) as sandbox:
-        head, body = await raw(sandbox)
+        head, body = await raw_response(sandbox)
     assert head.startswith(b"HTTP/1.1 200 OK")
-    assert f"Content-Length: {len(await whole())}".encode() in head
+    assert f"Content-Length: {len(await whole_body())}".encode() in head
     assert len(body) == length
 
 
-async def test_a_client_notices_a_cut_body(ask: Ask) -> None:
+async def test_cut_is_noticed(ask: Ask) -> None:
+    """A client notices a cut body."""
     async with Sandbox(quota=FAST, faults=[Fault(cut=100)]) as sandbox:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(sandbox, ymd=DATE)
         assert (await ask(sandbox, ymd=DATE)).status == 200
 
 
-async def test_a_reset_gives_no_answer(ask: Ask) -> None:
+async def test_reset(ask: Ask) -> None:
+    """A reset connection gives no response and leaves nothing in flight."""
     async with Sandbox(quota=FAST, faults=[Fault(reset=True, attempts=None)]) as sandbox:
         with pytest.raises(aiohttp.ClientConnectionError):
             await ask(sandbox, ymd=DATE)
@@ -130,7 +142,8 @@ async def test_a_reset_gives_no_answer(ask: Ask) -> None:
         assert sandbox.in_flight == 0
 
 
-async def test_a_delay_comes_before_the_answer(ask: Ask) -> None:
+async def test_delay(ask: Ask) -> None:
+    """A delay comes before the response, and does not delay other requests."""
     faults = [Fault(page=1, delay=3600, status=503)]
     async with Sandbox(quota=FAST, faults=faults) as sandbox:
         slow = asyncio.create_task(ask(sandbox, ymd=DATE))
@@ -141,7 +154,8 @@ async def test_a_delay_comes_before_the_answer(ask: Ask) -> None:
         await asyncio.wait([slow])
 
 
-def test_a_fault_is_a_value() -> None:
+def test_fault_is_a_value() -> None:
+    """Faults are compared and hashed by their values."""
     assert Fault(date=DATE, status=503) == Fault(date=datetime.date(2025, 1, 3), status=503)
     assert len({Fault(status=503), Fault(status=503), Fault(status=503, headers={"a": "b"})}) == 2
 
@@ -158,12 +172,13 @@ def test_a_fault_is_a_value() -> None:
         {"delay": -1},
     ],
 )
-def test_a_fault_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+def test_useless_fault(wrong: dict[str, Any]) -> None:
+    """A fault that does nothing, or cannot hit a request, is refused."""
     with pytest.raises(ConfigurationError):
         Fault(**wrong)
 
 
-async def raw(sandbox: Sandbox) -> tuple[bytes, bytes]:
+async def raw_response(sandbox: Sandbox) -> tuple[bytes, bytes]:
     host, port = sandbox.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(
@@ -177,7 +192,7 @@ async def raw(sandbox: Sandbox) -> tuple[bytes, bytes]:
     return head, body
 
 
-async def whole() -> bytes:
+async def whole_body() -> bytes:
     async with Sandbox(quota=FAST) as honest, aiohttp.ClientSession() as session:
         headers = {"User-Agent": "Acme", "Authorization": f"APIKey {honest.api_key}"}
         async with session.get(

@@ -1,4 +1,4 @@
-"""The pytest plugin, in test runs of its own."""
+"""The pytest plugin, in separate runs of pytest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def run_with_asyncio(folder: Path, mode: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_the_fixture_works_in_both_modes_of_pytest_asyncio(tmp_path: Path, mode: str) -> None:
+def test_fixture(tmp_path: Path, mode: str) -> None:
+    """The fixture and its marker work in both modes of pytest-asyncio, without a warning."""
     mark = "pytestmark = pytest.mark.asyncio" if mode == "strict" else ""
     (tmp_path / "test_it.py").write_text(TESTS.format(mark=mark), encoding="utf-8")
     output = run_with_asyncio(tmp_path, mode)
@@ -53,14 +54,16 @@ def test_the_fixture_works_in_both_modes_of_pytest_asyncio(tmp_path: Path, mode:
     assert "warning" not in output
 
 
-def test_without_pytest_asyncio_the_fixture_says_what_is_missing(tmp_path: Path) -> None:
+def test_missing_pytest_asyncio(tmp_path: Path) -> None:
+    """Without pytest-asyncio the fixture says what to install."""
     (tmp_path / "pytest_asyncio.py").write_text("raise ImportError('not installed')", encoding="utf-8")
     (tmp_path / "test_it.py").write_text("def test_it(clicks_sandbox): ...", encoding="utf-8")
     assert "needs pytest-asyncio: pip install pytest-asyncio" in run(tmp_path, "-p", "no:asyncio")
 
 
-def test_the_marker_takes_keywords_only_and_is_listed(tmp_path: Path) -> None:
+def test_marker(tmp_path: Path) -> None:
+    """The marker takes keyword arguments only, and is listed."""
     source = "import pytest\n@pytest.mark.clicks_sandbox(40)\nasync def test_it(clicks_sandbox): ..."
     (tmp_path / "test_it.py").write_text(source, encoding="utf-8")
-    assert "give the marker keyword arguments" in run_with_asyncio(tmp_path, "auto")
+    assert "the marker takes keyword arguments only" in run_with_asyncio(tmp_path, "auto")
     assert "clicks_sandbox(**kwargs)" in run_with_asyncio(tmp_path, "auto", "--markers")

@@ -1,4 +1,4 @@
-"""The limiter: strict, and blind to what it refuses."""
+"""The rate limiter, judged by a checker that shares no code with it."""
 
 from __future__ import annotations
 
@@ -8,46 +8,60 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.sandbox.rate_limiter import RateLimiter, Verdict
+from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
+from tests.quota.checker import most_at_once, most_in_any_window
 
 
 @settings(deadline=None)
-@example([0.13436424411240122, 1.0], [(1, 1)])  # floats: the sum and the difference disagree
+# With these floats, the sum and the difference disagree.
+@example([0.13436424411240122, 1.0], [(1, 1)])
 @given(
     st.lists(st.floats(0, 3), max_size=60),
     st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), min_size=1, max_size=2),
 )
-def test_it_admits_exactly_what_every_window_allows(gaps: Sequence[float], limits: Sequence[tuple[int, float]]) -> None:
+def test_windows(gaps: Sequence[float], limits: Sequence[tuple[int, float]]) -> None:
+    """A request is admitted exactly if no window then holds more than its limit."""
     limiter = RateLimiter(Quota(*limits, in_flight=1))
     now = 0.0
     admitted: list[float] = []
     for gap in gaps:
         now += gap
-        fits = all(sum(at > now - seconds for at in admitted) < allowed for allowed, seconds in limits)
-        verdict = limiter.arrive(now)
-        assert (verdict is Verdict.ADMITTED) == fits
-        if verdict is Verdict.ADMITTED:
+        fits = all(most_in_any_window([*admitted, now], seconds) <= allowed for allowed, seconds in limits)
+        admission = limiter.acquire(now)
+        assert admission is (Admission.ADMITTED if fits else Admission.WINDOW_FULL)
+        if fits:
             admitted.append(now)
-            limiter.leave()
+            limiter.release()
 
 
-def test_what_it_refuses_leaves_no_trace() -> None:
+@given(st.lists(st.integers(1, 9), max_size=60), st.integers(1, 4))
+def test_in_flight(durations: Sequence[int], cap: int) -> None:
+    """A request each second is admitted exactly if no more than the cap are then open; the peak is remembered."""
+    limiter = RateLimiter(Quota(in_flight=cap))
+    spans: list[tuple[int, int]] = []
+    for now, duration in enumerate(durations):
+        for _, end in spans:
+            if end == now:
+                limiter.release()
+        fits = most_at_once([*spans, (now, now + duration)]) <= cap
+        assert limiter.acquire(now) is (Admission.ADMITTED if fits else Admission.TOO_MANY_IN_FLIGHT)
+        if fits:
+            spans.append((now, now + duration))
+        assert limiter.in_flight == sum(end > now for _, end in spans)
+    assert limiter.in_flight_peak == most_at_once(spans)
+
+
+def test_rejected_requests() -> None:
+    """A rejected request does not count."""
     limiter = RateLimiter(Quota((1, 10), in_flight=5))
-    limiter.arrive(0)
-    assert [limiter.arrive(now) for now in (1, 5, 9.99)] == [Verdict.WINDOW_FULL] * 3
-    assert limiter.arrive(10) is Verdict.ADMITTED
+    limiter.acquire(0)
+    assert [limiter.acquire(now) for now in (1, 5, 9.99)] == [Admission.WINDOW_FULL] * 3
+    assert limiter.acquire(10) is Admission.ADMITTED
 
 
-def test_it_says_when_there_is_room() -> None:
+def test_seconds_until_room() -> None:
+    """The limiter says when the fullest window has room."""
     limiter = RateLimiter(Quota((2, 10), (3, 60), in_flight=5))
     for now in (0, 3, 11):
-        assert limiter.arrive(now) is Verdict.ADMITTED
+        assert limiter.acquire(now) is Admission.ADMITTED
     assert limiter.seconds_until_room(12) == 48
-
-
-def test_it_caps_what_is_in_flight_and_remembers_the_peak() -> None:
-    limiter = RateLimiter(Quota(in_flight=2))
-    assert [limiter.arrive(0) for _ in range(3)] == [Verdict.ADMITTED, Verdict.ADMITTED, Verdict.TOO_MANY_IN_FLIGHT]
-    limiter.leave()
-    assert limiter.arrive(0) is Verdict.ADMITTED
-    assert (limiter.in_flight, limiter.in_flight_peak) == (2, 2)

@@ -1,4 +1,4 @@
-"""The server: what UPSTREAM documents, over real HTTP."""
+"""The server: what the vendor documents, over real HTTP."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from clicksgroup.errors import AuthenticationError, ConfigurationError
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
+from tests.quota.checker import most_in_any_window
 
 FAST = Quota(in_flight=100)
 DATE = "2025-01-03"
@@ -35,7 +36,8 @@ def rows(records: Any) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize("groups", [0, 1, 29, 30, 31, 60, 61, 95])
 @pytest.mark.parametrize("dates", [{"ymd": DATE}, {"startYmd": DATE, "endYmd": DATE}], ids=["v1", "v2"])
-async def test_pages_of_30_hold_the_truth(ask: Ask, groups: int, dates: dict[str, str]) -> None:
+async def test_pages(ask: Ask, groups: int, dates: dict[str, str]) -> None:
+    """Pages of 30 hold exactly what `truth` says."""
     async with Sandbox(groups, quota=FAST) as sandbox:
         listed, page, more = [], 0, "Y"
         while more == "Y":
@@ -51,7 +53,8 @@ async def test_pages_of_30_hold_the_truth(ask: Ask, groups: int, dates: dict[str
         assert listed == rows(sandbox.truth(DATE))
 
 
-async def test_a_page_past_the_end_is_empty(ask: Ask) -> None:
+async def test_page_past_the_end(ask: Ask) -> None:
+    """A page past the end is empty."""
     async with Sandbox(31, quota=FAST) as sandbox:
         result = (await ask(sandbox, ymd=DATE, pages=3)).json["result"]
     assert result == {
@@ -60,18 +63,21 @@ async def test_a_page_past_the_end_is_empty(ask: Ask) -> None:
     }
 
 
-async def test_page_1_is_the_default(ask: Ask) -> None:
+async def test_default_page(ask: Ask) -> None:
+    """Page 1 is the default."""
     async with Sandbox(31, quota=FAST) as sandbox:
         assert (await ask(sandbox, ymd=DATE)).body == (await ask(sandbox, ymd=DATE, pages=1)).body
 
 
-async def test_a_range_is_summed(ask: Ask) -> None:
+async def test_range(ask: Ask) -> None:
+    """A v2 range is summed as `truth_totals` says."""
     async with Sandbox(20, quota=FAST) as sandbox:
         answer = await ask(sandbox, startYmd="2025-01-01", endYmd="2025-01-31")
         assert answer.json["result"]["list"] == rows(sandbox.truth_totals("2025-01-01", "2025-01-31"))[:30]
 
 
-async def test_a_list_of_ids_narrows_what_is_listed(ask: Ask) -> None:
+async def test_group_ids(ask: Ask) -> None:
+    """Only the groups that were asked for are listed."""
     async with Sandbox(95, quota=FAST) as sandbox:
         truth = sandbox.truth(DATE)
         wanted = [truth[i] for i in (90, 3, 40)]
@@ -108,14 +114,16 @@ async def test_a_list_of_ids_narrows_what_is_listed(ask: Ask) -> None:
         ("personal", {"ymd": DATE}, 0),
     ],
 )
-async def test_the_plans_rules_hold(ask: Ask, plan: str, query: dict[str, str], code: int) -> None:
+async def test_plan_rules(ask: Ask, plan: str, query: dict[str, str], code: int) -> None:
+    """A request that breaks a rule of the plan gets a code and a message."""
     async with Sandbox(5, plan, quota=FAST) as sandbox:
         answer = await ask(sandbox, **query)
     assert (answer.status, answer.json["code"]) == (200, code)
     assert bool(answer.json["message"]) == (code != 0)
 
 
-async def test_messages_come_in_the_language_asked_for(ask: Ask) -> None:
+async def test_language(ask: Ask) -> None:
+    """Messages come in the requested language."""
     async with Sandbox(quota=FAST) as sandbox:
         korean, english = [
             (await ask(sandbox, ymd="x", headers={"Accept-Language": language})).json["message"]
@@ -126,7 +134,8 @@ async def test_messages_come_in_the_language_asked_for(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "APIKey", "APIKey other", "Bearer sandbox-key", "sandbox-key"])
-async def test_a_wrong_key_is_401(ask: Ask, key: str | None) -> None:
+async def test_wrong_key(ask: Ask, key: str | None) -> None:
+    """A wrong key is 401."""
     async with Sandbox(quota=FAST) as sandbox:
         assert (await ask(sandbox, ymd=DATE, headers={"Authorization": key})).status == 401
 
@@ -144,13 +153,15 @@ async def test_a_wrong_key_is_401(ask: Ask, key: str | None) -> None:
         ("clicksgroup/0.1.0", 200),
     ],
 )
-async def test_a_user_agent_that_names_nobody_is_403(ask: Ask, user_agent: str | None, status: int) -> None:
+async def test_user_agent(ask: Ask, user_agent: str | None, status: int) -> None:
+    """A User-Agent that names only tools is 403."""
     async with Sandbox(quota=FAST) as sandbox:
         assert (await ask(sandbox, ymd=DATE, headers={"User-Agent": user_agent})).status == status
         assert sandbox.requests[0].user_agent == (user_agent or "")
 
 
-async def test_a_url_beyond_4000_characters_is_414(ask: Ask) -> None:
+async def test_long_url(ask: Ask) -> None:
+    """A URL of more than 4,000 characters is 414."""
     async with Sandbox(quota=FAST) as sandbox:
         room = 4000 - len(f"{sandbox.url}/api/link/v1/clicks-by-group?ymd={DATE}&grpIdxList=")
         assert (await ask(sandbox, ymd=DATE, grpIdxList="1" * room)).status == 200
@@ -158,32 +169,37 @@ async def test_a_url_beyond_4000_characters_is_414(ask: Ask) -> None:
         assert (await ask(sandbox, ymd=DATE, grpIdxList="1" * 20_000)).status == 414
 
 
-async def test_other_paths_are_404_and_other_methods_405(ask: Ask) -> None:
+async def test_other_paths(ask: Ask) -> None:
+    """Other paths are 404, other methods 405."""
     async with Sandbox(quota=FAST) as sandbox, aiohttp.ClientSession() as session:
         assert (await ask(sandbox, path="/api/link/v3/clicks-by-group", ymd=DATE)).status == 404
         async with session.post(f"{sandbox.url}/api/link/v1/clicks-by-group") as response:
             assert response.status == 405
 
 
-async def test_the_documented_quota_is_the_default(ask: Ask) -> None:
+async def test_default_quota(ask: Ask) -> None:
+    """The plan's documented quota is the default."""
     async with Sandbox(plan="personal") as sandbox:
         assert sandbox.quota == Quota.of(Plan.PERSONAL)
         statuses = [(await ask(sandbox, ymd=DATE)).status for _ in range(11)]
     assert statuses == [200] * 9 + [429] * 2
     assert [request.status for request in sandbox.requests] == statuses
+    assert most_in_any_window([request.at for request in sandbox.requests if request.status == 200], 60) == 9
 
 
-@pytest.mark.parametrize("says", [False, True])
-async def test_too_often_is_429_with_retry_after_only_where_asked(ask: Ask, says: bool) -> None:
-    async with Sandbox(quota=Quota((1, 1000), in_flight=1), retry_after=says) as sandbox:
+@pytest.mark.parametrize("told", [False, True])
+async def test_window_full(ask: Ask, told: bool) -> None:
+    """Too many requests in a window are 429, with `Retry-After` only if the sandbox was told so."""
+    async with Sandbox(quota=Quota((1, 1000), in_flight=1), retry_after=told) as sandbox:
         await ask(sandbox, ymd=DATE)
         refused = await ask(sandbox, ymd=DATE)
     assert refused.status == 429
     assert refused.body.startswith(b"<html>")
-    assert (990 < int(refused.headers["Retry-After"]) <= 1000) if says else "Retry-After" not in refused.headers
+    assert (990 < int(refused.headers["Retry-After"]) <= 1000) if told else "Retry-After" not in refused.headers
 
 
-async def test_too_many_in_flight_is_429(ask: Ask) -> None:
+async def test_too_many_in_flight(ask: Ask) -> None:
+    """Too many requests in flight are 429."""
     async with Sandbox(quota=Quota(in_flight=2), latency=lambda seen: 0 if seen.page == 9 else 3600) as sandbox:
         slow = [asyncio.create_task(ask(sandbox, ymd=DATE)) for _ in range(2)]
         await sandbox.wait_for_requests(2)
@@ -195,8 +211,8 @@ async def test_too_many_in_flight_is_429(ask: Ask) -> None:
         await asyncio.wait(slow)
 
 
-async def test_a_request_that_its_client_gave_up_stays_in_flight(ask: Ask) -> None:
-    """The vendor's server would go on working on it, too."""
+async def test_abandoned_request(ask: Ask) -> None:
+    """A request that its client abandons stays in flight, since the vendor's server would go on with it."""
     async with Sandbox(quota=Quota(in_flight=1), latency=lambda seen: 0 if seen.page == 9 else 3600) as sandbox:
         task = asyncio.create_task(ask(sandbox, ymd=DATE))
         await sandbox.wait_for_requests(1)
@@ -205,7 +221,8 @@ async def test_a_request_that_its_client_gave_up_stays_in_flight(ask: Ask) -> No
         assert (await ask(sandbox, ymd=DATE, pages=9)).status == 429
 
 
-async def test_requests_say_what_was_seen_in_order_of_arrival(ask: Ask) -> None:
+async def test_requests(ask: Ask) -> None:
+    """`requests` says what arrived, in order."""
     before = asyncio.get_running_loop().time()
     async with Sandbox(quota=FAST) as sandbox:
         await ask(sandbox, ymd=DATE, pages=2, grpIdxList="207,151")
@@ -221,21 +238,24 @@ async def test_requests_say_what_was_seen_in_order_of_arrival(ask: Ask) -> None:
     assert (third.date, third.page, third.groups, third.status) == (None, None, (), 200)
 
 
-async def test_attempts_are_counted_a_page(ask: Ask) -> None:
+async def test_attempts(ask: Ask) -> None:
+    """Attempts are counted for each page."""
     async with Sandbox(quota=FAST) as sandbox:
         for page in (1, 2, 1, 1):
             await ask(sandbox, ymd=DATE, pages=page)
     assert [request.attempt for request in sandbox.requests] == [1, 1, 2, 3]
 
 
-async def test_a_groups_callable_that_changes_its_mind_is_a_date_that_moves(ask: Ask) -> None:
+async def test_moving_date(ask: Ask) -> None:
+    """A function for `groups` can make a date change between two requests."""
     counts = iter([31, 32])
     async with Sandbox(lambda _: next(counts), quota=FAST) as sandbox:
         totals = [(await ask(sandbox, ymd=DATE)).json["result"]["extra"]["totalCount"] for _ in range(2)]
     assert totals == [31, 32]
 
 
-async def test_its_client_has_its_url_key_plan_and_quota_unless_told_otherwise() -> None:
+async def test_client() -> None:
+    """`client` uses the sandbox's URL, key, plan and quota unless told otherwise."""
     async with Sandbox(31, "premium", quota=Quota(in_flight=1), api_key="key-of-its-own") as sandbox:
         async with sandbox.client(user_agent="Acme Shop") as client:
             day = await client.day(DATE, groups=[151, 207])
@@ -246,8 +266,8 @@ async def test_its_client_has_its_url_key_plan_and_quota_unless_told_otherwise()
                 await stranger.day(DATE, groups=[151])
 
 
-async def test_stopping_is_clean_with_requests_open(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
-    """No task is left, nothing is logged, and the client learns of it."""
+async def test_stop_with_open_requests(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    """After a stop no task is left and nothing is logged, and clients get an error."""
     caplog.set_level(logging.DEBUG)
     before = asyncio.all_tasks()
     async with Sandbox(quota=FAST, latency=3600) as sandbox:
@@ -260,7 +280,8 @@ async def test_stopping_is_clean_with_requests_open(ask: Ask, caplog: pytest.Log
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
-async def test_clients_that_disconnect_break_nothing(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+async def test_disconnects(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+    """Clients that disconnect break nothing."""
     caplog.set_level(logging.DEBUG)
 
     def slow(seen: SeenRequest) -> Fault | None:
@@ -276,11 +297,12 @@ async def test_clients_that_disconnect_break_nothing(ask: Ask, caplog: pytest.Lo
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
-async def test_it_starts_again_where_it_was(ask: Ask) -> None:
+async def test_restart(ask: Ask) -> None:
+    """A port can be used again, and a running sandbox cannot be entered twice."""
     sandbox = Sandbox(quota=FAST)
     async with sandbox:
         port = int(sandbox.url.rpartition(":")[2])
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError, match="already running"):
             await sandbox.__aenter__()
         assert (await ask(sandbox, ymd=DATE)).status == 200
     with pytest.raises(aiohttp.ClientConnectorError):
@@ -291,7 +313,8 @@ async def test_it_starts_again_where_it_was(ask: Ask) -> None:
         assert (await ask(again, ymd=DATE)).status == 200
 
 
-async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing() -> None:
+async def test_port_in_use() -> None:
+    """A port in use is an error, and leaves no task."""
     async with Sandbox() as first:
         before = asyncio.all_tasks()
         second = Sandbox(port=int(first.url.rpartition(":")[2]))
@@ -300,7 +323,8 @@ async def test_a_port_that_is_taken_is_an_error_and_leaves_nothing() -> None:
         assert asyncio.all_tasks() == before
 
 
-def test_without_a_server_there_is_a_truth_but_no_url() -> None:
+def test_not_running() -> None:
+    """A sandbox that does not run has a `truth` but no URL."""
     sandbox = Sandbox()
     assert len(sandbox.truth(DATE)) == 95
     assert sandbox.requests == []
@@ -308,19 +332,22 @@ def test_without_a_server_there_is_a_truth_but_no_url() -> None:
         _ = sandbox.url
 
 
-async def test_its_repr_says_where_it_is_but_not_the_key() -> None:
+async def test_repr() -> None:
+    """The repr shows the URL but not the key."""
     sandbox = Sandbox(api_key="K-3-Y")
     assert repr(sandbox) == "<Sandbox business not running>"
     async with sandbox:
         assert repr(sandbox) == f"<Sandbox business {sandbox.url}>"
 
 
-def test_an_unknown_plan_is_refused() -> None:
+def test_unknown_plan() -> None:
+    """An unknown plan is refused."""
     with pytest.raises(ConfigurationError, match="plan"):
         Sandbox(plan="gold")
 
 
-def test_importing_the_package_or_its_plugin_loads_no_server() -> None:
+def test_import() -> None:
+    """Importing the package or its plugin loads no other module of the sandbox."""
     code = "import sys, clicksgroup.sandbox.pytest_plugin; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
     modules = {name for name in loaded.stdout.split() if name.startswith("clicksgroup.sandbox.")}

@@ -1,8 +1,7 @@
-"""What the vendor documents about a request that reached the API: whether it may be asked, and the answer's envelope.
+"""What the vendor documents about the API itself: which requests it accepts, and the envelopes it answers with.
 
-Which non-zero codes the vendor uses is not documented: those here are the sandbox's own. So is what it says to an
-empty or unreadable `grpIdxList`. It shares no rule with the client's `protocol`, so that neither hides the other's
-mistakes.
+The vendor does not document its non-zero codes, nor what it says to an empty or unreadable `grpIdxList`: those here
+are the sandbox's own. No rule is shared with the client's `protocol`, so that neither hides the other's mistakes.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import Any
 
 from clicksgroup.models import GroupClicks, GroupTotals
 from clicksgroup.plans import Plan
-from clicksgroup.sandbox.seen import V2_PATH, SeenRequest
+from clicksgroup.sandbox.requests import V2_PATH, SeenRequest
 
 PAGE_SIZE = 30
-"""Records a page (vendor, Clicks by Group v1)."""
+"""Records on a page (vendor, Clicks by Group v1)."""
 
-LONGEST_URL = 4000
-"""Characters. The vendor does not say; what front servers take ends between 4,000 and 8,000."""
+MAX_URL_LENGTH = 4000
+"""Characters. The vendor does not document a limit; those of common web servers lie between 4,000 and 8,000."""
 
-MONTH_DAYS = 31
-"""How many days "at most 1 month" is taken to be (vendor, v2): how it is counted is not documented."""
+MAX_RANGE_DAYS = 31
+"""Days in "at most 1 month" (vendor, Clicks by Group v2). How the vendor counts a month is not documented."""
 
-# First words of User-Agents that name a tool, not who uses it.
+# First words of User-Agents that name a tool instead of its user.
 _TOOLS = frozenset({
     "aiohttp", "axios", "curl", "go-http-client", "got", "httpx", "java", "libcurl", "libwww-perl", "node",
     "node-fetch", "okhttp", "php", "postmanruntime", "python", "python-httpx", "python-requests", "python-urllib",
@@ -32,8 +31,8 @@ _TOOLS = frozenset({
 })  # fmt: skip
 
 
-class Refusal(enum.Enum):
-    """Why an envelope says no: its code, and its message in English and Korean."""
+class Rejection(enum.Enum):
+    """Why the API rejects a request: code, message in English, message in Korean."""
 
     DATE = (1001, "ymd must be a date in the form YYYY-MM-DD.", "ymd는 YYYY-MM-DD 형식의 날짜여야 합니다.")
     RANGE = (
@@ -56,38 +55,38 @@ class Refusal(enum.Enum):
     )
 
     def envelope(self, language: str) -> dict[str, Any]:
-        """The answer that says so."""
+        """The envelope that says so in the language of an `Accept-Language` header."""
         code, english, korean = self.value
         return {"code": code, "message": korean if language.lower().startswith("ko") else english, "result": None}
 
 
 def identifies_caller(user_agent: str) -> bool:
-    """Whether a User-Agent names a company or brand: more in it than the names of tools."""
+    """Whether a User-Agent names a company or brand, not only tools."""
     return any(word.partition("/")[0].lower() not in _TOOLS for word in user_agent.split())
 
 
-def refusal(seen: SeenRequest, plan: Plan) -> Refusal | None:
-    """The first rule that a question breaks, or None."""
-    if seen.path == V2_PATH:
-        if seen.date is None or seen.end is None or seen.end < seen.date:
-            return Refusal.RANGE
-        if (seen.end - seen.date).days >= (plan.totals_days or MONTH_DAYS):
-            return Refusal.SPAN
-    elif seen.date is None:
-        return Refusal.DATE
-    if seen.page is None:
-        return Refusal.PAGE
-    if seen.groups is None:
-        return Refusal.GROUPS_REQUIRED if plan.groups_required else None
-    if not seen.groups:
-        return Refusal.GROUPS
-    if plan.groups_per_request is not None and len(seen.groups) > plan.groups_per_request:
-        return Refusal.TOO_MANY_GROUPS
+def rejection(request: SeenRequest, plan: Plan) -> Rejection | None:
+    """The first rule that a request breaks, or None."""
+    if request.path == V2_PATH:
+        if request.date is None or request.end is None or request.end < request.date:
+            return Rejection.RANGE
+        if (request.end - request.date).days >= (plan.totals_days or MAX_RANGE_DAYS):
+            return Rejection.SPAN
+    elif request.date is None:
+        return Rejection.DATE
+    if request.page is None:
+        return Rejection.PAGE
+    if request.groups is None:
+        return Rejection.GROUPS_REQUIRED if plan.groups_required else None
+    if not request.groups:
+        return Rejection.GROUPS
+    if plan.groups_per_request is not None and len(request.groups) > plan.groups_per_request:
+        return Rejection.TOO_MANY_GROUPS
     return None
 
 
 def page_envelope(records: Sequence[GroupClicks | GroupTotals], number: int) -> dict[str, Any]:
-    """The page of that number; one past the end is empty."""
+    """The envelope of one page; a page past the end is empty."""
     rows = records[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     more = number * PAGE_SIZE < len(records)
     return {
