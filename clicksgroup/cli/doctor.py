@@ -1,4 +1,4 @@
-"""`clicksgroup doctor`: whether the service is as it is documented."""
+"""`clicksgroup doctor`: checks whether the service is as it is documented."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN:
 
 
 @click.command(
-    short_help="Check the service against what is documented.",
+    short_help="Check whether the service is as documented.",
     epilog="""\b
 Examples:
   clicksgroup doctor
@@ -35,11 +35,11 @@ Examples:
 @options.access
 @options.verbose
 def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Access) -> None:
-    """Ask for one date (the day before yesterday, if none is named) and check every assumption that can be checked.
+    """Ask for one date (by default the day before yesterday) and check each assumption about the service.
 
-    This client was written from the vendor's documents alone. Each assumption has held, differs (then it says what
-    came, and what to set), or was not seen. It takes two requests, or three where the date has more than 30 groups:
-    best is a date that is over, with more than 30 groups. Exit status 1 if anything differs.
+    This client was written from the vendor's documentation alone. Each assumption held, differs (then the command says
+    what came and what to set), or was not seen. It takes two requests, or three if the date has more than 30 groups.
+    Best is a date that is over, with more than 30 groups. The exit status is 1 if anything differs.
     """
     day = parse_date(date, "DATE") if date is not None else today_in("UTC") - datetime.timedelta(days=2)
     run(_doctor(day, groups, attrs.evolve(access, check="warn")))
@@ -55,10 +55,10 @@ async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: o
         findings = await examine(opened.client, recorder, date, groups=groups)
         sent = opened.client.stats.requests
     _print(findings)
-    told = {verdict: sum(finding.verdict is verdict for finding in findings) for verdict in Verdict}
-    counts = ", ".join(f"{number} {verdict.value}" for verdict, number in told.items())
+    verdicts = [finding.verdict for finding in findings]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
     say(f"{counts}; {format_count(sent, 'request')}")
-    return FAILED if told[Verdict.DIFFERS] else None
+    return FAILED if Verdict.DIFFERS in verdicts else None
 
 
 def _print(findings: list[Finding]) -> None:

@@ -1,10 +1,121 @@
-"""Whether the service in use is as it is documented: two or three requests, and what each assumption came to.
+"""Checks whether the live service is as it is documented, with two or three requests. Provisional.
 
-`examine` asks; `judge` decides from the raw answers alone. Provisional.
+`examine` sends the requests. `check_answers` checks each assumption from the recorded answers alone.
 """
 
-from clicksgroup.doctor.asking import REQUESTS, Recorder, examine
-from clicksgroup.doctor.checks import judge
-from clicksgroup.doctor.findings import Answer, Finding, Verdict
+from __future__ import annotations
 
-__all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "examine", "judge"]
+import datetime
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import aiohttp
+import attrs
+from aiohttp.client_middlewares import ClientHandlerType
+
+from clicksgroup.client import ClicksClient
+from clicksgroup.dates import DateLike, parse_date
+from clicksgroup.doctor.checks import Finding, Verdict, check_answers
+from clicksgroup.doctor.evidence import Answer, Evidence
+from clicksgroup.errors import PaginationError, PaginationWarning, RequestError, TransportError
+from clicksgroup.protocol.requests import PAGE_SIZE
+
+__all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
+
+REQUESTS = 3
+"""The most requests that `examine` sends."""
+
+
+class Recorder:
+    """A middleware for an aiohttp session that records each answer while the client reads it."""
+
+    def __init__(self) -> None:
+        # Each answer without its body, the key that was sent, and the body so far.
+        self._recorded: list[tuple[Answer, bytes, bytearray]] = []
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers so far, in their order. The key is replaced where the server echoes it."""
+        return [
+            attrs.evolve(answer, body=bytes(body).replace(key, b"***") if key else bytes(body))
+            for answer, key, body in self._recorded
+        ]
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        copied = _CopiedStream(response.content)
+        response.content = copied  # type: ignore[assignment]
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        page = int(request.url.query.get("pages", "1"))
+        received_at = datetime.datetime.now(datetime.UTC).timestamp()
+        key = request.headers.get("Authorization", "").removeprefix("APIKey ").encode()
+        self._recorded.append((Answer(page, response.status, headers, b"", received_at), key, copied.copy))
+        return response
+
+
+async def examine(
+    client: ClicksClient, recorder: Recorder, date: DateLike, *, groups: Iterable[int] | None = None
+) -> list[Finding]:
+    """Ask for the first page of a date, for the last if there are several, and for the first again. Then check all.
+
+    Args:
+        client: a client with `check="warn"`, without retries if no more than `REQUESTS` are to be sent. It borrows a
+            session that has `recorder` among its middlewares.
+        recorder: the recorder of that session.
+        date: a date that is over, because the counts of others may change between two answers.
+        groups: the ids to ask for, no more than fit one request; None for all groups.
+
+    Raises:
+        ConfigurationError: the date or the groups are refused.
+        TransportError: there was no answer.
+        RateLimitError: the quota is paused, so nothing was sent.
+    """
+    date = parse_date(date)
+    ids = None if groups is None else tuple(groups)
+    with warnings.catch_warnings():
+        # The findings report what these warnings say.
+        warnings.simplefilter("ignore", PaginationWarning)
+        if await _ask(client, recorder, date, 1, ids):
+            last = _last_page(recorder.answers)
+            for number in (last, 1) if last > 1 else (1,):
+                if not await _ask(client, recorder, date, number, ids):
+                    break
+    return check_answers(recorder.answers, ids)
+
+
+async def _ask(
+    client: ClicksClient, recorder: Recorder, date: datetime.date, number: int, groups: tuple[int, ...] | None
+) -> bool:
+    """Ask for a page. False if its answer shows that asking for more is useless."""
+    before = len(recorder.answers)
+    try:
+        await client.page(date, number, groups=groups)
+    except PaginationError:
+        return True
+    except RequestError as error:
+        if isinstance(error, TransportError) or len(recorder.answers) == before:
+            raise
+        return False
+    return True
+
+
+def _last_page(answers: Sequence[Answer]) -> int:
+    extras = [page.extra for page in Evidence(answers).pages]
+    return max((max(-(-extra.totalCount // PAGE_SIZE), 2 if extra.nextYn == "Y" else 1) for extra in extras), default=1)
+
+
+class _CopiedStream:
+    """A body's stream that keeps a copy of what is read from it."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+        self.copy = bytearray()
+
+    async def read(self, n: int = -1) -> bytes:
+        chunk = await self._content.read(n)
+        self.copy += chunk
+        return chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)

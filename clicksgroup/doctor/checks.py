@@ -1,94 +1,126 @@
-"""The assumptions, one function each: what the answers say about it, and what to do where it does not hold."""
+"""The doctor's checks: whether each assumption holds, and what to do if it does not."""
 
 from __future__ import annotations
 
 import email.utils
+import enum
+import itertools
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from clicksgroup.doctor.evidence import (
-    NOTHING,
-    SHOWN,
-    Evidence,
-    SeenPage,
-    at,
-    field,
-    is_whole,
-    is_whole_like,
-    load,
-    show,
-)
-from clicksgroup.doctor.findings import Answer, Finding, Verdict
+import attrs
+
+from clicksgroup.doctor.evidence import MAX_SHOWN, UNREADABLE, Answer, DecodedPage, Evidence, show
 from clicksgroup.protocol.requests import PAGE_SIZE
 
-LARGEST_SKEW = 60.0
-"""Seconds by which clocks may differ before a `Date` header is worth a word."""
+MAX_SKEW = 60.0
+"""Seconds by which the server's clock may differ from this machine's."""
 
 
-UNREADABLE = "this version cannot read it: please report what came"
-"""What to do about an answer that no setting makes readable."""
+class Verdict(enum.Enum):
+    """Whether an assumption holds."""
+
+    HELD = "held"
+    DIFFERS = "differs"
+    NOT_SEEN = "not seen"
 
 
-def judge(answers: Sequence[Answer], groups: tuple[int, ...] | None = None) -> list[Finding]:
-    """What each assumption came to, from the answers alone.
+@attrs.frozen
+class Finding:
+    """The result of one check.
 
-    >>> from clicksgroup.doctor import Answer, judge
-    >>> finding, *_ = judge([Answer(page=1, status=503, headers={}, body=b"", received_at=0.0)])
+    Args:
+        assumption: what the client relies on.
+        verdict: whether it holds.
+        came: what was seen.
+        advice: what to do if it differs.
+    """
+
+    assumption: str
+    verdict: Verdict
+    came: str = ""
+    advice: str = ""
+
+
+def check_answers(answers: Sequence[Answer], groups: tuple[int, ...] | None = None) -> list[Finding]:
+    """Check each assumption from the answers alone.
+
+    >>> from clicksgroup.doctor import Answer, check_answers
+    >>> finding, *_ = check_answers([Answer(page=1, status=503, headers={}, body=b"", received_at=0.0)])
     >>> print(finding.assumption, "-", finding.verdict.value, "-", finding.came)
     the HTTP status is 200 - differs - HTTP 503
 
     Args:
-        answers: to the first page of a date, to the last where there were several, and to the first again.
+        answers: those to the first page of a date, to the last if there are several, and to the first again.
         groups: the ids that were asked for, or None for all.
     """
     seen = Evidence(answers, groups)
-    return [Finding(assumption, *check(seen)) for assumption, check in _CHECKS]
+    return [Finding(assumption, *check(seen)) for assumption, check in _CHECKS.items()]
 
 
-_Judged: TypeAlias = tuple[Verdict, str, str]
-_Check: TypeAlias = Callable[["Evidence"], _Judged]
+_Result: TypeAlias = tuple[Verdict, str, str]
 
-_READ_BY_WARN = 'it can be read with check="warn" (--check warn)'
 _CANNOT_TRUST = 'check="warn" (--check warn) gives the data all the same, with a warning'
 
 
-def _held(came: str = "") -> _Judged:
+def _held(came: str = "") -> _Result:
     return Verdict.HELD, came, ""
 
 
-def _differs(came: str, advice: str) -> _Judged:
+def _differs(came: str, advice: str) -> _Result:
     return Verdict.DIFFERS, came, advice
 
 
-def _not_seen(why: str) -> _Judged:
+def _not_seen(why: str) -> _Result:
     return Verdict.NOT_SEEN, why, ""
 
 
+def _mismatch(seen: Evidence, part: str) -> _Result | None:
+    return next((_differs(one.came, one.advice) for one in seen.mismatches if one.part == part), None)
+
+
 _NO_PAGE = _not_seen("no page came")
+_NO_RECORD = _not_seen("no record came")
+_NO_LAST_PAGE = _not_seen("no last page came")
+_ONE_PAGE = _not_seen("one page was enough; ask about a date with more than 30 groups")
+_NOT_TWICE = _not_seen("the first page did not come twice")
 
 
-def _status(seen: Evidence) -> _Judged:
-    statuses = [answer.status for answer in seen.answers]
-    odd = [status for status in statuses if status != 200]
+_Check: TypeAlias = Callable[[Evidence], _Result]
+_CHECKS: dict[str, _Check] = {}
+
+
+def _check(assumption: str) -> Callable[[_Check], _Check]:
+    """Add a check. Findings are in the order of this file."""
+    return lambda check: _CHECKS.setdefault(assumption, check)
+
+
+@_check("the HTTP status is 200")
+def _status(seen: Evidence) -> _Result:
+    odd = [answer.status for answer in seen.answers if answer.status != 200]
     if not odd:
-        return _held(f"200, {len(statuses)} times")
+        return _held(f"200, {len(seen.answers)} times")
     advice = {
         401: "check the API key",
         403: "name your company or brand with user_agent (--user-agent), and check that the plan has this API",
         429: "another program uses the key: share its quota (FileQuota, RedisQuota, --redis), or set quota= lower",
     }
-    return _differs(f"HTTP {odd[0]}", advice.get(odd[0], "check base_url; try again later where it is 5xx"))
+    return _differs(f"HTTP {odd[0]}", advice.get(odd[0], "check base_url; try again later if it is 5xx"))
 
 
-def _content_type(seen: Evidence) -> _Judged:
-    kinds = {answer.headers.get("content-type", "none") for answer in seen.answers if answer.status == 200}
-    if not kinds:
+@_check("the content type is application/json")
+def _content_type(seen: Evidence) -> _Result:
+    types = {answer.headers.get("content-type", "none") for answer in seen.answers if answer.status == 200}
+    if not types:
         return _NO_PAGE
-    odd = [kind for kind in kinds if kind.partition(";")[0].strip().lower() != "application/json"]
-    return _differs(odd[0], "nothing to set: it is not relied upon") if odd else _held(", ".join(kinds))
+    odd = [name for name in types if name.partition(";")[0].strip().lower() != "application/json"]
+    return _differs(odd[0], "nothing to set: the client does not rely on it") if odd else _held(", ".join(types))
 
 
-def _compression(seen: Evidence) -> _Judged:
+@_check("the body is plain or gzip")
+def _compression(seen: Evidence) -> _Result:
     codings = {answer.headers.get("content-encoding", "identity").lower() for answer in seen.answers}
     odd = codings - {"identity", "gzip"}
     if odd:
@@ -96,315 +128,222 @@ def _compression(seen: Evidence) -> _Judged:
     return _held(", ".join(sorted(codings)))
 
 
-def _envelope(seen: Evidence) -> _Judged:
-    if not seen.answers:
-        return _NO_PAGE
-    for answer in seen.answers:
-        envelope = load(answer)
-        if envelope is NOTHING:
-            return _differs(f"no JSON: {answer.body[:SHOWN].decode('utf-8', 'replace')!r}", UNREADABLE)
-        for name, wanted in (("code", int), ("result", dict)):
-            value = field(envelope, name)
-            if type(value) is not wanted and not (name == "result" and field(envelope, "code") != 0):
-                advice = _READ_BY_WARN if name == "code" and is_whole_like(value) else UNREADABLE
-                return _differs(f"{name}: {show(value)}", advice)
-        if field(envelope, "code") == 0:
-            for name, kind in (("extra", dict), ("list", list)):
-                if type(value := at(envelope, "result", name)) is not kind:
-                    return _differs(f"result.{name}: {show(value)}", UNREADABLE)
-        if not isinstance(message := envelope.get("message"), (str, type(None))):
-            return _differs(f"message: {show(message)}", "nothing to set: it is shown in errors only")
-    return _held()
-
-
-def _code(seen: Evidence) -> _Judged:
-    codes = [(field(envelope, "code"), field(envelope, "message")) for envelope in seen.envelopes]
-    if not codes:
-        return _not_seen("no envelope came")
-    for code, message in codes:
-        if not is_whole_like(code) or int(code) != 0:
-            return _differs(f"code {show(code)}: {show(message)}", "what the message says; then ask again")
-    return _held()
-
-
-def _extra_types(seen: Evidence) -> _Judged:
-    if not seen.pages:
-        return _NO_PAGE
+@_check("the envelope holds code, message and result")
+def _envelope(seen: Evidence) -> _Result:
     for page in seen.pages:
-        for name in ("pages", "count", "totalCount", "nextPages"):
-            value = page.extra.get(name, NOTHING)
-            optional = name == "nextPages" and value in (None, NOTHING)  # its own check says what came
-            if not is_whole(value) and not optional:
-                advice = _READ_BY_WARN if is_whole_like(value) else UNREADABLE
-                return _differs(f"result.extra.{name}: {show(value)}", advice)
-        if page.extra.get("nextYn") not in ("Y", "N"):
-            return _differs(f"result.extra.nextYn: {show(page.extra.get('nextYn', NOTHING))}", UNREADABLE)
-    return _held()
+        if not isinstance(message := page.body.get("message"), (str, type(None))):
+            return _differs(f"message: {show(message)}", "nothing to set: it is shown only in errors")
+    return _mismatch(seen, "envelope") or (_held() if seen.pages or seen.refusals or seen.mismatches else _NO_PAGE)
 
 
-def _record_types(seen: Evidence) -> _Judged:
-    rows = [(place, row) for page in seen.pages for place, row in enumerate(page.rows)]
-    if not rows:
-        return _not_seen("no record came")
-    for place, row in rows:
-        for name in ("grpIdx", "acesCnt", "pernCnt"):
-            value = field(row, name)
-            if not is_whole(value):
-                advice = _READ_BY_WARN if is_whole_like(value) else UNREADABLE
-                return _differs(f"result.list[{place}].{name}: {show(value)}", advice)
-        if not isinstance(name := field(row, "grpNm"), str):
-            return _differs(f"result.list[{place}].grpNm: {show(name)}", _READ_BY_WARN if name is None else UNREADABLE)
-    return _held(f"{len(rows)} records")
+@_check("code is 0")
+def _code(seen: Evidence) -> _Result:
+    for refusal in seen.refusals:
+        return _differs(f"code {refusal.code}: {show(refusal.message)}", "do what the message says, then ask again")
+    return _held() if seen.pages else _NO_PAGE
 
 
-def _no_more_fields(seen: Evidence) -> _Judged:
-    if not seen.pages:
-        return _NO_PAGE
-    known = (
-        ("", seen.envelopes, {"code", "message", "result"}),
-        (
-            "result.",
-            [envelope.get("result") for envelope in seen.envelopes if type(envelope) is dict],
-            {"extra", "list"},
-        ),
-        ("result.extra.", [page.extra for page in seen.pages], {"pages", "nextPages", "nextYn", "count", "totalCount"}),
-        (
-            "result.list[].",
-            [row for page in seen.pages for row in page.rows],
-            {"grpIdx", "grpNm", "acesCnt", "pernCnt"},
-        ),
-    )
-    more = [
-        f"{path}{name}: {show(part[name])}"
-        for path, parts, names in known
-        for part in parts
-        if isinstance(part, dict)
-        for name in part.keys() - names
-    ]
-    return _differs(more[0], "nothing to set: fields that are not known are ignored") if more else _held()
-
-
-def _page_echoed(seen: Evidence) -> _Judged:
-    if not seen.pages:
-        return _NO_PAGE
+@_check("extra holds whole numbers, and nextYn Y or N")
+def _extra(seen: Evidence) -> _Result:
     for page in seen.pages:
-        if page.extra.get("pages") != page.number:
+        if page.extra.nextYn not in ("Y", "N"):
+            return _differs(f"result.extra.nextYn: {show(page.extra.nextYn)}", UNREADABLE)
+    return _mismatch(seen, "extra") or (_held() if seen.pages else _NO_PAGE)
+
+
+@_check("records hold whole numbers, and a name")
+def _records(seen: Evidence) -> _Result:
+    return _mismatch(seen, "records") or (_held(f"{len(seen.records)} records") if seen.records else _NO_RECORD)
+
+
+@_check("there are no fields but those documented")
+def _no_more_fields(seen: Evidence) -> _Result:
+    for page in seen.pages:
+        result = page.body["result"]
+        parts = [
+            ("", page.body, {"code", "message", "result"}),
+            ("result.", result, {"extra", "list"}),
+            ("result.extra.", result["extra"], {"pages", "nextPages", "nextYn", "count", "totalCount"}),
+            *(("result.list[].", row, {"grpIdx", "grpNm", "acesCnt", "pernCnt"}) for row in result["list"]),
+        ]
+        for path, part, documented in parts:
+            for name in part.keys() - documented:
+                return _differs(f"{path}{name}: {show(part[name])}", "nothing to set: unknown fields are ignored")
+    return _held() if seen.pages else _NO_PAGE
+
+
+@_check("pages is the page that was asked for")
+def _page_number(seen: Evidence) -> _Result:
+    for page in seen.pages:
+        if page.extra.pages != page.number:
             return _differs(
-                f"asked for page {page.number}, pages is {show(page.extra.get('pages', NOTHING))}",
+                f"asked for page {page.number}, pages is {page.extra.pages}",
                 "pages cannot be told apart, so this version refuses them: please report what came",
             )
-    return _held(", ".join(str(page.number) for page in seen.pages))
+    return _held(", ".join(str(page.number) for page in seen.pages)) if seen.pages else _NO_PAGE
 
 
-def _count(seen: Evidence) -> _Judged:
-    if not seen.pages:
-        return _NO_PAGE
+@_check("count is the length of list")
+def _count(seen: Evidence) -> _Result:
     for page in seen.pages:
-        if page.extra.get("count") != len(page.rows):
-            return _differs(f"count is {show(page.extra.get('count'))}, list holds {len(page.rows)}", _CANNOT_TRUST)
-    return _held()
+        if page.extra.count != len(page.records):
+            return _differs(f"count is {page.extra.count}, list holds {len(page.records)}", _CANNOT_TRUST)
+    return _held() if seen.pages else _NO_PAGE
 
 
-def _page_size(seen: Evidence) -> _Judged:
-    full = [page for page in seen.pages if page.extra.get("nextYn") == "Y"]
-    odd = [page for page in full if len(page.rows) != PAGE_SIZE] or [p for p in seen.pages if len(p.rows) > PAGE_SIZE]
-    if odd:
-        return _differs(
-            f"page {odd[0].number} holds {len(odd[0].rows)}", "estimates are wrong by that much; nothing else is"
-        )
-    return _held() if full else _not_seen("one page was enough; ask about a date with more than 30 groups")
+@_check(f"a page that is not the last holds {PAGE_SIZE} records")
+def _page_size(seen: Evidence) -> _Result:
+    for page in seen.pages:
+        size = len(page.records)
+        if size > PAGE_SIZE or (page.extra.nextYn == "Y" and size != PAGE_SIZE):
+            return _differs(f"page {page.number} holds {size}", "estimates are wrong by that much; nothing else is")
+    return _held() if seen.more else _ONE_PAGE
 
 
-def _next_page(seen: Evidence) -> _Judged:
-    more = [page for page in seen.pages if page.extra.get("nextYn") == "Y"]
-    for page in more:
-        if page.extra.get("nextPages") != page.number + 1:
+@_check("nextPages is the next page")
+def _next_page(seen: Evidence) -> _Result:
+    for page in seen.more:
+        if page.extra.nextPages != page.number + 1:
             return _differs(
-                f"page {page.number} says Y and nextPages {show(page.extra.get('nextPages'))}",
+                f"page {page.number} says Y and nextPages {show(page.extra.nextPages)}",
                 "the chain of pages cannot be followed: please report what came",
             )
-    return _held() if more else _not_seen("one page was enough; ask about a date with more than 30 groups")
+    return _held() if seen.more else _ONE_PAGE
 
 
-def _last_page_says(seen: Evidence) -> _Judged:
-    last = seen.last()
-    if last is None:
-        return _not_seen("no last page came")
-    came = last.extra.get("nextPages", NOTHING)
-    if came == last.number:
-        return _held(f"{came} on page {last.number}")
-    accepted = came in (None, NOTHING, 0, last.number + 1)
-    return _differs(
-        f"{show(came)} on page {last.number}", "nothing to set: it is accepted" if accepted else _CANNOT_TRUST
-    )
+@_check("on the last page nextPages is that page")
+def _last_next_page(seen: Evidence) -> _Result:
+    if seen.last is None:
+        return _NO_LAST_PAGE
+    number, came = seen.last.number, seen.last.extra.nextPages
+    if came == number:
+        return _held(f"{came} on page {number}")
+    shown = "nothing" if "nextPages" not in seen.last.body["result"]["extra"] else show(came)
+    accepted = came in (None, 0, number + 1)
+    return _differs(f"{shown} on page {number}", "nothing to set: it is accepted" if accepted else _CANNOT_TRUST)
 
 
-def _total(seen: Evidence) -> _Judged:
-    last = seen.last()
-    if last is None:
-        return _not_seen("no last page came")
-    records = (last.number - 1) * PAGE_SIZE + len(last.rows)
-    if last.extra.get("totalCount") != records:
-        return _differs(f"totalCount is {show(last.extra.get('totalCount'))}, the pages hold {records}", _CANNOT_TRUST)
+@_check("totalCount is the number of records on all pages")
+def _total(seen: Evidence) -> _Result:
+    if seen.last is None:
+        return _NO_LAST_PAGE
+    records = (seen.last.number - 1) * PAGE_SIZE + len(seen.last.records)
+    if (total := seen.last.extra.totalCount) != records:
+        return _differs(f"totalCount is {total}, the pages hold {records}", _CANNOT_TRUST)
     return _held(f"{records}")
 
 
-def _groups_once(seen: Evidence) -> _Judged:
-    if not any(page.rows for page in seen.pages):
-        return _not_seen("no record came")
-    for pages in (seen.pages, seen.pages[::-1]):  # the first page as it came at first, and as it came again
-        of_number: dict[int, SeenPage] = {}
-        for page in pages:
-            of_number.setdefault(page.number, page)
-        ids = [group for page in of_number.values() for group in page.column("grpIdx")]
-        again = next((group for i, group in enumerate(ids) if group in ids[:i]), None)
-        if again is not None:
-            return _differs(f"grpIdx {show(again)} twice", _CANNOT_TRUST)
-    return _held()
+@_check("a group is listed once")
+def _groups_once(seen: Evidence) -> _Result:
+    # The first page as it came at first, and as it came again.
+    for pages in (seen.pages, seen.pages[::-1]):
+        by_number = {page.number: page.ids for page in pages}
+        for group_id, times in Counter(itertools.chain(*by_number.values())).items():
+            if times > 1:
+                return _differs(f"grpIdx {group_id} twice", _CANNOT_TRUST)
+    return _held() if seen.records else _NO_RECORD
 
 
-def _asked_for(seen: Evidence) -> _Judged:
+@_check("no groups are listed but those asked for")
+def _only_requested_groups(seen: Evidence) -> _Result:
     if seen.groups is None:
         return _not_seen("all were asked for; name some with --groups")
-    listed = [group for page in seen.pages for group in page.column("grpIdx")]
-    if not listed:
-        return _not_seen("no record came")
-    for group in listed:
-        if is_whole_like(group) and int(group) not in seen.groups:
+    for record in seen.records:
+        if record.group_id not in seen.groups:
             return _differs(
-                f"grpIdx {show(group)} was not asked for",
+                f"grpIdx {record.group_id} was not asked for",
                 "groups= (--groups) does not restrict what comes: ask for all, and take what you need",
             )
-    return _held()
+    return _held() if seen.records else _NO_RECORD
 
 
-def _users(seen: Evidence) -> _Judged:
-    rows = [(page, row) for page in seen.pages for row in page.rows if isinstance(row, dict)]
-    if not rows:
-        return _not_seen("no record came")
-    for _, row in rows:
-        clicks, users = row.get("acesCnt"), row.get("pernCnt")
-        if type(clicks) is int and type(users) is int and users > clicks:
+@_check("no group has more users than clicks")
+def _users(seen: Evidence) -> _Result:
+    for record in seen.records:
+        if record.unique_users > record.clicks:
             return _differs(
-                f"grpIdx {show(row.get('grpIdx'))}: pernCnt {users}, acesCnt {clicks}",
+                f"grpIdx {record.group_id}: pernCnt {record.unique_users}, acesCnt {record.clicks}",
                 "nothing to set: the numbers are given as they came; ask the vendor what they count",
             )
-    return _held()
+    return _held() if seen.records else _NO_RECORD
 
 
-def _same_order(seen: Evidence) -> _Judged:
-    twice = seen.twice()
-    if twice is None:
-        return _not_seen("the first page did not come twice")
-    before, after = (page.column("grpIdx") for page in twice)
-    if before == after:
-        return _held(_order(twice[0]))
+@_check("a page asked for twice lists the same order")
+def _same_order(seen: Evidence) -> _Result:
+    if seen.twice is None:
+        return _NOT_TWICE
+    before, after = seen.twice
     advice = "pages may lose groups between them: use days() or backfill, which check"
-    if sorted(map(str, before)) == sorted(map(str, after)):
+    if before.ids == after.ids:
+        return _held(_order(before))
+    if sorted(before.ids) == sorted(after.ids):
         return _differs("the first page came in another order", advice)
-    if twice[0].extra.get("totalCount") == twice[1].extra.get("totalCount"):
+    if before.extra.totalCount == after.extra.totalCount:
         return _differs("the first page came with other groups", advice)
     return _not_seen("the date changed in between")
 
 
-def _order(page: SeenPage) -> str:
-    for name, what in (("grpIdx", "group id"), ("acesCnt", "clicks"), ("pernCnt", "users"), ("grpNm", "name")):
-        column = page.column(name)
-        if {type(value) for value in column} in ({int}, {str}) and len(set(column)) > 1:
-            if column == sorted(column):
-                return f"by {what}, ascending"
-            if column == sorted(column, reverse=True):
-                return f"by {what}, descending"
+def _order(page: DecodedPage) -> str:
+    for field in ("group_id", "clicks", "unique_users", "group_name"):
+        column = [getattr(record, field) for record in page.records]
+        if len(set(column)) > 1 and column in (sorted(column), sorted(column, reverse=True)):
+            return f"by {field}, {'ascending' if column == sorted(column) else 'descending'}"
     return "neither by id, clicks, users nor name"
 
 
-def _repeated(seen: Evidence) -> _Judged:
-    twice = seen.twice()
-    if twice is None:
-        return _not_seen("the first page did not come twice")
-    before, after = twice
-    totals = before.extra.get("totalCount"), after.extra.get("totalCount")
-    moving = "the date is still changing: ask about older ones, and give backfill --settle 3d"
-    if totals[0] != totals[1]:
-        return _differs(f"totalCount {show(totals[0])}, then {show(totals[1])}", moving)
-    counts = dict(zip(map(str, before.column("grpIdx")), before.rows, strict=True))
-    for group, row in zip(map(str, after.column("grpIdx")), after.rows, strict=True):
-        if group in counts and counts[group] != row:
-            return _differs(f"grpIdx {group}: {show(counts[group])}, then {show(row)}", moving)
+@_check("a page asked for twice has the same totals")
+def _same_counts(seen: Evidence) -> _Result:
+    if seen.twice is None:
+        return _NOT_TWICE
+    before, after = seen.twice
+    advice = "the date is still changing: ask about older ones, and give backfill --settle 3d"
+    if before.extra.totalCount != after.extra.totalCount:
+        return _differs(f"totalCount {before.extra.totalCount}, then {after.extra.totalCount}", advice)
+    records = {record.group_id: record for record in before.records}
+    for record in after.records:
+        first = records.get(record.group_id, record)
+        if first != record:
+            both = [f"{one.group_name!r} acesCnt {one.clicks} pernCnt {one.unique_users}" for one in (first, record)]
+            return _differs(f"grpIdx {record.group_id}: {', then '.join(both)}", advice)
     return _held()
 
 
-def _silent_groups(seen: Evidence) -> _Judged:
+@_check("groups without clicks are left out, or listed with 0")
+def _silent_groups(seen: Evidence) -> _Result:
     if not seen.pages:
         return _NO_PAGE
-    silent = [
-        group
-        for page in seen.pages
-        for group, n in zip(page.column("grpIdx"), page.column("acesCnt"), strict=True)
-        if n == 0
-    ]
-    if silent:
-        return _held(f"listed with 0, such as {show(silent[0])}")
-    last = seen.last()
-    if last is not None and last.number <= 2:  # so all pages were seen
-        listed = [group for page in seen.pages for group in page.column("grpIdx")]
-        if left_out := [group for group in seen.groups or () if group not in listed]:
-            return _held(f"left out, such as {left_out[0]}")
+    for record in seen.records:
+        if record.clicks == 0:
+            return _held(f"listed with 0, such as {record.group_id}")
+    # All pages were seen if the last is the second at most.
+    left_out = set(seen.groups or ()) - {record.group_id for record in seen.records}
+    if left_out and seen.last is not None and seen.last.number <= 2:
+        return _held(f"left out, such as {min(left_out)}")
     return _held("none listed")
 
 
-def _limit_headers(seen: Evidence) -> _Judged:
-    found = [
-        f"{name}: {value}"
-        for answer in seen.answers
-        for name, value in answer.headers.items()
-        if name == "retry-after" or "ratelimit" in name.replace("-", "")
-    ]
+@_check("there are no rate limit headers")
+def _limit_headers(seen: Evidence) -> _Result:
+    headers = dict.fromkeys(header for answer in seen.answers for header in answer.headers.items())
+    found = [f"{name}: {value}" for name, value in headers if re.search("^retry-after$|rate-?limit", name)]
     if not found:
         return _held("none")
-    return _differs(
-        ", ".join(dict.fromkeys(found))[: 2 * SHOWN],
-        "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)",
-    )
+    advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
+    return _differs(", ".join(found)[: 2 * MAX_SHOWN], advice)
 
 
-def _clock(seen: Evidence) -> _Judged:
+@_check("the clocks agree")
+def _clock(seen: Evidence) -> _Result:
     for answer in seen.answers:
         try:
-            told = email.utils.parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-        except (TypeError, ValueError):
+            date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
             continue
-        skew = told - answer.received_at
-        if abs(skew) > LARGEST_SKEW:
+        skew = date.timestamp() - answer.received_at
+        if abs(skew) > MAX_SKEW:
             return _differs(
                 f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}",
                 "set this machine's clock, or take care with today and yesterday; waiting is not affected",
             )
         return _held(f"within {max(1, round(abs(skew)))} s")
     return _not_seen("no Date header")
-
-
-_CHECKS: Sequence[tuple[str, _Check]] = (
-    ("the HTTP status is 200", _status),
-    ("the content type is application/json", _content_type),
-    ("the body is plain or gzip", _compression),
-    ("the envelope holds code, message and result", _envelope),
-    ("code is 0", _code),
-    ("extra holds whole numbers, and nextYn Y or N", _extra_types),
-    ("records hold whole numbers, and a name", _record_types),
-    ("there are no fields but those documented", _no_more_fields),
-    ("pages is the page that was asked for", _page_echoed),
-    ("count is the length of list", _count),
-    (f"a page that is not the last holds {PAGE_SIZE} records", _page_size),
-    ("nextPages is the next page", _next_page),
-    ("on the last page nextPages is that page", _last_page_says),
-    ("totalCount is the number of records on all pages", _total),
-    ("a group is listed once", _groups_once),
-    ("no groups are listed but those asked for", _asked_for),
-    ("no group has more users than clicks", _users),
-    ("a page asked for twice lists the same order", _same_order),
-    ("a page asked for twice has the same totals", _repeated),
-    ("groups without clicks are left out, or listed with 0", _silent_groups),
-    ("there are no rate limit headers", _limit_headers),
-    ("the clocks agree", _clock),
-)

@@ -1,92 +1,137 @@
-"""The raw answers, taken apart as far as they let themselves be: nothing here takes a type for granted."""
+"""What came, decoded as far as possible: what the doctor's checks are based on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import orjson
 
-from clicksgroup.doctor.findings import Answer
+from clicksgroup.errors import APIError, DecodeError
+from clicksgroup.models import GroupClicks
+from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
 
-SHOWN = 120
-"""Characters of what came that a finding shows."""
+MAX_SHOWN = 120
+"""Characters of an answer that a finding shows."""
 
-NOTHING: Any = object()
-"""What is found where there is no such field, or no JSON."""
+UNREADABLE = "this version cannot read it: please report what came"
+"""What to do about an answer that no setting makes readable."""
 
-
-class Evidence:
-    """The answers, taken apart."""
-
-    def __init__(self, answers: Sequence[Answer], groups: tuple[int, ...] | None) -> None:
-        self.answers = answers
-        self.groups = groups
-        self.envelopes = [envelope for answer in answers if (envelope := load(answer)) is not NOTHING]
-        self.pages = [
-            SeenPage(answer.page, extra, rows)
-            for answer in answers
-            if isinstance(extra := at(load(answer), "result", "extra"), dict)
-            and isinstance(rows := at(load(answer), "result", "list"), list)
-        ]
-
-    def last(self) -> SeenPage | None:
-        """The page that said it was the last."""
-        return next((page for page in self.pages if page.extra.get("nextYn") == "N"), None)
-
-    def twice(self) -> tuple[SeenPage, SeenPage] | None:
-        """The first page, and the first page again."""
-        firsts = [page for page in self.pages if page.number == 1]
-        return (firsts[0], firsts[-1]) if len(firsts) > 1 else None
+_USE_WARN = 'it can be read with check="warn" (--check warn)'
 
 
 @attrs.frozen
-class SeenPage:
-    """A page whose `extra` and `list` are what they should be, whatever is in them. `number` was asked for."""
+class Answer:
+    """A recorded answer.
+
+    Args:
+        page: the number of the requested page.
+        status: the HTTP status.
+        headers: the headers, by their names in lower case.
+        body: the body after decompression.
+        received_at: seconds since the epoch, by this machine's clock.
+    """
+
+    page: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float
+
+
+@attrs.frozen
+class DecodedPage:
+    """A body that the lenient decoder can read. `number` was asked for; `body` is the JSON as it came."""
 
     number: int
-    extra: dict[str, Any]
-    rows: list[Any]
+    body: dict[str, Any]
+    extra: Extra
+    records: tuple[GroupClicks, ...]
 
-    def column(self, field: str) -> list[Any]:
-        """One field of all records; None where it is missing."""
-        return [row.get(field) if isinstance(row, dict) else None for row in self.rows]
+    @property
+    def ids(self) -> list[int]:
+        """The ids of its groups, in their order."""
+        return [record.group_id for record in self.records]
 
 
-def load(answer: Answer) -> Any:
-    """The body as JSON, or `NOTHING`."""
+@attrs.frozen
+class Mismatch:
+    """A field that is not as documented, what came there, and what to do about it."""
+
+    field: str
+    came: str
+    advice: str
+
+    @property
+    def part(self) -> str:
+        """The part of a body: `envelope`, `extra` or `records`."""
+        return "records" if "list[" in self.field else "extra" if "extra." in self.field else "envelope"
+
+
+class Evidence:
+    """The answers, and what the strict and the lenient decoder say about them.
+
+    `more` are the pages that say that another follows, `last` is the one that says that it is the last, and `twice` is
+    the first page as it came at first and at last.
+    """
+
+    def __init__(self, answers: Sequence[Answer], groups: tuple[int, ...] | None = None) -> None:
+        self.answers = answers
+        self.groups = groups
+        self.pages: list[DecodedPage] = []
+        self.refusals: list[APIError] = []
+        self.mismatches: list[Mismatch] = []
+        for answer in answers:
+            self._read(answer)
+        self.records = [record for page in self.pages for record in page.records]
+        self.more = [page for page in self.pages if page.extra.nextYn == "Y"]
+        self.last = next((page for page in self.pages if page.extra.nextYn == "N"), None)
+        firsts = [page for page in self.pages if page.number == 1]
+        self.twice = (firsts[0], firsts[-1]) if len(firsts) > 1 else None
+
+    def _read(self, answer: Answer) -> None:
+        strict, lenient = _decode(answer, "strict"), _decode(answer, "warn")
+        if isinstance(strict, DecodeError):
+            # Nothing is documented about the body that comes with another status.
+            if answer.status != 200:
+                return
+            advice = {strict.field: _USE_WARN}
+            if isinstance(lenient, DecodeError):
+                advice[lenient.field] = UNREADABLE
+            self.mismatches += [Mismatch(field, _came(answer.body, field), what) for field, what in advice.items()]
+        if isinstance(lenient, APIError):
+            self.refusals.append(lenient)
+        elif isinstance(lenient, PageResponse):
+            self.mismatches += [Mismatch(said.partition(":")[0], said, _USE_WARN) for said in lenient.problems]
+            body = orjson.loads(answer.body)
+            self.pages.append(DecodedPage(answer.page, body, lenient.extra, tuple(lenient.rows)))
+
+
+def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeError:
+    any_date = datetime.date.min
     try:
-        return orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return NOTHING
+        return Decoder(check).read(answer.body, Query(any_date, any_date).page(answer.page))
+    except (APIError, DecodeError) as error:
+        return error
 
 
-def field(value: Any, name: str) -> Any:
-    """A field of an object, or `NOTHING`."""
-    return value.get(name, NOTHING) if isinstance(value, dict) else NOTHING
-
-
-def at(value: Any, *path: str) -> Any:
-    """The field at the end of a path, or `NOTHING`."""
-    for name in path:
-        value = field(value, name)
-    return value
-
-
-def is_whole(value: Any) -> bool:
-    """Whether it is a whole number from 0."""
-    return type(value) is int and value >= 0
-
-
-def is_whole_like(value: Any) -> bool:
-    """Whether it converts to one without loss, as `check="warn"` does."""
-    if type(value) is str:
-        return value.isascii() and value.isdigit() and len(value) < 20
-    return is_whole(value) or (type(value) is float and value.is_integer() and 0 <= value < 2**53)
+def _came(body: bytes, field: str) -> str:
+    """What is at the path that a `DecodeError` names."""
+    if not field:
+        return f"no JSON: {body[:MAX_SHOWN].decode('utf-8', 'replace')!r}"
+    value = orjson.loads(body)
+    for name in re.findall(r"[^.$\[\]]+", field):
+        try:
+            value = value[int(name) if isinstance(value, list) else name]
+        except KeyError:
+            return f"{field}: nothing"
+    return f"{'the body' if field == '$' else field}: {show(value)}"
 
 
 def show(value: Any) -> str:
     """A value as JSON, bounded."""
-    text = "nothing" if value is NOTHING else orjson.dumps(value).decode()
-    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
