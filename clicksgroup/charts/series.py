@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import statistics
 import unicodedata
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Sequence
@@ -59,17 +60,17 @@ class Series:
     @property
     def total(self) -> int:
         """All clicks."""
-        return sum(count for count in self.clicks if count is not None)
+        return sum(without_gaps(self.clicks))
 
     @property
     def peak(self) -> int | None:
         """The index of the date with the most clicks; None if no date is known."""
-        return max(self._known(), key=lambda index: self.clicks[index] or 0, default=None)
+        return max(self._known_indices(), key=lambda index: self.clicks[index] or 0, default=None)
 
     @property
     def change(self) -> Change | None:
         """The last 7 days against the 7 before, up to the last known date; None if too few dates are known."""
-        end = max(self._known(), default=-1) + 1
+        end = max(self._known_indices(), default=-1) + 1
         if end < 2 * WEEK:
             return None
         last, before = self.clicks[end - WEEK : end], self.clicks[end - 2 * WEEK : end - WEEK]
@@ -82,10 +83,9 @@ class Series:
         """The mean of that date and the 6 before, as far as they are known; None if the date is not."""
         if self.clicks[index] is None:
             return None
-        known = [count for count in self.clicks[max(index - WEEK + 1, 0) : index + 1] if count is not None]
-        return round(sum(known) / len(known), 1)
+        return round(statistics.fmean(without_gaps(self.clicks[max(index - WEEK + 1, 0) : index + 1])), 1)
 
-    def _known(self) -> list[int]:
+    def _known_indices(self) -> list[int]:
         return [index for index, count in enumerate(self.clicks) if count is not None]
 
 
@@ -111,7 +111,8 @@ class Summary:
         rest = self.series[count:]
         if len(rest) < 2:
             return self
-        clicks = tuple(_add(day) for day in zip(*(series.clicks for series in rest), strict=True))
+        days = [without_gaps(day) for day in zip(*(series.clicks for series in rest), strict=True)]
+        clicks = tuple(sum(day) if day else None for day in days)
         other = Series("other", clicks, sum(series.share for series in rest), sum(series.groups for series in rest))
         return Summary(self.dates, (*self.series[:count], other))
 
@@ -174,6 +175,11 @@ def date_span(dates: Sequence[datetime.date]) -> str:
     return f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
 
 
+def without_gaps(clicks: Iterable[int | None]) -> list[int]:
+    """The clicks of the known dates."""
+    return [count for count in clicks if count is not None]
+
+
 async def _each(records: Iterable[GroupClicks] | AsyncIterable[GroupClicks]) -> AsyncIterator[GroupClicks]:
     if isinstance(records, AsyncIterable):
         async for record in records:
@@ -193,8 +199,3 @@ def _labels(names: dict[int, str]) -> dict[int, str]:
 def _without_controls(name: str) -> str:
     """Blanks instead of control characters, which could command the terminal."""
     return "".join(" " if unicodedata.category(character) == "Cc" else character for character in name)
-
-
-def _add(counts: Iterable[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None

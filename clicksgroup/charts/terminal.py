@@ -5,12 +5,22 @@ from __future__ import annotations
 import datetime
 import itertools
 import math
-from collections.abc import Container, Iterable, Sequence
+import statistics
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from clicksgroup.charts.series import WEEK, Clicks, Series, Summary, date_span, percent_change, percent_share
+from clicksgroup.charts.series import (
+    WEEK,
+    Clicks,
+    Series,
+    Summary,
+    date_span,
+    percent_change,
+    percent_share,
+    without_gaps,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -74,7 +84,7 @@ def sparkline(clicks: Clicks, width: int, *, ascii_only: bool = False) -> str:
         parts = [*_equal_parts(clicks[:-WEEK], columns - 1), clicks[-WEEK:]]
     else:
         parts = _equal_parts(clicks, columns)
-    means = [_mean(part) for part in parts]
+    means = [statistics.fmean(without_gaps(part)) if without_gaps(part) else None for part in parts]
     highest = max((mean for mean in means if mean is not None), default=0) or 1
     return "".join(gap if mean is None else bars[max(math.ceil(mean / highest * len(bars)) - 1, 0)] for mean in means)
 
@@ -188,11 +198,6 @@ def _colour(series: Series) -> str:
     if ratio is None or abs(ratio) < _STEEP:
         return ""
     return "bold red" if ratio < 0 else "green"
-
-
-def _mean(clicks: Iterable[int | None]) -> float | None:
-    known = [count for count in clicks if count is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _check_rich() -> None:

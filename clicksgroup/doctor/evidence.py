@@ -107,7 +107,7 @@ class Evidence:
         elif isinstance(lenient, PageResponse):
             self.mismatches += [Mismatch(said.partition(":")[0], said, _USE_WARN) for said in lenient.problems]
             body = orjson.loads(answer.body)
-            self.pages.append(DecodedPage(answer.page, body, lenient.extra, tuple(lenient.rows)))
+            self.pages.append(DecodedPage(answer.page, body, lenient.extra, lenient.page().records))
 
 
 def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeError:

@@ -51,22 +51,16 @@ class GeneratedClicks:
         self._seed = seed
         self._groups = groups
         if not callable(groups):
-            _checked_count(groups)
+            _check_count(groups)
         self._group = functools.lru_cache(maxsize=4096)(self._draw_group)
         self._campaigns = functools.lru_cache(maxsize=MAX_GROUPS)(self._draw_campaigns)
-        self._listing = functools.lru_cache(maxsize=64)(self._draw_listing)
-
-    def count(self, date: datetime.date) -> int:
-        """How many groups a date lists."""
-        return _checked_count(self._groups(date)) if callable(self._groups) else self._groups
+        self._records = functools.lru_cache(maxsize=64)(self._draw_records)
 
     def records(self, date: datetime.date) -> tuple[GroupClicks, ...]:
         """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
-        return self.listing(date, self.count(date))
-
-    def listing(self, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
-        """The records of the first `count` positions on a date."""
-        return self._listing(date, count)
+        count = self._groups(date) if callable(self._groups) else self._groups
+        _check_count(count)
+        return self._records(date, count)
 
     def totals(self, start: datetime.date, end: datetime.date) -> list[GroupTotals]:
         """All records of a range: clicks are added up, users are counted once.
@@ -79,17 +73,17 @@ class GeneratedClicks:
                 by_group.setdefault(record.group_id, []).append(record)
         return [_total(start, end, records) for records in by_group.values()]
 
-    def _draw_listing(self, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
-        ordinal, weekday = date.toordinal(), date.weekday()
-        return tuple(self._draw_record(date, ordinal, weekday, position) for position in range(count))
+    def _draw_records(self, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
+        return tuple(self._draw_record(date, position) for position in range(count))
 
-    def _draw_record(self, date: datetime.date, ordinal: int, weekday: int, position: int) -> GroupClicks:
+    def _draw_record(self, date: datetime.date, position: int) -> GroupClicks:
+        ordinal = date.toordinal()
         campaigns = self._campaigns(position)
         group = self._group(position, None if campaigns is None else campaigns.number(ordinal))
         noise, people = _draws(self._seed, position, ordinal, count=2)
         level = (
             group.level
-            * group.week[weekday]
+            * group.week[date.weekday()]
             * math.exp(group.swing * math.sin((ordinal - group.phase) / group.period))
             * group.life(ordinal)
             * self._burst(position, ordinal, group)
@@ -212,7 +206,6 @@ def _draws(seed: int, position: int, when: int, *, count: int, salt: str = "") -
     return [int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in range(0, 4 * count, 4)]
 
 
-def _checked_count(count: int) -> int:
+def _check_count(count: int) -> None:
     if type(count) is not int or not 0 <= count <= MAX_GROUPS:
         raise ConfigurationError(f"groups: {count!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
-    return count

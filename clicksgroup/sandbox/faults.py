@@ -96,7 +96,7 @@ class Fault:
             page = orjson.dumps(self.change(orjson.loads(page)))
         elif self.status is not None or self.retry_after is not None:
             return html_response(status, headers)
-        return json_response(page, status, headers)
+        return make_response(page, status, headers)
 
 
 Faults: TypeAlias = Iterable[Fault] | Callable[[SeenRequest], Fault | None]
@@ -111,9 +111,13 @@ def fault_function(faults: Faults | None) -> Callable[[SeenRequest], Fault | Non
     return lambda request: next((fault for fault in listed if fault.hits(request)), None)
 
 
-def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A response of the API."""
-    return _response(body, "application/json", status, headers)
+def make_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, *, content_type: str = "application/json"
+) -> web.Response:
+    """A response; `headers` may name another content type."""
+    merged = CIMultiDict({"Content-Type": content_type})
+    merged.update(headers or {})
+    return web.Response(body=body, status=status, headers=merged)
 
 
 def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -121,7 +125,7 @@ def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.
     known = status in http.HTTPStatus.__members__.values()
     reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
     body = f"<html><head><title>{reason}</title></head><body><h1>{reason}</h1></body></html>\n"
-    return _response(body.encode(), "text/html; charset=utf-8", status, headers)
+    return make_response(body.encode(), status, headers, content_type="text/html; charset=utf-8")
 
 
 def abort(request: web.BaseRequest) -> web.Response:
@@ -144,9 +148,3 @@ async def send_truncated(request: web.BaseRequest, response: web.Response, lengt
     if request.transport is not None:
         request.transport.close()
     return truncated
-
-
-def _response(body: bytes, content_type: str, status: int, headers: Mapping[str, str] | None) -> web.Response:
-    merged = CIMultiDict({"Content-Type": content_type})
-    merged.update(headers or {})
-    return web.Response(body=body, status=status, headers=merged)

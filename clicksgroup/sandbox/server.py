@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import functools
 import math
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -19,7 +17,7 @@ from clicksgroup.models import GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.sandbox.api import MAX_URL_LENGTH, identifies_caller, page_envelope, rejection
 from clicksgroup.sandbox.clicks import GeneratedClicks
-from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, json_response, send_truncated
+from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
 from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
 from clicksgroup.sandbox.requests import V1_PATH, V2_PATH, SeenRequest
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
 
 SANDBOX_KEY = "sandbox-key"
-
-# Encoded pages that are kept, of about 2 KiB each.
-_CACHED_PAGES = 4096
 
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
@@ -93,7 +88,6 @@ class Sandbox:
         self.quota = quota or Quota.of(self.plan)
         self.api_key = api_key or SANDBOX_KEY
         self._clicks = GeneratedClicks(seed, groups)
-        self._cached_page = functools.lru_cache(maxsize=_CACHED_PAGES)(self._encoded_page)
         self._latency = latency
         self._fault_for = fault_function(faults)
         self._host, self._port = host, port
@@ -156,18 +150,13 @@ class Sandbox:
             await self._runner.setup()
             await web.TCPSite(self._runner, self._host, self._port).start()
         except BaseException:
-            await self._stop()
+            await self.__aexit__()
             raise
         host, port = self._runner.addresses[0][:2]
         self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stop()
-
-    async def _stop(self) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -196,7 +185,7 @@ class Sandbox:
             if fault is not None and fault.reset:
                 return abort(request)
             page = self._page(seen, request.headers.get("Accept-Language", ""))
-            response = json_response(page) if fault is None else fault.response(page)
+            response = make_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
         finally:
             self._rate_limiter.release()
@@ -235,8 +224,6 @@ class Sandbox:
         assert date is not None
         assert end is not None
         assert page is not None
-        if date == end and seen.groups is None:
-            return self._cached_page(date, self._clicks.count(date), page)
         records: Sequence[GroupClicks | GroupTotals] = (
             self._clicks.records(date) if date == end else self._clicks.totals(date, end)
         )
@@ -244,6 +231,3 @@ class Sandbox:
             wanted = frozenset(seen.groups)
             records = [record for record in records if record.group_id in wanted]
         return orjson.dumps(page_envelope(records, page))
-
-    def _encoded_page(self, date: datetime.date, count: int, page: int) -> bytes:
-        return orjson.dumps(page_envelope(self._clicks.listing(date, count), page))
