@@ -1,4 +1,4 @@
-"""What came, decoded as far as possible: what the doctor's checks are based on."""
+"""The recorded answers, decoded as far as possible, as evidence for the checks."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeErr
 
 
 def _came(body: bytes, field: str) -> str:
-    """What is at the path that a `DecodeError` names."""
+    """The value at the path that a `DecodeError` names."""
     if not field:
         return f"no JSON: {body[:MAX_SHOWN].decode('utf-8', 'replace')!r}"
     value = orjson.loads(body)
