@@ -137,7 +137,7 @@ def make_records(query: Query, rows: RecordRows) -> list[Any]:
     start, end = query.start, query.end
     if query.totals:
         return [GroupTotals(start, end, *row) for row in rows]
-    return [GroupClicks(start, *row) for row in rows]
+    return [GroupClicks(start, group_id, name, clicks, users) for group_id, name, clicks, users in rows]
 
 
 class _MismatchError(Exception):
