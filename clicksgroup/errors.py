@@ -9,7 +9,7 @@ Every error pickles. None holds the API key: not in its text, its attributes, it
 from __future__ import annotations
 
 import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, Required, TypedDict, Unpack
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
 """Besides 5xx: the statuses that say that the same request may succeed later (RFC 9110, 8470 and 6585)."""
@@ -70,7 +70,7 @@ class RequestError(ClicksGroupError):
 
     Args:
         message: what happened, and what to do.
-        date: the date that was asked for; of a range its start.
+        date: the date that was asked for; of a range its start; of the list of groups today's (UTC).
         page: the number of the page.
         attempts: how many requests were spent on it.
         retryable: as for `ClicksGroupError`.
@@ -81,8 +81,8 @@ class RequestError(ClicksGroupError):
         self,
         message: str = "",
         *,
-        date: datetime.date | None = None,
-        page: int | None = None,
+        date: datetime.date,
+        page: int,
         attempts: int = 0,
         retryable: bool | None = None,
         stops_all: bool | None = None,
@@ -96,11 +96,17 @@ class RequestError(ClicksGroupError):
 class _Where(TypedDict, total=False):
     """What every kind of `RequestError` takes besides its own."""
 
-    date: datetime.date | None
-    page: int | None
+    date: Required[datetime.date]
+    page: Required[int]
     attempts: int
     retryable: bool | None
     stops_all: bool | None
+
+
+class _StatusWhere(_Where, total=False):
+    """What `RateLimitError` takes besides its own."""
+
+    retry_after: float | None
 
 
 class TransportError(RequestError):
@@ -113,13 +119,23 @@ class TransportError(RequestError):
 
 
 class StatusError(RequestError):
-    """An HTTP status that is no success. `status` is its number, which says whether it is retryable."""
+    """An HTTP status that is no success.
 
-    def __init__(self, message: str = "", *, status: int = 0, **where: Unpack[_Where]) -> None:
+    Args:
+        message: what happened, and what to do.
+        status: its number, which says whether it is retryable.
+        retry_after: seconds that the server asked to wait, or None where it did not say.
+        where: as for `RequestError`.
+    """
+
+    def __init__(
+        self, message: str = "", *, status: int = 0, retry_after: float | None = None, **where: Unpack[_Where]
+    ) -> None:
         if where.get("retryable") is None:
             where["retryable"] = status >= 500 or status in RETRYABLE_STATUSES
         super().__init__(message, **where)
         self.status = status
+        self.retry_after = retry_after
 
 
 class AuthenticationError(StatusError):
@@ -135,15 +151,12 @@ class ForbiddenError(StatusError):
 
 
 class RateLimitError(StatusError):
-    """429: the quota is used up. `retry_after` is the seconds the server asked for, or None where it did not say."""
+    """429: the quota is used up."""
 
     stops_all = True
 
-    def __init__(
-        self, message: str = "", *, status: int = 429, retry_after: float | None = None, **where: Unpack[_Where]
-    ) -> None:
+    def __init__(self, message: str = "", *, status: int = 429, **where: Unpack[_StatusWhere]) -> None:
         super().__init__(message, status=status, **where)
-        self.retry_after = retry_after
 
 
 class ServerError(StatusError):

@@ -22,7 +22,7 @@ class FetchHooks(Protocol):
     """What the task that runs `fetch` is told: a request under way must not be cancelled."""
 
     def request_started(self) -> None:
-        """A request is about to be sent."""
+        """A request is about to be sent. Raises `CancelledError` where it is not wanted any more."""
 
     def request_ended(self) -> None:
         """It has ended. Raises `CancelledError` where the task was asked to stop in the meantime."""
@@ -68,8 +68,9 @@ class _PageFetch:
         self._attempts = 0
         # Of the last attempt.
         self._failure: RequestError | None = None
-        # Seconds of the deadline. Waits for quota do not count.
+        # Seconds of the deadline, without waits for quota; and what the longest attempt took.
         self._time_left = fetcher.retry.deadline
+        self._longest_attempt = 0.0
 
     async def run(self) -> PageResponse:
         try:
@@ -136,20 +137,30 @@ class _PageFetch:
 
     async def _attempt(self, slot: Slot) -> tuple[Exchange, float]:
         """One attempt, and the seconds it took."""
+        try:
+            self._hooks.request_started()
+        except asyncio.CancelledError:
+            slot.refund()
+            raise
         self._attempts += 1
         self._counters.retries += self._attempts > 1
         clock = asyncio.get_running_loop().time
         began = clock()
-        self._hooks.request_started()
+        bound = "deadline=" if self._time_left < self._fetcher.timeout else "timeout="
         exchange = await self._fetcher.transport.send(
             self._request,
             slot,
             min(self._fetcher.timeout, self._time_left),
+            bound,
             another_slot=self._acquire,
             backoff=self._backoff,
         )
         elapsed = clock() - began - exchange.waited
         self._time_left -= elapsed
+        self._longest_attempt = max(self._longest_attempt, elapsed)
+        # That the deadline cut this attempt says nothing; the failure before it says why there was another one.
+        if exchange.timed_out and bound == "deadline=" and self._failure is not None:
+            exchange.outcome = self._failure
         outcome = exchange.outcome
         outcome.attempts = self._attempts
         failed = isinstance(outcome, RequestError) and outcome.retryable and exchange.pause is None
@@ -161,14 +172,26 @@ class _PageFetch:
     def _delay(self, exchange: Exchange, error: RequestError) -> float:
         """The seconds before the next attempt, after one that failed. Where there is none, the error is raised."""
         self._failure = error
-        delay = exchange.pause if exchange.pause is not None else max(self._backoff(), exchange.retry_after or 0.0)
-        if not error.retryable or self._attempts >= self._fetcher.retry.attempts or delay >= self._time_left:
+        retry = self._fetcher.retry
+        asked = exchange.retry_after or 0.0
+        delay = exchange.pause if exchange.pause is not None else max(self._backoff(), asked)
+        if not error.retryable:
             raise self._final(error)
+        if self._attempts >= retry.attempts:
+            raise self._final(error, f"RetryPolicy allows {retry.attempts}" if retry.attempts > 1 else "")
+        # An attempt that the deadline would cut shorter than those before took is not worth a request. A pause does
+        # not count against the deadline, but must not be longer.
+        needed = max(delay, self._longest_attempt) if exchange.pause is not None else delay + self._longest_attempt
+        if needed >= self._time_left:
+            reason = f"to wait {asked:g} s as asked would pass" if asked >= self._time_left else "another would pass"
+            raise self._final(error, f"{reason} RetryPolicy's deadline of {retry.deadline:g} s")
         return delay
 
-    def _final(self, error: RequestError) -> RequestError:
-        if self._attempts > 1:
-            error.args = (f"{error} ({self._attempts} attempts)",)
+    def _final(self, error: RequestError, reason: str = "") -> RequestError:
+        """The error, with how often it was tried and why no more."""
+        attempts = f"{self._attempts} attempts" if self._attempts > 1 else ""
+        if said := "; ".join(filter(None, (attempts, reason))):
+            error.args = (f"{error} ({said})",)
         return error
 
     def _backoff(self) -> float:

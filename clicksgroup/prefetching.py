@@ -24,8 +24,8 @@ Batch: TypeAlias = tuple[Callable[[], Iterable[T]], int]
 """What makes some items when they are read, and how many pages they are."""
 
 LOOK_AHEAD = 3
-"""Pages that a prefetcher works ahead of its reader, besides as many as may be in flight. While the reader waits for
-a date, dates behind it that have begun are read to their ends."""
+"""Pages that a prefetcher works ahead of its reader, besides as many as may be in flight. Where the reader waits, the
+pages of the date that it waits for come on top: that one is fetched to its end."""
 
 
 @attrs.frozen
@@ -51,24 +51,18 @@ class DateState:
 
     Attributes:
         paginator: its pages.
-        busy: a page of it is under way.
         done: nothing more of it will be fetched.
         batches: what waits for its turn, in order.
-        pages: how many pages were fetched that are in no batch yet.
+        pages_ahead: pages of it that are under way, or were fetched and wait for their turn.
     """
 
-    __slots__ = ("batches", "busy", "done", "pages", "paginator")
+    __slots__ = ("batches", "done", "pages_ahead", "paginator")
 
     def __init__(self, paginator: Paginator) -> None:
         self.paginator = paginator
-        self.busy = False
         self.done = False
         self.batches: list[Batch[Any]] = []
-        self.pages = 0
-
-    def next_request(self) -> PageRequest | None:
-        """The page to fetch next."""
-        return self.paginator.request
+        self.pages_ahead = 0
 
 
 class Prefetcher(Generic[T]):
@@ -96,6 +90,8 @@ class Prefetcher(Generic[T]):
         # Items of the page that is being read.
         self.items: deque[T] = deque()
         self.fetch = fetch
+        # No more requests, though the loop has not closed it yet.
+        self.abandoned = False
         self._loop = asyncio.get_running_loop()
         self._paginators: Iterator[Paginator] | None = paginators
         self._factory = factory
@@ -110,9 +106,8 @@ class Prefetcher(Generic[T]):
         # Dates under way, in their order, and what may be read now.
         self._states: deque[DateState] = deque()
         self._ready: deque[Batch[T]] = deque()
-        # Pages that were fetched and not read, and pages under way.
-        self._unread = 0
-        self._busy = 0
+        # Pages under way, and pages that were fetched and not read.
+        self._pages_ahead = 0
         # What the stream ends with when all dates under way are given, and what it has ended with.
         self._last_error: BaseException | None = None
         self._error: BaseException | None = None
@@ -127,7 +122,7 @@ class Prefetcher(Generic[T]):
                 raise ClientClosedError("the stream belongs to another event loop, that of its client")
             while self._ready:
                 make_items, pages = self._ready.popleft()
-                self._unread -= pages
+                self._pages_ahead -= pages
                 self.items.extend(make_items())
                 self.fill()
                 if self.items:
@@ -142,67 +137,46 @@ class Prefetcher(Generic[T]):
 
     def fill(self) -> None:
         """Start as many workers as there is work and room for."""
-        while self._active() < self._in_flight and (state := self.take_next()) is not None:
-            worker = Worker(self, state)
+        while self._active() < self._in_flight and (following := self.take_next()) is not None:
+            worker = Worker(self, *following)
             self._workers.add(worker)
             self._all_workers.add(worker)
 
-    def take_next(self) -> DateState | None:
-        """The date whose next page is to be fetched now: the earliest that may go on, or a new one."""
+    def take_next(self) -> tuple[DateState, PageRequest] | None:
+        """The page to be fetched now: of the earliest date that has one and may go on, or of a new one."""
         # Otherwise a worker is back from its backoff, and another has its place.
-        if self._active() <= self._in_flight:
-            if self._may_go_on():
-                for state in self._states:
-                    if not state.busy and not state.done:
-                        self._set_busy(state, True)
-                        return state
-            if self._paginators is not None and self._pages_ahead() < self._most_ahead:
-                return self._begin_date(self._paginators)
-        return None
+        if self._active() > self._in_flight:
+            return None
+        for state in self._states:
+            if not state.done and self._may_go_on(state) and (request := state.paginator.next_request()) is not None:
+                self._recount(state)
+                return state, request
+        if self._paginators is None or not self._has_room():
+            return None
+        begun = self._begin_date(self._paginators)
+        if begun is None or (request := begun.paginator.next_request()) is None:
+            return None
+        self._recount(begun)
+        return begun, request
 
-    def page_arrived(self, state: DateState, response: PageResponse) -> None:
-        """A page was fetched.
-
-        Raises:
-            PaginationError: it does not fit. The caller says so with `page_failed`.
-        """
+    def page_ended(self, state: DateState, request: PageRequest, outcome: PageResponse | BaseException) -> None:
+        """A page was fetched, or cannot be."""
         if self._over or state.done:
             return
-        fits = state.paginator.accept(response)
-        self._set_busy(state, False)
-        if not fits:
-            self._drop_pages(state)
-        elif self._factory.page is not None:
-            self._unread += 1
-            state.batches.append((functools.partial(self._factory.page, response), 1))
+        paginator = state.paginator
+        paginator.receive(request, outcome)
+        try:
+            for response in paginator.accepted():
+                if self._factory.page is not None:
+                    state.batches.append((functools.partial(self._factory.page, response), 1))
+        except BaseException as error:
+            self._fail(state, error)
         else:
-            self._unread += 1
-            state.pages += 1
-        if state.next_request() is None:
-            state.done = True
-            if self._factory.date is not None:
-                state.batches.append((functools.partial(self._factory.date, state.paginator), state.pages))
-                state.pages = 0
-        self._give_ready()
-
-    def page_failed(self, state: DateState, error: BaseException) -> None:
-        """A page will not come."""
-        if self._over or state.done:
-            return
-        self._set_busy(state, False)
-        state.done = True
-        instead = None
-        if self._factory.failure is not None and isinstance(error, ClicksGroupError):
-            try:
-                instead = self._factory.failure(state.paginator, error)
-            except BaseException as raised:
-                error = raised
-        if instead is not None:
-            self._drop_pages(state)
-            self._unread += 1
-            state.batches.append((functools.partial(iter, instead), 1))
-        else:
-            self._end_after(state, error)
+            if paginator.finished:
+                state.done = True
+                if self._factory.date is not None:
+                    state.batches.append((functools.partial(self._factory.date, paginator), paginator.pages_ahead))
+        self._recount(state)
         self._give_ready()
 
     def backing_off(self, waiting: bool) -> None:
@@ -226,6 +200,7 @@ class Prefetcher(Generic[T]):
 
     def abandon(self) -> None:
         """Close it from a finalizer, which may run in any thread and in the middle of any method of ours."""
+        self.abandoned = True
         if not self._over and not self._loop.is_closed():
             # The loop may be closed at this very moment.
             with contextlib.suppress(RuntimeError):
@@ -234,17 +209,31 @@ class Prefetcher(Generic[T]):
     def _active(self) -> int:
         return len(self._workers) - self._backing_off
 
-    def _may_go_on(self) -> bool:
-        """Whether the next page of a date that has begun may be fetched."""
-        reader_waits = self._reader is not None and not self._reader.done()
-        return reader_waits or self._pages_ahead() < self._most_ahead
+    def _may_go_on(self, state: DateState) -> bool:
+        """Whether the next page of a date that has begun may be fetched.
 
-    def _pages_ahead(self) -> int:
-        return self._unread + self._busy
+        Where the reader waits, the first date may. So may those that fetch a page at a time, or places would be empty.
+        """
+        waits = self._reader_waits()
+        return self._has_room() or (waits and (state is self._states[0] or not state.paginator.parallel))
 
-    def _set_busy(self, state: DateState, busy: bool) -> None:
-        self._busy += busy - state.busy
-        state.busy = busy
+    def _has_room(self) -> bool:
+        """Whether the pages ahead of the reader are fewer than may be, without those of the date that it waits for."""
+        ahead = self._pages_ahead
+        if self._states and self._reader_waits():
+            ahead -= self._states[0].pages_ahead
+        return ahead < self._most_ahead
+
+    def _reader_waits(self) -> bool:
+        return self._reader is not None and not self._reader.done()
+
+    def _recount(self, state: DateState) -> None:
+        """Count the pages of a date that are ahead of the reader."""
+        pages = sum(pages for _, pages in state.batches)
+        if not state.done:
+            pages += state.paginator.pages_ahead
+        self._pages_ahead += pages - state.pages_ahead
+        state.pages_ahead = pages
 
     def _begin_date(self, paginators: Iterator[Paginator]) -> DateState | None:
         try:
@@ -258,15 +247,23 @@ class Prefetcher(Generic[T]):
             self._give_ready()
             return None
         state = DateState(paginator)
-        self._set_busy(state, True)
         self._states.append(state)
         return state
 
-    def _drop_pages(self, state: DateState) -> None:
-        """Forget what was fetched of a date and not given."""
-        self._unread -= state.pages + sum(pages for _, pages in state.batches)
-        state.batches.clear()
-        state.pages = 0
+    def _fail(self, state: DateState, error: BaseException) -> None:
+        """A date has failed: give what stands for it, or let it end the stream."""
+        state.done = True
+        instead = None
+        if self._factory.failure is not None and isinstance(error, ClicksGroupError):
+            try:
+                instead = self._factory.failure(state.paginator, error)
+            except BaseException as raised:
+                error = raised
+        if instead is not None:
+            state.batches = [(functools.partial(iter, instead), 1)]
+            self._stop_workers([state])
+        else:
+            self._end_after(state, error)
 
     def _end_after(self, failed: DateState, error: BaseException) -> None:
         """Let a date end the stream: in order, after those before it; else, after those that are complete."""
@@ -276,11 +273,14 @@ class Prefetcher(Generic[T]):
         dropped = states[states.index(failed) + 1 :] if self._ordered else [s for s in states if not s.done]
         for state in dropped:
             self._states.remove(state)
-            self._drop_pages(state)
-            self._set_busy(state, False)
             state.done = True
+            state.batches.clear()
+            self._recount(state)
+        self._stop_workers([failed, *dropped])
+
+    def _stop_workers(self, states: list[DateState]) -> None:
         for worker in list(self._workers):
-            if worker.state in dropped:
+            if worker.state in states:
                 worker.request_stop()
 
     def _give_ready(self) -> None:
@@ -302,6 +302,8 @@ class Prefetcher(Generic[T]):
         """Give what a date has; True if nothing will follow."""
         if state.done or not self._whole:
             self._ready.extend(state.batches)
+            # They are ahead of the reader still, but no longer the date's.
+            state.pages_ahead -= sum(pages for _, pages in state.batches)
             state.batches.clear()
         return state.done
 
@@ -323,7 +325,7 @@ class Prefetcher(Generic[T]):
     def __repr__(self) -> str:
         if self._over:
             return "ended" if self._error is None else f"ended with {type(self._error).__name__}"
-        return f"{self._busy} pages under way, {self._unread} unread"
+        return f"{self._active()} pages under way, {self._pages_ahead} ahead of the reader"
 
 
 def _raisable(error: BaseException) -> BaseException:

@@ -11,13 +11,13 @@ import attrs
 from aiohttp.client_middlewares import ClientHandlerType, ClientMiddlewareType
 from yarl import URL
 
-from clicksgroup.errors import ClientClosedError, RequestError
+from clicksgroup.errors import ClientClosedError, DecodeError, RequestError
 from clicksgroup.models import Stats
 from clicksgroup.protocol import Decoder, PageRequest, PageResponse, status_error, too_large
 from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
 from clicksgroup.retries import parse_retry_after
 from clicksgroup.settings import Secret
-from clicksgroup.transport_errors import transport_error
+from clicksgroup.transport_errors import timeout_text, transport_error
 
 MAX_BODY_BYTES = 2 * 2**20
 """The most that is read of a body, after decompression. A page of 30 records is about 2 KiB."""
@@ -52,6 +52,7 @@ class Exchange:
         retry_after: the seconds that an answer without success asked to wait.
         pause: the seconds of pause that a 429 has brought upon all who share the quota.
         waited: the seconds that went into waiting for another slot.
+        timed_out: our own bound passed.
     """
 
     outcome: PageResponse | RequestError
@@ -59,6 +60,7 @@ class Exchange:
     retry_after: float | None = None
     pause: float | None = None
     waited: float = 0.0
+    timed_out: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -90,6 +92,7 @@ class Transport:
         request: PageRequest,
         slot: Slot,
         seconds: float,
+        bound: str,
         *,
         another_slot: Callable[[], Awaitable[Slot]],
         backoff: Callable[[], float],
@@ -100,6 +103,7 @@ class Transport:
             request: what to ask for.
             slot: leave to send one request; it is given back.
             seconds: the outcome is known no later than that.
+            bound: which argument of the user's that bound is, for the error.
             another_slot: called where a middleware of the session sends the request again.
             backoff: seconds of pause after a 429 at the least, whatever the server says.
 
@@ -110,7 +114,7 @@ class Transport:
         if self.session.closed:
             slot.refund()
             raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
-        return await _Attempt(self, request, slot, another_slot, backoff).run(seconds)
+        return await _Attempt(self, request, slot, another_slot, backoff).run(seconds, bound)
 
     async def get(self, target: str, attempt: ClientMiddlewareType) -> aiohttp.ClientResponse:
         """The answer's head. `attempt` is the innermost middleware: it sees every request on the wire."""
@@ -144,6 +148,13 @@ class Transport:
             return status_error(status, body, request, user_agent=agent, retry_after=retry_after, redact=redact)
         try:
             response = self.decoder.read(body, request, redact)
+        except DecodeError as error:
+            # A whole body that is not JSON is a maintenance page of a server that has answered before, or else the
+            # answer of a server that is not the API.
+            if not error.field and not error.retryable:
+                error.retryable = self.counters.pages > 0
+                error.stops_all = not error.retryable
+            return error.with_traceback(None)
         except RequestError as error:
             return error.with_traceback(None)
         self.counters.pages += 1
@@ -183,9 +194,10 @@ class _Attempt:
         self._pause: float | None = None
         self._waited = 0.0
 
-    async def run(self, seconds: float) -> Exchange:
+    async def run(self, seconds: float, bound: str) -> Exchange:
         """The exchange, no later than in so many seconds."""
         self._seconds = seconds
+        self._bound = bound
         timed_out = False
         try:
             async with asyncio.timeout(seconds) as self._timeout:
@@ -203,7 +215,7 @@ class _Attempt:
             self._give_slot_back()
             raise
         self._give_slot_back(timed_out=timed_out)
-        return Exchange(outcome, self._status, self._retry_after, self._pause, self._waited)
+        return Exchange(outcome, self._status, self._retry_after, self._pause, self._waited, timed_out)
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         if self._wire_requests:
@@ -258,9 +270,8 @@ class _Attempt:
         # A status without success says more than its body, cut or late.
         if self._status is not None and not 200 <= self._status < 300:
             return self._interpret(self._status, b"")
-        return transport_error(
-            failure, self._request, self._transport.base_url, self._seconds, self._transport.key.redact
-        )
+        what = failure if failure is not None else timeout_text(self._seconds, self._bound, sent=self._sent)
+        return transport_error(what, self._request, self._transport.base_url, self._transport.key.redact)
 
     def _interpret(self, status: int, body: bytes) -> PageResponse | RequestError:
         return self._transport.interpret(status, body, self._request, self._retry_after)

@@ -9,30 +9,33 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from clicksgroup.errors import TransportError
-from clicksgroup.protocol import PageRequest
-
-PROXY_AUTHENTICATION = 407
-"""The HTTP status of a proxy that wants a user and a password."""
+from clicksgroup.protocol import PROXY_AUTHENTICATION, PageRequest
 
 _LONGEST_REASON = 300
 """Characters of what aiohttp says that an error shows: it may quote the server."""
 
 
+def timeout_text(seconds: float, bound: str, *, sent: bool) -> str:
+    """What our own timeout means: no answer, or not even a connection to send the request on."""
+    if sent:
+        return f"no complete response within {seconds:g} s ({bound})"
+    return f"nothing was sent within {seconds:g} s ({bound}): no connection was free, or none could be opened"
+
+
 def transport_error(
-    failure: BaseException | None, request: PageRequest, base_url: str, seconds: float, redact: Callable[[str], str]
+    failure: BaseException | str, request: PageRequest, base_url: str, redact: Callable[[str], str]
 ) -> TransportError:
     """The error for a request that got no usable answer.
 
     Args:
-        failure: the exception of aiohttp, or None where our own timeout passed.
+        failure: the exception of aiohttp, or a text.
         request: what was asked for.
         base_url: where.
-        seconds: our own timeout.
         redact: takes the key out of a text.
     """
     host = urlsplit(base_url).netloc
-    permanent = failure is not None and _is_permanent(failure)
-    what = _describe(failure, host, seconds)
+    permanent = isinstance(failure, BaseException) and _is_permanent(failure)
+    what = f"{host}: {failure}" if isinstance(failure, str) else _describe(failure, host)
     what = " ".join(redact(what).split())[:_LONGEST_REASON]
     advice = "check base_url, the proxy and the certificates" if permanent else "check the network, or try again later"
     error = TransportError(
@@ -42,7 +45,7 @@ def transport_error(
         retryable=not permanent,
         stops_all=permanent,
     )
-    error.__cause__ = _cause(failure, redact) if failure is not None else None
+    error.__cause__ = _cause(failure, redact) if isinstance(failure, BaseException) else None
     return error
 
 
@@ -53,10 +56,8 @@ def _is_permanent(failure: BaseException) -> bool:
     return untrusted or (isinstance(failure, aiohttp.ClientHttpProxyError) and failure.status == PROXY_AUTHENTICATION)
 
 
-def _describe(failure: BaseException | None, host: str, seconds: float) -> str:
+def _describe(failure: BaseException, host: str) -> str:
     match failure:
-        case None:
-            return f"{host}: no complete response within {seconds:g} s (timeout=)"
         case aiohttp.ClientHttpProxyError(status=407):
             return "the proxy wants authentication"
         # Its status is aiohttp's invention.

@@ -7,6 +7,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from clicksgroup.errors import ClientClosedError
+from clicksgroup.protocol import PageRequest, PageResponse
 
 if TYPE_CHECKING:
     from clicksgroup.prefetching import DateState, Prefetcher
@@ -21,12 +22,13 @@ class Worker:
 
     __slots__ = ("_prefetcher", "_request_under_way", "_stop_requested", "_task", "state")
 
-    def __init__(self, prefetcher: Prefetcher[Any], state: DateState) -> None:
-        self.state = state
+    def __init__(self, prefetcher: Prefetcher[Any], state: DateState, request: PageRequest) -> None:
+        # The date that a page is being fetched of, if one is.
+        self.state: DateState | None = state
         self._prefetcher = prefetcher
         self._request_under_way = False
         self._stop_requested = False
-        self._task = asyncio.create_task(self._run(), name="clicksgroup worker")
+        self._task = asyncio.create_task(self._run(state, request), name="clicksgroup worker")
         self._task.add_done_callback(self._ended)
 
     def request_stop(self) -> None:
@@ -36,7 +38,10 @@ class Worker:
             self._task.cancel()
 
     def request_started(self) -> None:
-        """A request is about to be sent."""
+        """A request is about to be sent. Raises `CancelledError` where the stream has been dropped."""
+        if self._prefetcher.abandoned:
+            self._stop_requested = True
+            raise asyncio.CancelledError
         self._request_under_way = True
 
     def request_ended(self) -> None:
@@ -58,27 +63,37 @@ class Worker:
             worker._task.cancel()
         await asyncio.wait(tasks)
 
-    async def _run(self) -> None:
+    async def _run(self, state: DateState, request: PageRequest) -> None:
         prefetcher = self._prefetcher
-        state: DateState | None = self.state
-        while state is not None and (request := state.next_request()) is not None:
-            self.state = state
-            if state.paginator.fetched_at is None:
-                state.paginator.fetched_at = datetime.datetime.now(datetime.UTC)
-            try:
-                prefetcher.page_arrived(state, await prefetcher.fetch(request, self))
-            except BaseException as error:
-                if self._stop_requested or isinstance(error, asyncio.CancelledError):
-                    raise
-                self.request_ended()
-                prefetcher.page_failed(state, error)
-            state = prefetcher.take_next()
-            if state is None:
+        while True:
+            prefetcher.page_ended(state, request, await self._fetch(state, request))
+            following = prefetcher.take_next()
+            # Once the first page of a date has come, there may be work for more workers.
+            prefetcher.fill()
+            if following is None:
                 # The reader may be about to make room: one turn of the loop is cheaper than a new task.
                 await asyncio.sleep(0)
-                state = prefetcher.take_next()
+                following = prefetcher.take_next()
+            if following is None:
+                break
+            state, request = following
         # At once, so that its place is free for the next.
         prefetcher.worker_ended(self)
+
+    async def _fetch(self, state: DateState, request: PageRequest) -> PageResponse | BaseException:
+        """The page, or whatever ends the fetch: the reader meets it, be it an `Exception` or not."""
+        self.state = state
+        if state.paginator.fetched_at is None:
+            state.paginator.fetched_at = datetime.datetime.now(datetime.UTC)
+        try:
+            return await self._prefetcher.fetch(request, self)
+        except BaseException as error:
+            if self._stop_requested or isinstance(error, asyncio.CancelledError):
+                raise
+            self.request_ended()
+            return error
+        finally:
+            self.state = None
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         # A task that is cancelled before its first step never runs, so it is removed here.

@@ -30,10 +30,11 @@ def test_no_malformed_body_is_taken_for_a_page(name: str) -> None:
 def test_there_are_thirty_and_each_differs_from_a_good_page() -> None:
     """The page that they were made from is accepted, so each is refused for what is wrong with it."""
     assert len(BODIES) == len(set(BODIES.values())) == 30
-    request = _request()
-    response = Decoder("strict").read(PAGE, request)
-    assert Paginator([request.query], None, "strict").accept(response)
-    assert len(response.rows) == 30
+    paginator = Paginator([_request().query], None, "strict")
+    request = paginator.next_request()
+    assert request is not None
+    paginator.receive(request, Decoder("strict").read(PAGE, request))
+    assert [len(response.rows) for response in paginator.accepted()] == [30]
 
 
 def test_what_is_wrong_in_a_record_is_named() -> None:

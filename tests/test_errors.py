@@ -69,20 +69,20 @@ def test_what_was_set_or_added_travels_too(protocol: int) -> None:
 @pytest.mark.parametrize(
     ("error", "retryable", "stops_all"),
     [
-        (TransportError(), True, False),
-        (ServerError(status=500), True, False),
-        (ServerError(status=599), True, False),
-        (StatusError(status=408), True, False),
-        (StatusError(status=425), True, False),
-        (StatusError(status=404), False, False),
-        (StatusError(status=302), False, False),
-        (RateLimitError(), True, True),
-        (AuthenticationError(status=401), False, True),
-        (ForbiddenError(status=403), False, True),
-        (DecodeError(field=""), True, False),
-        (DecodeError(field="code"), False, False),
-        (APIError(code=1), False, False),
-        (PaginationError(), False, False),
+        (TransportError(**WHERE), True, False),
+        (ServerError(status=500, **WHERE), True, False),
+        (ServerError(status=599, **WHERE), True, False),
+        (StatusError(status=408, **WHERE), True, False),
+        (StatusError(status=425, **WHERE), True, False),
+        (StatusError(status=404, **WHERE), False, False),
+        (StatusError(status=302, **WHERE), False, False),
+        (RateLimitError(**WHERE), True, True),
+        (AuthenticationError(status=401, **WHERE), False, True),
+        (ForbiddenError(status=403, **WHERE), False, True),
+        (DecodeError(field="", **WHERE), True, False),
+        (DecodeError(field="code", **WHERE), False, False),
+        (APIError(code=1, **WHERE), False, False),
+        (PaginationError(**WHERE), False, False),
         (ConfigurationError(), False, True),
         (ClientClosedError(), False, True),
         (QuotaUnavailableError(), True, True),
@@ -95,7 +95,8 @@ def test_an_error_says_whether_it_is_retryable_and_stops_all(
 ) -> None:
     """Nobody else decides that, and its maker can say otherwise."""
     assert (error.retryable, error.stops_all) == (retryable, stops_all)
-    changed = type(error)("text", retryable=not retryable, stops_all=not stops_all)
+    where = WHERE if isinstance(error, RequestError) else {}
+    changed = type(error)("text", retryable=not retryable, stops_all=not stops_all, **where)
     assert (changed.retryable, changed.stops_all) == (not retryable, not stops_all)
 
 

@@ -138,24 +138,29 @@ def walk_through(
     paginator: Paginator,
     check: Literal["strict", "warn"] = "strict",
     most: int = 200,
+    in_flight: int = 1,
 ) -> tuple[list[GroupClicks], Day | ClicksGroupError]:
     """What a paginator gives on its way, and how it ends."""
     decoder = Decoder(check)
     given_away: list[GroupClicks] = []
     paginator.fetched_at = datetime.datetime.now(datetime.UTC)
     for _ in range(most):
-        if paginator.request is None:
+        if paginator.finished:
             return given_away, paginator.day()
+        requests: list[PageRequest] = []
+        while len(requests) < in_flight and (request := paginator.next_request()) is not None:
+            requests.append(request)
         try:
-            response = decoder.read(pages(paginator.request), paginator.request)
-            stands = paginator.accept(response)
+            # The last to be asked for is the first to come.
+            for request in reversed(requests):
+                paginator.receive(request, decoder.read(pages(request), request))
+            came = [record for response in paginator.accepted() for record in response.records()]
         except ClicksGroupError as error:
             return given_away, error
-        if stands:
-            given_away.extend(response.records())
+        if came or paginator.finished:
+            given_away.extend(came)
         else:
             given_away.clear()
-            paginator.fetched_at = datetime.datetime.now(datetime.UTC)
     raise AssertionError("a loop")
 
 
@@ -187,11 +192,12 @@ def test_an_honest_server_gives_the_same_where_disagreements_may_pass(server: Ho
 def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> None:
     every = [record.group_id for server in servers for record in server.records]
     assume(len(set(every)) == len(every))
-    parts = [Query(DATE, DATE, (number,)) for number in range(1, len(servers) + 1)]
+    # Ids that no server lists make sure that every part has one.
+    asked = [(2**40 + i, *(record.group_id for record in server.records)) for i, server in enumerate(servers)]
+    parts = [Query(DATE, DATE, groups) for groups in asked]
 
     def answer(request: PageRequest) -> bytes:
-        assert request.query.groups is not None
-        return served(servers[request.query.groups[0] - 1].pages)(request)
+        return served(servers[parts.index(request.query)].pages)(request)
 
     _, day = walk_through(answer, Paginator(parts, (1, 2), "strict", rereads=0))
     assert isinstance(day, Day)
@@ -203,10 +209,12 @@ def test_what_is_given_away_as_it_comes_is_not_kept() -> None:
     """A stream over a date of a million groups must not hold them all."""
     paginator = Paginator([Query(DATE, DATE)], None, "strict")
     body = {"code": 0, "result": {"extra": {"pages": 1, "nextYn": "N", "count": 1, "totalCount": 1}, "list": [ROW]}}
-    assert paginator.request is not None
-    assert paginator.accept(Decoder().read(json.dumps(body).encode(), paginator.request))
-    assert paginator.request is None
-    assert paginator._pages == []
+    request = paginator.next_request()
+    assert request is not None
+    paginator.receive(request, Decoder().read(json.dumps(body).encode(), request))
+    assert len(list(paginator.accepted())) == 1
+    assert paginator.finished
+    assert paginator.pages_ahead == 0
 
 
 def all_true_and_in_order(records: list[GroupClicks], truth: list[GroupClicks]) -> bool:

@@ -518,7 +518,7 @@ async def test_its_repr_says_what_is_going_on() -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0.5):
             await anext(stream)
-    assert repr(stream) == "<Stream: 1 pages under way, 0 unread>"
+    assert repr(stream) == "<Stream: 1 pages under way, 1 ahead of the reader>"
     with pytest.raises(TransportError):
         await anext(stream)
     assert repr(stream) == "<Stream: ended with TransportError>"

@@ -4,12 +4,13 @@ The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhe
 """
 
 from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse, RecordRows
-from clicksgroup.protocol.error_responses import status_error, too_large
+from clicksgroup.protocol.error_responses import PROXY_AUTHENTICATION, status_error, too_large
 from clicksgroup.protocol.pagination import REREADS, Paginator
 from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, split_groups
 
 __all__ = [
     "PAGE_SIZE",
+    "PROXY_AUTHENTICATION",
     "REREADS",
     "ApiVersion",
     "Check",

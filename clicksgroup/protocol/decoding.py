@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
@@ -276,16 +278,53 @@ def lossless(value: object) -> int | None:
 
 
 def _load(body: bytes, request: PageRequest, redact: Redact) -> Any:
+    """The body as JSON.
+
+    Raises:
+        DecodeError: it is none. It is retryable where the body may have been cut on its way.
+    """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        reason = "nothing" if not body.strip() else f"no JSON ({error.msg})"
+        reason = error.msg
+    if (mended := _LONE_SURROGATE.sub(_mend, body)) != body:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(mended)
+    cut = was_cut(body)
+    what = "nothing" if not body.strip() else "a part of it" if cut else "something else"
+    advice = "it was cut on its way" if cut else "does base_url name the API, or is the server in maintenance?"
     raise DecodeError(
-        f"{request}: expected a JSON envelope, got {reason}: {snippet(body, redact)!r}",
+        f"{request}: expected a JSON envelope, got {what} ({reason}): {snippet(body, redact)!r}; {advice}",
         snippet=snippet(body, redact),
         date=request.query.start,
         page=request.number,
+        retryable=cut,
     )
+
+
+def was_cut(body: bytes) -> bool:
+    """Whether a body that is not JSON may be the beginning of some: it is empty, or ends within an object or text."""
+    body = body.strip()
+    if body and body[:1] not in b"{[":
+        return False
+    outside = _STRING.sub(b"", body)
+    opened = outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
+    return not body or opened > 0 or b'"' in outside
+
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+# An escape of JSON: a pair of surrogates, a surrogate alone (which cut-off names leave), or any other.
+_LONE_SURROGATE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def _mend(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
 
 
 def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:

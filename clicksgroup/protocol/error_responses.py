@@ -21,6 +21,9 @@ from clicksgroup.protocol.requests import PageRequest
 
 Redact: TypeAlias = Callable[[str], str]
 
+PROXY_AUTHENTICATION = 407
+"""The HTTP status of a proxy that wants a user and a password."""
+
 SNIPPET_LENGTH = 200
 """Characters of a body, or of a vendor's message, that an error shows."""
 
@@ -57,13 +60,12 @@ def status_error(
     said = envelope.get("message") if envelope is not None else None
     said = f" The server says: {bounded(redact(said))!r}." if isinstance(said, str) and said else ""
     text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
-    if status == 429:
-        return RateLimitError(text, status=status, retry_after=retry_after, date=date, page=page)
     kind = ServerError if status >= 500 else _KINDS.get(status, StatusError)
-    return kind(text, status=status, date=date, page=page)
+    stops_all = True if status == PROXY_AUTHENTICATION else None
+    return kind(text, status=status, retry_after=retry_after, date=date, page=page, stops_all=stops_all)
 
 
-_KINDS = {401: AuthenticationError, 403: ForbiddenError}
+_KINDS: dict[int, type[StatusError]] = {401: AuthenticationError, 403: ForbiddenError, 429: RateLimitError}
 
 
 def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
@@ -78,8 +80,11 @@ def _explain(status: int, user_agent: str, retry_after: float | None) -> str:
     if status == 429:
         wait = "does not say for how long" if retry_after is None else f"asks to wait {retry_after:g} s"
         return f"the quota is used up and the server {wait}; if the key is used elsewhere too, share its quota"
+    if status == PROXY_AUTHENTICATION:
+        return "the proxy wants authentication; give the session's proxy a user and a password"
     if status >= 500:
-        return "the server failed; try again later"
+        wait = "" if retry_after is None else f" and asks to wait {retry_after:g} s"
+        return f"the server failed{wait}; try again later"
     if 300 <= status < 400:
         return "a redirect, which is never followed; check base_url"
     return "expected 200; check base_url, the dates and the groups"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
@@ -21,14 +21,18 @@ MAX_PAGES = 10_000
 class Paginator:
     """Follows `nextYn` and `nextPages` over the pages of one date, and checks that they add up.
 
+    The first page says how many records there are. With `check="strict"` the other pages may then be asked for at the
+    same time; they are checked, and given, in the order of their numbers. Otherwise one page is asked for at a time.
+
     Args:
         parts: what to ask: several queries where a list of groups had to be split. Page numbers begin again with each.
         groups: the ids asked for in all, or None.
-        check: `"strict"` raises where counts, totals or groups disagree; `"warn"` notes it.
+        check: `"strict"` raises where counts, totals or groups disagree; `"warn"` notes it, and reads no date again.
         start: the page to begin with. From a later page on than 1, the total cannot be checked.
         single: only one page is wanted.
         rereads: for a date that is given whole, how often it is read again when it has moved. None where its pages
             are given as they come: then it cannot be read again, and nothing is kept for `day`.
+        warned: the kinds of problems that a client has warned of already. Each is warned of once.
     """
 
     def __init__(
@@ -40,61 +44,74 @@ class Paginator:
         start: int = 1,
         single: bool = False,
         rereads: int | None = None,
+        warned: set[str] | None = None,
     ) -> None:
+        self.date = parts[0].start
+        self.parallel = check == "strict" and start == 1 and not single
+        self.finished = False
+        # Set by the worker before it asks for the first page.
+        self.fetched_at: datetime.datetime | None = None
         self._parts = parts
         self._groups = groups
         self._strict = check == "strict"
         self._start = start
         self._single = single
-        self._rereads = rereads
-        self.date = parts[0].start
-        self._begin()
-
-    def _begin(self) -> None:
-        # Set by the worker before it asks for the first page.
-        self.fetched_at: datetime.datetime | None = None
-        self._part = 0
-        self._seen: set[int] = set()
-        # Records that came and totalCount, of this part, and totalCount of the parts before.
-        self._received = 0
-        self._total: int | None = None
-        self._total_before = 0
+        self._keep_pages = rereads is not None
+        self._rereads_left = (rereads or 0) if self._strict else 0
+        self._warned = set() if warned is None else warned
         # Of all parts, where the date is given whole; and how many of both there were before this part.
         self._pages: list[RecordRows] = []
         self._problems: list[str] = []
         self._before_part = 0, 0
-        self.request: PageRequest | None = self._parts[0].page(self._start)
+        # totalCount of the parts before.
+        self._total_before = 0
+        self._part = 0
+        self._begin_part()
 
-    def accept(self, response: PageResponse) -> bool:
-        """Take the next page; `request` becomes the one after it. False if the part is to be read again.
+    @property
+    def pages_ahead(self) -> int:
+        """Pages that were asked for and are not accepted yet, and those that are kept for `day`."""
+        return len(self._asked) + len(self._pages)
+
+    def next_request(self) -> PageRequest | None:
+        """The next page to ask for now. None at the end, and while it is not known whether there is another."""
+        if self._next_number > self._last_number:
+            return None
+        request = self._query.page(self._next_number)
+        self._asked[self._next_number] = request
+        self._next_number += 1
+        return request
+
+    def receive(self, request: PageRequest, outcome: PageResponse | BaseException) -> None:
+        """Take what came for a request, in whichever order. What nobody asks for any more is dropped."""
+        if self._asked.get(request.number) is request:
+            self._arrived[request.number] = outcome
+
+    def accepted(self) -> Iterator[PageResponse]:
+        """The pages whose turn has come, checked. A date that moved is begun again, and gives nothing then.
 
         Raises:
-            PaginationError: the response does not fit the request or the pages before.
+            PaginationError: a page does not fit the request or the pages before.
+            BaseException: a page could not be fetched.
         """
-        try:
-            self._accept(response)
-        except PaginationError as error:
-            if not error.retryable or not self._rereads:
-                raise
-        else:
-            return True
-        self._rereads -= 1
-        self._read_part_again()
-        return False
-
-    def _read_part_again(self) -> None:
-        """Begin this part again. Those before it were checked on their own and stay, and so does `fetched_at`."""
-        pages, problems = self._before_part
-        del self._pages[pages:], self._problems[problems:]
-        self._seen = {group_id for rows in self._pages for group_id in rows.group_ids}
-        self._received, self._total = 0, None
-        self.request = self._parts[self._part].page(self._start)
+        while (outcome := self._arrived.pop(self._turn, None)) is not None:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            try:
+                self._accept(outcome)
+            except PaginationError as error:
+                if not error.retryable or not self._rereads_left:
+                    raise
+                self._rereads_left -= 1
+                self._begin_part()
+                return
+            yield outcome
 
     def day(self) -> Day:
-        """All pages together, once `request` is None."""
-        assert self.request is None
+        """All pages together, once `finished`."""
+        assert self.finished
         assert self.fetched_at is not None
-        assert self._rereads is not None
+        assert self._keep_pages
         return Day(
             self.date,
             self._total_before + (self._total or 0),
@@ -104,23 +121,38 @@ class Paginator:
             tuple(self._problems),
         )
 
+    def _begin_part(self) -> None:
+        """Begin this part, or begin it again. Those before it were checked on their own and stay."""
+        pages, problems = self._before_part
+        del self._pages[pages:], self._problems[problems:]
+        self._query = self._parts[self._part]
+        self._asked: dict[int, PageRequest] = {}
+        self._arrived: dict[int, PageResponse | BaseException] = {}
+        # The page to ask for next, the last one that may be asked for, and the one to accept next.
+        self._turn = self._next_number = self._last_number = self._start if self._part == 0 else 1
+        self._listed: set[int] = set()
+        self._received = 0
+        self._total: int | None = None
+
     def _accept(self, response: PageResponse) -> None:
-        extra, rows = response.extra, response.rows
+        extra, number = response.extra, response.request.number
         for problem in response.problems:
-            self._note(response, problem)
+            self._note(response, problem, kind=problem.partition(":")[0])
         more = self._more(response)
-        if extra.count != len(rows):
-            self._disagree(response, f"count is {extra.count}, but list holds {len(rows)}", moved=False)
+        count = len(response.rows)
+        if extra.count != count:
+            self._disagree(response, "count", f"count is {extra.count}, but list holds {count}", moved=False)
         if self._total is not None and self._total != extra.totalCount:
-            self._disagree(response, f"totalCount was {self._total} on the page before, now it is {extra.totalCount}")
+            changed = f"totalCount was {self._total} on the page before, now it is {extra.totalCount}"
+            self._disagree(response, "totalCount", changed)
         self._check_groups(response, more)
         self._total = extra.totalCount
-        self._received += len(rows)
-        if self._rereads is not None:
-            self._pages.append(rows)
+        self._received += count
+        if self._keep_pages:
+            self._pages.append(response.rows)
         if self._start == 1:
             self._check_total(response, more)
-        self._advance(response.request.number, more)
+        self._advance(number, more, count)
 
     def _more(self, response: PageResponse) -> bool:
         """Whether there is another page. A chain that does not advance by one is an error, whatever `check` is."""
@@ -139,61 +171,91 @@ class Paginator:
         if extra.nextYn != "N":
             raise self._error(response, f"nextYn must be Y or N, but it is {extra.nextYn!r}")
         if extra.nextPages not in (None, 0, number, number + 1):
-            self._disagree(response, f"nextYn is N, but nextPages is {extra.nextPages}", moved=False)
+            self._disagree(response, "nextPages", f"nextYn is N, but nextPages is {extra.nextPages}", moved=False)
         return False
 
     def _check_groups(self, response: PageResponse, more: bool) -> None:
-        ids = set(response.rows.group_ids)
-        if len(ids) == len(response.rows) and self._seen.isdisjoint(ids):
-            self._seen |= ids
-            return
-        if ids <= self._seen and more:
-            raise self._error(response, "list repeats only groups that were listed before, and nextYn is Y", moved=True)
-        again = set(self._seen)
-        for group_id in response.rows.group_ids:
-            if group_id in again:
-                self._disagree(response, f"grpIdx {group_id} is listed twice")
-                break
-            again.add(group_id)
-        self._seen |= ids
+        group_ids = response.rows.group_ids
+        ids = set(group_ids)
+        if len(ids) < len(group_ids) or not self._listed.isdisjoint(ids):
+            if ids <= self._listed and more:
+                what = "list repeats only groups that were listed before, and nextYn is Y"
+                raise self._error(response, what, moved=True)
+            twice = next(
+                number for i, number in enumerate(group_ids) if number in self._listed or number in group_ids[:i]
+            )
+            self._disagree(response, "grpIdx", f"grpIdx {twice} is listed twice")
+        self._listed |= ids
+        if self._query.groups is not None and not ids.issubset(self._query.groups):
+            self._refuse_unasked(response, sorted(ids.difference(self._query.groups)))
+
+    def _refuse_unasked(self, response: PageResponse, unasked: list[int]) -> None:
+        """Groups that nobody asked for: the server reads another parameter than `grpIdxList`, or none."""
+        shown = ", ".join(map(str, unasked[:5])) + (", …" if len(unasked) > 5 else "")
+        what = f"list holds {len(unasked)} groups that were not asked for ({shown}): the server ignores grpIdxList"
+        if self._strict:
+            raise self._error(
+                response, what, advice='check="warn" keeps only those that were asked for', stops_all=True
+            )
+        self._note(response, f"{what}; they are left out", kind="grpIdxList")
+        wanted = frozenset(self._query.groups or ())
+        response.rows = RecordRows(row for row in response.rows if row[0] in wanted)
 
     def _check_total(self, response: PageResponse, more: bool) -> None:
         total, received = response.extra.totalCount, self._received
         if more and received >= total:
-            self._disagree(response, f"nextYn is Y, but {received} records have come and totalCount is {total}")
+            what = f"nextYn is Y, but {received} records have come and totalCount is {total}"
+            self._disagree(response, "totalCount", what)
         if not more and received != total:
-            self._disagree(response, f"nextYn is N after {received} records, but totalCount is {total}")
+            self._disagree(response, "totalCount", f"nextYn is N after {received} records, but totalCount is {total}")
 
-    def _advance(self, number: int, more: bool) -> None:
-        if self._single:
-            self.request = None
-        elif more:
-            self.request = self._parts[self._part].page(number + 1)
-        elif self._part + 1 < len(self._parts):
-            self._part += 1
-            self._total_before += self._total or 0
-            self._received, self._total = 0, None
-            self._before_part = len(self._pages), len(self._problems)
-            self.request = self._parts[self._part].page(1)
-        else:
-            self.request = None
+    def _advance(self, number: int, more: bool, size: int) -> None:
+        del self._asked[number]
+        self._turn = number + 1
+        if self._single or not more:
+            self._end_part()
+            return
+        self._last_number = max(self._last_number, number + 1)
+        if self.parallel and number == 1:
+            self._last_number = min(-(-(self._total or 0) // size), MAX_PAGES)
 
-    def _disagree(self, response: PageResponse, what: str, *, moved: bool = True) -> None:
+    def _end_part(self) -> None:
+        self._asked.clear()
+        self._arrived.clear()
+        self._last_number = 0
+        if self._single or self._part + 1 == len(self._parts):
+            self.finished = True
+            return
+        self._part += 1
+        self._total_before += self._total or 0
+        self._before_part = len(self._pages), len(self._problems)
+        self._begin_part()
+
+    def _disagree(self, response: PageResponse, kind: str, what: str, *, moved: bool = True) -> None:
         if self._strict:
             raise self._error(response, what, moved=moved)
-        self._note(response, what)
+        self._note(response, what, kind=kind)
 
-    def _note(self, response: PageResponse, what: str) -> None:
+    def _note(self, response: PageResponse, what: str, *, kind: str) -> None:
         problem = f"page {response.request.number}: {what}"
         self._problems.append(problem)
-        warnings.warn(f"{response.request.query} {problem}", PaginationWarning, stacklevel=2)
+        if kind not in self._warned:
+            self._warned.add(kind)
+            # A registry of its own, which is dropped: Python's would keep each text for ever.
+            text = f"{response.request.query} {problem} (said once for this client)"
+            warnings.warn_explicit(text, PaginationWarning, __file__, 1, module=__name__, registry={})
 
-    def _error(self, response: PageResponse, what: str, *, moved: bool = False) -> PaginationError:
-        advice = "the date may have changed while it was read: try again" if moved else "the pages cannot be trusted"
+    def _error(
+        self, response: PageResponse, what: str, *, moved: bool = False, advice: str = "", stops_all: bool = False
+    ) -> PaginationError:
+        advice = advice or (
+            "the date may have changed while it was read: try again" if moved else "the pages cannot be trusted"
+        )
         return PaginationError(
             f"{response.request}: {what}; {advice}",
             date=response.request.query.start,
             page=response.request.number,
             attempts=response.attempts,
             retryable=moved,
+            stops_all=stops_all,
         )

@@ -275,9 +275,11 @@ def is_refused(envelope: Envelope) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PaginationWarning)
         try:
-            Paginator([query], None, "warn", single=True).accept(
-                Decoder("warn").read(orjson.dumps(envelope), query.page(1))
-            )
+            paginator = Paginator([query], None, "warn", single=True)
+            request = paginator.next_request()
+            assert request is not None
+            paginator.receive(request, Decoder("warn").read(orjson.dumps(envelope), request))
+            list(paginator.accepted())
         except RequestError:
             return True
     return False

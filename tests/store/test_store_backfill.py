@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ssl
+from typing import Any
 
 import aiohttp
 import pytest
@@ -37,6 +38,7 @@ from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 from tests.store.fake_client import FakeClient, Outcome, complete, failing
 
 DATES = date_range("2025-01-01", "2025-01-10")
+WHERE: dict[str, Any] = {"date": DATES[4], "page": 1}
 
 
 async def test_every_date_is_stored_and_reported(store: ClickStore) -> None:
@@ -90,7 +92,7 @@ async def test_dates_of_groups(store: ClickStore) -> None:
 
 async def test_one_date_fails(store: ClickStore) -> None:
     """The others are stored; the failed one is reported, remembered, and asked for the next time."""
-    error = DecodeError("page 1: no JSON", date=DATES[4])
+    error = DecodeError("page 1: no JSON", date=DATES[4], page=1)
     report = await store.backfill(FakeClient(failing({5: error})), DATES)
     assert (report.fetched, report.failed) == (9, {DATES[4]: error})
     assert await store.failures(DATES[0], DATES[-1]) == {DATES[4]: "DecodeError: page 1: no JSON"}
@@ -101,15 +103,15 @@ async def test_one_date_fails(store: ClickStore) -> None:
 
 
 def certificate_failure() -> TransportError:
-    return TransportError("the certificate is not trusted", retryable=False, stops_all=True)
+    return TransportError("the certificate is not trusted", retryable=False, stops_all=True, **WHERE)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        AuthenticationError("no", status=401),
-        ForbiddenError("no", status=403),
-        RateLimitError("no"),
+        AuthenticationError("no", status=401, **WHERE),
+        ForbiddenError("no", status=403, **WHERE),
+        RateLimitError("no", **WHERE),
         ConfigurationError("no"),
         certificate_failure(),
         QuotaUnavailableError("no"),
@@ -130,7 +132,7 @@ async def test_fatal_error(store: ClickStore, error: ClicksGroupError) -> None:
 
 async def test_same_failure_three_times(store: ClickStore) -> None:
     """Three consecutive dates that fail in the same way end the job."""
-    client = FakeClient(failing({day: APIError("plan", code=7, message="plan") for day in (2, 4, 5, 6)}))
+    client = FakeClient(failing({day: APIError("plan", code=7, message="plan", **WHERE) for day in (2, 4, 5, 6)}))
     with pytest.raises(APIError):
         await store.backfill(client, DATES)
     assert client.asked == list(DATES[:6])
@@ -140,12 +142,12 @@ async def test_same_failure_three_times(store: ClickStore) -> None:
 async def test_different_failures(store: ClickStore) -> None:
     """Consecutive dates that fail in different ways do not end the job."""
     errors: dict[int, ClicksGroupError] = {
-        1: APIError(code=7),
-        2: APIError(code=8),
-        3: ServerError(status=500),
-        4: ServerError(status=503),
-        5: TransportError(),
-        6: TransportError(),
+        1: APIError(code=7, **WHERE),
+        2: APIError(code=8, **WHERE),
+        3: ServerError(status=500, **WHERE),
+        4: ServerError(status=503, **WHERE),
+        5: TransportError(**WHERE),
+        6: TransportError(**WHERE),
     }
     report = await store.backfill(FakeClient(failing(errors)), DATES)
     assert report.failed == {datetime.date(2025, 1, day): error for day, error in errors.items()}

@@ -107,7 +107,7 @@ async def clients(session: aiohttp.ClientSession) -> None:
 def errors(error: RequestError) -> None:
     base: ClicksGroupError = error
     also: tuple[type[ValueError], type[RuntimeError]] = (ConfigurationError, ClientClosedError)
-    assert_type((error.date, error.page, error.attempts), tuple[datetime.date | None, int | None, int])
+    assert_type((error.date, error.page, error.attempts), tuple[datetime.date, int, int])
     match error:
         case RateLimitError():
             assert_type((error.status, error.retry_after), tuple[int, float | None])
