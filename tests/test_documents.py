@@ -102,11 +102,12 @@ def run_all(document: Document) -> int:
     return len(examples)
 
 
-def test_every_block_of_the_readme_runs() -> None:
+def test_readme() -> None:
+    """Every block of code in the README runs."""
     assert run_all(readme.parse(ROOT / "README.md")) >= 10
 
 
-def test_every_fenced_block_of_the_readme_is_one_that_is_run() -> None:
+def test_readme_languages() -> None:
     """A block in another language would be a claim that nobody checks."""
     fences = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("```")]
     assert set(fences) <= {"```", "```python", "```sh", "```text"}
@@ -115,5 +116,6 @@ def test_every_fenced_block_of_the_readme_is_one_that_is_run() -> None:
 @pytest.mark.parametrize(
     "module", sorted((ROOT / "clicksgroup").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
 )
-def test_the_examples_of_the_docstrings_run(module: Path) -> None:
+def test_docstrings(module: Path) -> None:
+    """Every example of a docstring runs."""
     run_all(docstrings.parse(module))

@@ -1,4 +1,4 @@
-"""The key is on the wire and nowhere else."""
+"""The API key is in the header of the request and nowhere else."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ from tests.faults.cases import (
     shown_by_traceback,
     whole_day,
 )
-from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, RawServer, dumps, envelope, http
+from tests.pages import dumps, envelope
+from tests.raw_server import CLOSE, RESET, SILENCE, RawServer, Request, Response, http
 
 ECHO = f"X-Key: {KEY}"
-ALSO_JSON = json.dumps(KEY).replace("/", "\\/").encode()  # as PHP writes it
+# As PHP writes it.
+ALSO_JSON = json.dumps(KEY).replace("/", "\\/").encode()
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -55,7 +57,7 @@ def field(name: str, value: object) -> bytes:
     return dumps(page)
 
 
-ECHOES: dict[str, tuple[Answer, type[ClicksGroupError]]] = {
+ECHOES: dict[str, tuple[Response, type[ClicksGroupError]]] = {
     "in a body that is no JSON": (http(f"<p>{KEY}</p>".encode(), 200, ECHO), DecodeError),
     "in a body that is no JSON, written as JSON": (http(b"[" + ALSO_JSON, 200, ECHO), DecodeError),
     "in a body that is no JSON, written as a URL": (http(urllib.parse.quote(KEY, "").encode()), DecodeError),
@@ -84,8 +86,8 @@ ECHOES: dict[str, tuple[Answer, type[ClicksGroupError]]] = {
 
 
 @pytest.fixture
-def told() -> Iterator[Callable[[], str]]:
-    """Everything that is logged at DEBUG, by anybody, the records' own attributes included."""
+def logged() -> Iterator[Callable[[], str]]:
+    """Everything that anybody logs at DEBUG, with the attributes of the records."""
     records: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
@@ -104,27 +106,29 @@ def told() -> Iterator[Callable[[], str]]:
         root.setLevel(level)
 
 
-@pytest.mark.parametrize("ask", [one_page, whole_day])
-@pytest.mark.parametrize(("answer", "expected"), ECHOES.values(), ids=ECHOES)
-async def test_a_server_that_echoes_the_key_puts_it_into_no_error_log_or_warning(
-    answer: Answer, expected: type[ClicksGroupError], ask: Callable[[ClicksClient], Any], told: Callable[[], str]
+@pytest.mark.parametrize("read", [one_page, whole_day])
+@pytest.mark.parametrize(("response", "expected"), ECHOES.values(), ids=ECHOES)
+async def test_echoed_key(
+    response: Response, expected: type[ClicksGroupError], read: Callable[[ClicksClient], Any], logged: Callable[[], str]
 ) -> None:
+    """A server that echoes the key puts it into no error, log or warning."""
     asyncio.get_running_loop().set_debug(True)
     asyncio.get_running_loop().slow_callback_duration = 0
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        async with RawServer([answer]) as server, client_of(server, timeout=0.2) as client:
+        async with RawServer([response]) as server, client_of(server, timeout=0.2) as client:
             with pytest.raises(expected) as caught:
-                await ask(client)
+                await read(client)
         gc.collect()
     assert_holds_no_key(caught.value)
     assert_pickles(caught.value)
-    assert KEY not in told()
-    assert "attempt 1" in told()
+    assert KEY not in logged()
+    assert "attempt 1" in logged()
     assert KEY not in "".join(str(warning) for warning in warned)
 
 
-async def test_no_part_of_a_key_is_shown_where_a_text_is_cut() -> None:
+async def test_cut_text() -> None:
+    """Where a long text is cut, no part of the key is left."""
     for before in range(170, 200):
         message = "x" * before + KEY
         async with RawServer([http(dumps({"code": 3, "message": message}))]) as server, client_of(server) as client:
@@ -134,7 +138,7 @@ async def test_no_part_of_a_key_is_shown_where_a_text_is_cut() -> None:
 
 
 def everything_in(client: ClicksClient, stream: object) -> list[object]:
-    """All objects of this package that hang together with a client."""
+    """All objects of the package that a client and a stream refer to."""
     found: dict[int, object] = {}
     todo: list[object] = [client, stream]
     while todo:
@@ -151,7 +155,8 @@ def everything_in(client: ClicksClient, stream: object) -> list[object]:
     return list(found.values())
 
 
-async def test_no_object_shows_the_key() -> None:
+async def test_objects() -> None:
+    """No object of the package, no task and no stack shows the key."""
     async with RawServer([[SILENCE]]) as server, client_of(server) as client:
         stream = client.clicks(["2025-01-03", "2025-01-04"])
         reader = asyncio.ensure_future(anext(stream))
@@ -174,7 +179,8 @@ async def test_no_object_shows_the_key() -> None:
         await asyncio.wait([reader])
 
 
-async def test_no_trace_shows_the_key() -> None:
+async def test_traces() -> None:
+    """No trace of aiohttp shows the key."""
     seen: list[str] = []
     config = aiohttp.TraceConfig()
 
@@ -184,10 +190,10 @@ async def test_no_trace_shows_the_key() -> None:
     for name in dir(config):
         if name.startswith("on_"):
             getattr(config, name).append(note)
-    answers: list[Answer] = [http(b"", 500), [RESET], http(dumps(envelope()))]
+    responses: list[Response] = [http(b"", 500), [RESET], http(dumps(envelope()))]
     async with (
         aiohttp.ClientSession(trace_configs=[config]) as session,
-        RawServer(answers) as server,
+        RawServer(responses) as server,
         client_of(server, session=session) as client,
     ):
         await client.page("2025-01-03")
@@ -196,7 +202,9 @@ async def test_no_trace_shows_the_key() -> None:
     assert not [text for text in seen if KEY in text]
 
 
-async def test_an_error_of_a_middleware_of_the_session_shows_no_key() -> None:
+async def test_error_of_a_middleware() -> None:
+    """The traceback of a middleware's own error does not show the key."""
+
     class RefusedError(Exception):
         """Somebody else's error."""
 
@@ -214,7 +222,8 @@ async def test_an_error_of_a_middleware_of_the_session_shows_no_key() -> None:
     assert not [text for text in shown_by_traceback(caught.value) if KEY in text]
 
 
-async def test_a_warning_shows_no_key() -> None:
+async def test_warning() -> None:
+    """A warning about a value that equals the key does not show it."""
     digits = "1234567890123"
     page = envelope()
     page["result"]["list"][1]["acesCnt"] = digits
@@ -230,7 +239,8 @@ async def test_a_warning_shows_no_key() -> None:
 
 
 @pytest.mark.parametrize("key", ["k", "key", "Group", '"', "Group 2", "acesCnt", "result"])
-async def test_a_key_that_is_part_of_the_data_leaves_the_data_alone(key: str) -> None:
+async def test_key_in_the_data(key: str) -> None:
+    """Data that contain the key are not changed."""
     async with RawServer([http(dumps(envelope()))]) as server, ClicksClient(key, base_url=server.url) as client:
         day = await client.day("2025-01-03")
     assert [record.group_name for record in day] == ["Group 1", "Group 2", "Group 3"]
@@ -242,7 +252,8 @@ async def test_a_key_that_is_part_of_the_data_leaves_the_data_alone(key: str) ->
     ["a\rb", "a\nb", "a\r\nX: y", "a\0b", "키", "clé", " a", "a ", "\ta", "a\u2028b", "a\x7fb", "", " "],
     ids=ascii,
 )
-def test_a_header_that_cannot_be_sent_is_refused_before_any_connection(where: str, value: str) -> None:
+def test_refused_header(where: str, value: str) -> None:
+    """A header that cannot be sent is refused before any connection."""
     with pytest.raises(ConfigurationError, match=where) as caught:
         ClicksClient(**{"api_key": "key", where: value})  # type: ignore[arg-type]
     assert value.strip() == "" or value not in str(caught.value)
@@ -250,7 +261,8 @@ def test_a_header_that_cannot_be_sent_is_refused_before_any_connection(where: st
 
 
 @pytest.mark.parametrize("key", [KEY + "\n", " " + KEY, KEY + "\r\nX: y", "\0" + KEY, KEY + "키"], ids=ascii)
-def test_a_key_that_is_refused_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused key is not shown."""
     with pytest.raises(ConfigurationError, match="api_key") as caught:
         ClicksClient(key)
     assert_holds_no_key(caught.value)
@@ -273,13 +285,15 @@ def test_a_key_that_is_refused_is_not_shown(key: str, monkeypatch: pytest.Monkey
     ],
     ids=str,
 )
-def test_a_good_key_is_not_shown_where_something_else_is_refused(wrong: dict[str, Any]) -> None:
+def test_other_setting_refused(wrong: dict[str, Any]) -> None:
+    """A good key is not shown where another setting is refused."""
     with pytest.raises((ConfigurationError, TypeError)) as caught:
         ClicksClient(KEY, **wrong)
     assert not [text for text in shown_by_traceback(caught.value) if KEY in text]
 
 
-def test_a_secret_is_hidden_in_whatever_way_it_is_written() -> None:
+def test_redact() -> None:
+    """A secret is redacted in every encoding."""
     secret = Secret('a/b"c d&é')
     for text in (str(secret), json.dumps(str(secret)), urllib.parse.quote(secret), urllib.parse.quote(secret, "")):
         assert secret.redact(f"<{text}>").count("***") == 1
@@ -288,7 +302,8 @@ def test_a_secret_is_hidden_in_whatever_way_it_is_written() -> None:
     assert html.escape(secret) != str(secret)
 
 
-def test_a_client_with_its_key_is_not_pickled_by_accident() -> None:
+def test_no_pickle() -> None:
+    """A client, which holds the key, does not pickle."""
     with pytest.raises((TypeError, AttributeError)):
         pickle.dumps(ClicksClient(KEY))
 
@@ -296,11 +311,13 @@ def test_a_client_with_its_key_is_not_pickled_by_accident() -> None:
 FAST = RetryPolicy(attempts=1)
 
 
-async def test_a_refused_pause_shows_no_key() -> None:
-    def answer(asked: Asked) -> Answer:
+async def test_refused_pause() -> None:
+    """The error of a pause that is too long does not show the key."""
+
+    def respond(request: Request) -> Response:
         return http(b"", f"429 {KEY}", "Retry-After: 9999", ECHO)
 
-    async with RawServer(answer) as server, client_of(server, retry=FAST, quota=Quota(in_flight=2)) as client:
+    async with RawServer(respond) as server, client_of(server, retry=FAST, quota=Quota(in_flight=2)) as client:
         for _ in range(2):
             with pytest.raises(RateLimitError) as caught:
                 await client.page("2025-01-03")

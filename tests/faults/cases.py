@@ -1,4 +1,4 @@
-"""How a fault is judged: by the error, and by the requests that the server saw, never by the clock."""
+"""What a fault must come to: the right error, and the right number of requests at the server."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import aiohttp
 import attrs
 
 from clicksgroup import ClicksClient, ClicksGroupError, Quota, RequestError, RetryPolicy
-from tests.faults.raw import Answer, RawServer
+from tests.raw_server import RawServer, Response
 
 KEY = "K3y/9f8e7d6c-never-to-be-seen"
 DATE = "2025-01-03"
 ATTEMPTS = 3
 FAST = RetryPolicy(attempts=ATTEMPTS, backoff=0.001, max_backoff=0.002, deadline=60)
 
-Ask = Callable[[ClicksClient], Awaitable[object]]
+Read = Callable[[ClicksClient], Awaitable[object]]
 
 
 async def one_page(client: ClicksClient) -> object:
@@ -35,20 +35,20 @@ async def all_clicks(client: ClicksClient) -> object:
 
 @attrs.frozen
 class Case:
-    """A fault by name, and its one right outcome.
+    """A fault and the error that the client must raise for it.
 
     Args:
-        name: of the fault.
-        answer: what the server does, whatever is asked.
-        error: what it comes to.
-        says: what the error's text has to hold.
-        never_says: what it must not hold.
+        name: names the fault in the list of tests.
+        response: what the server sends, whatever the request.
+        error: the type of the error.
+        says: texts that the message must contain.
+        never_says: texts that the message must not contain.
         attrs: further attributes of the error.
-        timeout: of one attempt; short where the server leaves the client waiting.
+        timeout: seconds for one attempt; short where the server keeps the client waiting.
     """
 
     name: str
-    answer: Answer
+    response: Response
     error: type[RequestError]
     says: Sequence[str] = ()
     never_says: Sequence[str] = ()
@@ -56,6 +56,7 @@ class Case:
     timeout: float = 10.0
 
     def check(self, error: RequestError, attempts: int) -> None:
+        """The error is the expected one, names date and page, shows no key and pickles."""
         assert type(error) is self.error, repr(error)
         assert error.attempts == attempts
         assert (str(error.date), error.page) == (DATE, 1)
@@ -70,7 +71,7 @@ class Case:
 
 
 def named(cases: Sequence[Any]) -> dict[str, Any]:
-    """For `pytest.mark.parametrize`: the cases with their names as ids."""
+    """Arguments of `pytest.mark.parametrize`: the cases, with their names as ids."""
     return {"argvalues": list(cases), "ids": [case.name for case in cases]}
 
 
@@ -80,11 +81,11 @@ def client_of(server: RawServer, **settings: Any) -> ClicksClient:
     )
 
 
-async def failure_of(server: RawServer, ask: Ask = one_page, **settings: Any) -> RequestError:
-    """The error that it comes to. Every request that the client counts is one that the server saw."""
+async def failure_of(server: RawServer, read: Read = one_page, **settings: Any) -> RequestError:
+    """The error that the client raises. It counts exactly the requests that the server saw."""
     async with client_of(server, **settings) as client:
         try:
-            got = await ask(client)
+            got = await read(client)
         except ClicksGroupError as error:
             caught = error
         else:
@@ -95,12 +96,13 @@ async def failure_of(server: RawServer, ask: Ask = one_page, **settings: Any) ->
 
 
 def assert_holds_no_key(error: BaseException, key: str = KEY) -> None:
-    """Neither does anything that a log or a report could show of it."""
+    """The key is in nothing that a log or a report could show of the error."""
     shown = shown_by_traceback(error)
     link: BaseException | None = error
     while link is not None:
         shown += [repr(link), str(link), repr(link.args), repr(vars(link)), repr(getattr(link, "__notes__", ()))]
-        assert not isinstance(link, aiohttp.ClientResponseError)  # it holds the request, whose headers hold the key
+        # This one holds the request, whose headers hold the key.
+        assert not isinstance(link, aiohttp.ClientResponseError)
         assert link.__cause__ is None or link.__context__ is None
         link = link.__cause__ or link.__context__
     found = [text for text in shown if key in text]
@@ -109,7 +111,7 @@ def assert_holds_no_key(error: BaseException, key: str = KEY) -> None:
 
 
 def shown_by_traceback(error: BaseException) -> list[str]:
-    """A traceback with its locals, but for those of the tests, who know the key."""
+    """A traceback with its locals; those of the tests are left out, since the tests know the key."""
     captured = traceback.TracebackException.from_exception(error, capture_locals=True)
     shown = []
     while captured is not None:

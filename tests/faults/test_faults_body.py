@@ -1,4 +1,4 @@
-"""Bodies: what is no JSON may be a cut one, what is JSON of another shape will be the same again."""
+"""Faults of the body: text that is not JSON may have been cut on its way, JSON of the wrong shape was not."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from clicksgroup import DecodeError, GroupClicks, PaginationWarning
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.protocol.error_responses import SNIPPET_LENGTH
 from tests.faults.cases import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
-from tests.faults.raw import RawServer, dumps, envelope, http
+from tests.pages import dumps, envelope
+from tests.raw_server import RawServer, http
 
 WHOLE = dumps(envelope())
 MISSING = object()
 
-NO_JSON = [
+NOT_JSON = [
     Case("a byte order mark", http(b"\xef\xbb\xbf" + WHOLE), DecodeError),
     Case("UTF-16", http(WHOLE.decode().encode("utf-16")), DecodeError),
     Case("invalid UTF-8", http(WHOLE.replace(b"Group 2", b"Gr\xff 2")), DecodeError),
@@ -33,9 +34,10 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize("case", **named(NO_JSON))
-async def test_what_is_no_json_is_tried_again_and_then_shown(case: Case) -> None:
-    async with RawServer([case.answer]) as server:
+@pytest.mark.parametrize("case", **named(NOT_JSON))
+async def test_not_json_is_retried(case: Case) -> None:
+    """A body that is not JSON may have been cut: retry, then raise an error that shows its beginning."""
+    async with RawServer([case.response]) as server:
         error = await failure_of(server)
         case.check(error, attempts=ATTEMPTS)
         assert isinstance(error, DecodeError)
@@ -45,14 +47,16 @@ async def test_what_is_no_json_is_tried_again_and_then_shown(case: Case) -> None
         assert len(server.requests) == ATTEMPTS
 
 
-@pytest.mark.parametrize("case", **named(NO_JSON))
-async def test_what_was_no_json_once_leaves_no_trace_in_the_data(case: Case) -> None:
-    async with RawServer([case.answer, http(WHOLE)]) as server, client_of(server) as client:
+@pytest.mark.parametrize("case", **named(NOT_JSON))
+async def test_not_json_once(case: Case) -> None:
+    """One bad body costs one request, and the data are complete."""
+    async with RawServer([case.response, http(WHOLE)]) as server, client_of(server) as client:
         assert [record.group_id for record in await client.day(DATE)] == [1, 2, 3]
         assert len(server.requests) == client.stats.requests == 2
 
 
-NOT_WHOLE: dict[str, tuple[object, str]] = {  # by name: the value, and how the message shows it
+# By name: a wrong value, and how the message shows it.
+NOT_WHOLE: dict[str, tuple[object, str]] = {
     "a string": ("181", '"181"'),
     "a word": ("many", '"many"'),
     "true": (True, "true"),
@@ -86,7 +90,7 @@ NOT_A_LIST = {**NOT_AN_OBJECT, "a list": ({}, "an object of 0")}
 
 
 def changed(path: list[str | int], value: object) -> bytes:
-    """An honest page with one thing changed."""
+    """A correct page with one value changed."""
     page: Any = envelope(total=5)
     holder = page
     for step in path[:-1]:
@@ -103,7 +107,7 @@ def written(path: list[str | int]) -> str:
 
 
 def shapes() -> Iterator[tuple[str, bytes, str, str, str]]:
-    """For each thing that can have the wrong type: a name, the body, the field, what is wanted, what came."""
+    """For each value that can have the wrong type: a name, the body, the field, what is expected, what came."""
     wrong: list[tuple[list[str | int], dict[str, tuple[object, str]], str]] = [
         (["result"], NOT_AN_OBJECT, "an object"),
         (["result", "extra"], NOT_AN_OBJECT, "an object"),
@@ -123,9 +127,9 @@ def shapes() -> Iterator[tuple[str, bytes, str, str, str]]:
             "a whole number",
         ),
     ]
-    for path, values, wanted in wrong:
+    for path, values, expected in wrong:
         for name, (value, shown) in values.items():
-            yield f"{written(path)} {name}", changed(path, value), written(path), wanted, shown
+            yield f"{written(path)} {name}", changed(path, value), written(path), expected, shown
     for name in ("a string", "true", "a float", "a fraction", "null", "a list", "an object", "2^64", "missing"):
         value, shown = NOT_WHOLE[name]
         yield f"code {name}", changed(["code"], value), "code", "a whole number", shown
@@ -142,20 +146,20 @@ def shapes() -> Iterator[tuple[str, bytes, str, str, str]]:
 SHAPES = list(shapes())
 
 
-@pytest.mark.parametrize(("body", "field", "wanted", "came"), [s[1:] for s in SHAPES], ids=[s[0] for s in SHAPES])
-async def test_json_of_another_shape_is_raised_at_once_with_its_path(
-    body: bytes, field: str, wanted: str, came: str
-) -> None:
+@pytest.mark.parametrize(("body", "field", "expected", "came"), [s[1:] for s in SHAPES], ids=[s[0] for s in SHAPES])
+async def test_wrong_type(body: bytes, field: str, expected: str, came: str) -> None:
+    """JSON of the wrong shape would come again: raise it at once, with the path of the field."""
     async with RawServer([http(body)]) as server:
         error = await failure_of(server)
-        Case("", b"", DecodeError, [field, f"expected {wanted}", came]).check(error, attempts=1)
+        Case("", b"", DecodeError, [field, f"expected {expected}", came]).check(error, attempts=1)
         assert isinstance(error, DecodeError)
         assert error.field == field
         assert error.snippet == body.decode()[:SNIPPET_LENGTH] + ("…" if len(body) > SNIPPET_LENGTH else "")
         assert len(server.requests) == 1
 
 
-async def test_numbers_up_to_the_largest_are_exact() -> None:
+async def test_largest_numbers() -> None:
+    """Numbers are exact up to the largest that is accepted."""
     page = envelope(total=2)
     page["result"]["list"][0].update(grpIdx=MAX_COUNT, acesCnt=MAX_COUNT - 1, pernCnt=0, grpNm="")
     async with RawServer([http(dumps(page))]) as server, client_of(server) as client:
@@ -206,11 +210,12 @@ ACCEPTED = {
 }
 
 
-@pytest.mark.parametrize("ask", [one_page, whole_day])
-@pytest.mark.parametrize("answer", ACCEPTED.values(), ids=ACCEPTED)
-async def test_what_nobody_promised_otherwise_is_accepted(answer: bytes, ask: Callable[[Any], Any]) -> None:
-    async with RawServer([answer]) as server, client_of(server) as client:
-        got = await ask(client)
+@pytest.mark.parametrize("read", [one_page, whole_day])
+@pytest.mark.parametrize("response", ACCEPTED.values(), ids=ACCEPTED)
+async def test_accepted(response: bytes, read: Callable[[Any], Any]) -> None:
+    """Variations that the vendor's documents leave open are accepted."""
+    async with RawServer([response]) as server, client_of(server) as client:
+        got = await read(client)
         assert [record.group_id for record in got.records] == [1, 2, 3]
         assert len(server.requests) == 1
 
@@ -233,9 +238,8 @@ CONVERTED: dict[str, tuple[list[str | int], object, str]] = {
 
 
 @pytest.mark.parametrize(("path", "value", "problem"), CONVERTED.values(), ids=CONVERTED)
-async def test_what_converts_without_loss_passes_where_it_is_allowed_and_is_told(
-    path: list[str | int], value: object, problem: str
-) -> None:
+async def test_converted(path: list[str | int], value: object, problem: str) -> None:
+    """`check="warn"` takes a value that converts without loss, and reports it."""
     async with RawServer([http(changed(path, value))]) as server, client_of(server, check="warn") as client:
         with pytest.warns(PaginationWarning) as warned:
             day = await client.day(DATE)
@@ -247,7 +251,8 @@ async def test_what_converts_without_loss_passes_where_it_is_allowed_and_is_told
 
 
 @pytest.mark.parametrize("value", ["181.5", "1e3", " 181", "-1", "", "٣", "9" * 19, 181.5, -1.0, 2.0**53, True, [181]])
-async def test_what_does_not_convert_without_loss_never_passes(value: object) -> None:
+async def test_not_converted(value: object) -> None:
+    """`check="warn"` refuses a value that does not convert without loss."""
     async with RawServer([http(changed(["result", "list", 3, "acesCnt"], value))]) as server:
         error = await failure_of(server, check="warn")
         assert isinstance(error, DecodeError)

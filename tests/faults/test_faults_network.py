@@ -1,4 +1,4 @@
-"""Network, TLS, status and size: for each fault there is one right outcome."""
+"""Faults of the network, TLS, status and size: each has one right outcome."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ from clicksgroup import (
 )
 from clicksgroup.transport import MAX_BODY_BYTES
 from tests.faults.cases import ATTEMPTS, DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
-from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, Drip, Endless, RawServer, dumps, envelope, http
+from tests.pages import dumps, envelope
+from tests.raw_server import CLOSE, RESET, SILENCE, Drip, Endless, RawServer, Request, Response, http
 
 WHOLE = dumps(envelope())
 HTML = b"<html><body><h1>Something</h1></body></html>"
-SHORT = 0.1  # seconds
+SHORT = 0.1
+"""Seconds of `timeout` where the server keeps the client waiting."""
+
 CHUNKED = "Transfer-Encoding: chunked"
 UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 GZIPPED = gzip.compress(WHOLE)
 HALF = len(WHOLE) // 2
 
-TRIED_AGAIN = [
+RETRIED = [
     Case("reset before the head", [RESET], TransportError),
     Case("reset in the head", [http(WHOLE)[:30], RESET], TransportError),
     Case("reset after the head", [http(length=500), RESET], TransportError),
@@ -82,7 +85,7 @@ TRIED_AGAIN = [
     Case("200, HTML", http(HTML), DecodeError, ["<h1>Something"], attrs={"field": "", "snippet": HTML.decode()}),
 ]
 
-AT_ONCE = [
+RAISED_AT_ONCE = [
     Case("status 400", http(HTML, 400), StatusError, ["HTTP 400"], attrs={"status": 400}),
     Case("status 401", http(HTML, 401), AuthenticationError, ["key", "CLICKSGROUP_API_KEY"], attrs={"status": 401}),
     Case("status 401, cut body", [http(HTML, 401, length=999), CLOSE], AuthenticationError),
@@ -113,44 +116,51 @@ AT_ONCE = [
 ]
 
 
-@pytest.mark.parametrize("case", **named(TRIED_AGAIN))
-async def test_what_may_pass_is_tried_again_and_then_the_last_failure_is_raised(case: Case) -> None:
-    async with RawServer([case.answer]) as server:
+@pytest.mark.parametrize("case", **named(RETRIED))
+async def test_retried(case: Case) -> None:
+    """Transient errors are retried; after the last attempt the last one is raised."""
+    async with RawServer([case.response]) as server:
         error = await failure_of(server, timeout=case.timeout)
         case.check(error, attempts=ATTEMPTS)
         assert len(server.requests) == ATTEMPTS
 
 
-@pytest.mark.parametrize("case", **named(TRIED_AGAIN))
-async def test_what_has_passed_leaves_no_trace_in_the_data(case: Case) -> None:
-    async with RawServer([case.answer, http(WHOLE)]) as server, client_of(server, timeout=case.timeout) as client:
+@pytest.mark.parametrize("case", **named(RETRIED))
+async def test_transient_error_once(case: Case) -> None:
+    """One transient error costs one retry, and the data are complete."""
+    async with RawServer([case.response, http(WHOLE)]) as server, client_of(server, timeout=case.timeout) as client:
         page = await client.page(DATE)
         assert [record.group_id for record in page.records] == [1, 2, 3]
         assert len(server.requests) == client.stats.requests == 2
         assert client.stats.retries == 1
 
 
-@pytest.mark.parametrize("case", **named(AT_ONCE))
-async def test_what_will_not_pass_is_raised_at_once(case: Case) -> None:
-    async with RawServer([case.answer]) as server:
+@pytest.mark.parametrize("case", **named(RAISED_AT_ONCE))
+async def test_raised_at_once(case: Case) -> None:
+    """Permanent errors are raised immediately."""
+    async with RawServer([case.response]) as server:
         error = await failure_of(server, timeout=case.timeout)
         case.check(error, attempts=1)
         assert len(server.requests) == 1
 
 
-async def test_an_idle_connection_that_closes_as_the_request_goes_out_costs_one_attempt() -> None:
-    def answer(asked: Asked) -> Answer:
-        fails = asked.connection == 1 and asked.page == 2
-        return [CLOSE] if fails else http(dumps(envelope(asked.page, 70)))
+async def test_idle_connection_closes() -> None:
+    """An idle connection that closes just as the request is sent costs one attempt."""
 
-    async with RawServer(answer) as server, client_of(server) as client:
+    def respond(request: Request) -> Response:
+        fails = request.connection == 1 and request.page == 2
+        return [CLOSE] if fails else http(dumps(envelope(request.page, 70)))
+
+    async with RawServer(respond) as server, client_of(server) as client:
         day = await client.day(DATE)
         assert [record.group_id for record in day] == list(range(1, 71))
-        assert [(asked.connection, asked.page) for asked in server.requests] == [(1, 1), (1, 2), (2, 2), (2, 3)]
+        seen = [(request.connection, request.page) for request in server.requests]
+        assert seen == [(1, 1), (1, 2), (2, 2), (2, 3)]
         assert client.stats.requests == 4
 
 
-async def test_a_refused_connection_is_tried_again_and_costs_no_request() -> None:
+async def test_connection_refused() -> None:
+    """A refused connection is retried and costs no request."""
     async with RawServer([http(WHOLE)]) as server:
         pass
     error = await failure_of(server)
@@ -158,29 +168,30 @@ async def test_a_refused_connection_is_tried_again_and_costs_no_request() -> Non
     assert isinstance(error.__cause__, OSError)
 
 
-class NoNames(aiohttp.abc.AbstractResolver):
+class EmptyResolver(aiohttp.abc.AbstractResolver):
     """A resolver that knows no host."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.lookups = 0
 
     async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[aiohttp.abc.ResolveResult]:
-        self.asked += 1
+        self.lookups += 1
         raise OSError(-2, "Name or service not known")
 
     async def close(self) -> None:
         """Nothing to close."""
 
 
-async def test_a_name_that_cannot_be_resolved_is_tried_again_and_costs_no_request() -> None:
-    names = NoNames()
+async def test_host_not_found() -> None:
+    """A host name that cannot be resolved is retried and costs no request."""
+    resolver = EmptyResolver()
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=names)) as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session,
         ClicksClient(KEY, base_url="https://nowhere.invalid", session=session, retry=FAST) as client,
     ):
         with pytest.raises(TransportError, match="cannot be resolved") as caught:
             await client.page(DATE)
-    assert caught.value.attempts == names.asked == ATTEMPTS
+    assert caught.value.attempts == resolver.lookups == ATTEMPTS
     assert client.stats.requests == 0
 
 
@@ -201,7 +212,8 @@ def trusting(authority: trustme.CA) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
 
-async def test_tls_with_a_trusted_certificate_works(authority: trustme.CA) -> None:
+async def test_tls(authority: trustme.CA) -> None:
+    """TLS works with a trusted certificate."""
     async with (
         RawServer([http(WHOLE)], tls=serving(authority, "127.0.0.1")) as server,
         trusting(authority) as session,
@@ -210,7 +222,8 @@ async def test_tls_with_a_trusted_certificate_works(authority: trustme.CA) -> No
         assert (await client.page(DATE)).total_count == 3
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_raised_at_once(authority: trustme.CA) -> None:
+async def test_untrusted_certificate(authority: trustme.CA) -> None:
+    """An untrusted certificate is raised at once, before a request is sent."""
     async with RawServer([http(WHOLE)], tls=serving(authority, "127.0.0.1")) as server:
         error = await failure_of(server)
         Case("", b"", TransportError, ["certificate is not accepted", "base_url"]).check(error, attempts=1)
@@ -218,14 +231,16 @@ async def test_a_certificate_that_nobody_vouches_for_is_raised_at_once(authority
         assert not server.requests
 
 
-async def test_a_certificate_of_another_host_is_raised_at_once(authority: trustme.CA) -> None:
+async def test_certificate_of_another_host(authority: trustme.CA) -> None:
+    """A certificate of another host is raised at once."""
     async with RawServer([http(WHOLE)], tls=serving(authority, "other.example")) as server:
         async with trusting(authority) as session:
             error = await failure_of(server, session=session)
         Case("", b"", TransportError, ["certificate is not accepted"]).check(error, attempts=1)
 
 
-async def test_a_certificate_without_the_expected_fingerprint_is_raised_at_once(authority: trustme.CA) -> None:
+async def test_wrong_fingerprint(authority: trustme.CA) -> None:
+    """A certificate without the expected fingerprint is raised at once."""
     async with RawServer([http(WHOLE)], tls=serving(authority, "127.0.0.1")) as server:
         connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(bytes(32)))
         async with aiohttp.ClientSession(connector=connector) as session:
@@ -233,7 +248,8 @@ async def test_a_certificate_without_the_expected_fingerprint_is_raised_at_once(
         Case("", b"", TransportError, ["certificate is not accepted"]).check(error, attempts=1)
 
 
-async def test_plain_text_on_a_tls_port_is_tried_again() -> None:
+async def test_no_tls() -> None:
+    """A port that does not speak TLS is retried and costs no request."""
     async with RawServer([], greeting=[b"HTTP/1.1 400 Bad Request\r\n\r\n", CLOSE]) as server:
         async with ClicksClient(KEY, retry=FAST, base_url=server.url.replace("http:", "https:")) as client:
             with pytest.raises(TransportError, match="TLS") as caught:
@@ -244,7 +260,7 @@ async def test_plain_text_on_a_tls_port_is_tried_again() -> None:
 
 
 def bomb(wbits: int, mebibytes: int) -> bytes:
-    """So many MiB of nothing, compressed; made of one block again and again, since making it honestly takes long."""
+    """Compress this many MiB of zeros: one block repeated, since compressing them all takes long."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, wbits)
     head = compressor.compress(b"[") + compressor.flush(zlib.Z_FULL_FLUSH)
     block = compressor.compress(bytes(2**20)) + compressor.flush(zlib.Z_FULL_FLUSH)
@@ -252,9 +268,9 @@ def bomb(wbits: int, mebibytes: int) -> bytes:
 
 
 @pytest.mark.parametrize(("encoding", "wbits"), [("gzip", 31), ("deflate", 15)])
-async def test_a_bomb_of_300_mib_is_raised_at_once_and_costs_a_few_mib(encoding: str, wbits: int) -> None:
-    answer = http(bomb(wbits, 300), 200, f"Content-Encoding: {encoding}")
-    async with RawServer([[answer, SILENCE]]) as server:
+async def test_decompression_bomb(encoding: str, wbits: int) -> None:
+    """A body that decompresses to 300 MiB is raised at once and takes a few MiB."""
+    async with RawServer([[http(bomb(wbits, 300), 200, f"Content-Encoding: {encoding}"), SILENCE]]) as server:
         tracemalloc.start()
         try:
             error = await failure_of(server)
@@ -266,15 +282,16 @@ async def test_a_bomb_of_300_mib_is_raised_at_once_and_costs_a_few_mib(encoding:
         assert len(server.requests) == 1
 
 
-async def test_a_body_of_the_largest_size_is_read() -> None:
+async def test_largest_body() -> None:
+    """A body of exactly the largest size is read."""
     body = WHOLE + b" " * (MAX_BODY_BYTES - len(WHOLE))
     async with RawServer([http(body)]) as server, client_of(server) as client:
         assert (await client.page(DATE)).total_count == 3
         assert client.stats.bytes == MAX_BODY_BYTES
 
 
-async def test_a_server_that_switches_protocols_gets_its_connection_closed() -> None:
-    """The connection of a 101 is left by aiohttp to whoever asked for it; a loop in debug mode says if nobody did."""
+async def test_switching_protocols() -> None:
+    """Aiohttp leaves the connection of a 101 open; ours is closed, or a loop in debug mode would say so."""
     said: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
@@ -286,8 +303,8 @@ async def test_a_server_that_switches_protocols_gets_its_connection_closed() -> 
     assert said == []
 
 
-async def test_a_client_that_was_left_keeps_no_timer() -> None:
-    """Its timeout bounds an attempt, and may have half a minute to go when the attempt has ended."""
+async def test_no_timer_left() -> None:
+    """An attempt that has ended leaves no timer of its timeout in the event loop."""
     async with RawServer([http(WHOLE)]) as server, client_of(server, timeout=31.0) as client:
         await client.page(DATE)
         assert not _timers_of_timeouts()
@@ -299,25 +316,25 @@ def _timers_of_timeouts() -> list[asyncio.TimerHandle]:
 
 
 @pytest.mark.parametrize(
-    ("answers", "requests"),
-    [([http(b"", 503, "Retry-After: 3600")], 1), ([http(b"", 408, "Retry-After: 120")], 1)],
-    ids=["503", "408"],
+    "response", [http(b"", 503, "Retry-After: 3600"), http(b"", 408, "Retry-After: 120")], ids=["503", "408"]
 )
-async def test_a_retry_after_beyond_the_deadline_is_raised_at_once(answers: list[bytes], requests: int) -> None:
-    async with RawServer(answers) as server:
+async def test_retry_after_beyond_deadline(response: bytes) -> None:
+    """A `Retry-After` beyond the deadline is raised at once."""
+    async with RawServer([response]) as server:
         error = await failure_of(server)
-        assert (error.attempts, len(server.requests)) == (1, requests)
+        assert (error.attempts, len(server.requests)) == (1, 1)
 
 
-async def test_a_pause_beyond_the_deadline_is_raised_at_once_and_for_others_without_a_request() -> None:
+async def test_pause_beyond_deadline() -> None:
+    """A pause beyond the deadline is raised at once, by all clients of the key, without a request."""
     async with RawServer([http(b"", 429, "Retry-After: 3600")]) as server, client_of(server) as client:
         with pytest.raises(RateLimitError, match="3600 s") as caught:
             await client.page(DATE)
         assert (caught.value.retry_after, caught.value.attempts) == (3600.0, 1)
         async with client_of(server) as other:
-            for asked in (client, other):
+            for each in (client, other):
                 with pytest.raises(RateLimitError, match="nothing is sent") as caught:
-                    await asked.day("2025-01-04")
+                    await each.day("2025-01-04")
                 assert caught.value.retry_after is not None
                 assert 3590 < caught.value.retry_after <= 3600
                 assert caught.value.attempts == 0
@@ -326,21 +343,25 @@ async def test_a_pause_beyond_the_deadline_is_raised_at_once_and_for_others_with
         assert (client.stats.requests, client.stats.throttled, other.stats.requests) == (1, 1, 0)
 
 
-async def test_no_wait_is_begun_that_would_pass_the_deadline() -> None:
-    policy = RetryPolicy(backoff=1e9, max_backoff=1e9, deadline=30)  # full jitter gets below it once in 3e7
+async def test_backoff_beyond_deadline() -> None:
+    """No backoff is started that would end after the deadline."""
+    # Full jitter draws less than the deadline once in 3e7 times.
+    policy = RetryPolicy(backoff=1e9, max_backoff=1e9, deadline=30)
     async with RawServer([http(b"", 500)]) as server:
         error = await failure_of(server, retry=policy)
         assert (error.attempts, len(server.requests)) == (1, 1)
 
 
-async def test_no_attempt_outlives_the_deadline() -> None:
+async def test_attempt_beyond_deadline() -> None:
+    """The deadline ends an attempt that would last longer."""
     async with RawServer([[SILENCE]]) as server:
         error = await failure_of(server, retry=RetryPolicy(attempts=50, deadline=0.05), timeout=1000)
         assert "no complete response within 0.05 s" in str(error)
         assert (error.attempts, len(server.requests)) == (1, 1)
 
 
-async def test_a_429_pauses_and_passes() -> None:
+async def test_throttled_then_served() -> None:
+    """A 429 pauses the client, and then the page is read."""
     async with (
         RawServer([http(HTML, 429), http(b"", 429, "Retry-After: 0.01"), http(WHOLE)]) as server,
         client_of(server) as client,
@@ -350,7 +371,8 @@ async def test_a_429_pauses_and_passes() -> None:
         assert (client.stats.requests, client.stats.retries, client.stats.throttled) == (3, 2, 2)
 
 
-async def test_one_attempt_suffices_where_only_one_is_allowed() -> None:
+async def test_single_attempt() -> None:
+    """A policy of one attempt makes one attempt."""
     async with RawServer([http(HTML, 500)]) as server:
         error: RequestError = await failure_of(server, one_page, retry=RetryPolicy(attempts=1))
         assert (error.attempts, len(server.requests)) == (1, 1)

@@ -1,4 +1,4 @@
-"""Servers that fail for a while, or now and then: exact data in the end, and no request more than it takes."""
+"""Outages: the data are complete in the end, and no request is wasted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from clicksgroup import (
-    ClicksClient,
     ClientClosedError,
+    Day,
     DecodeError,
     PaginationError,
     PaginationWarning,
@@ -27,105 +27,91 @@ from clicksgroup import (
 )
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.faults.cases import ATTEMPTS, DATE, FAST, client_of
-from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, RawServer, dumps, envelope, http
+from tests.pages import dumps, envelope
+from tests.raw_server import CLOSE, RESET, SILENCE, RawServer, Request, Response, http
 
 SOAK_DATES = int(os.environ.get("CLICKSGROUP_SOAK_DATES", "300"))
 PATIENT = RetryPolicy(attempts=100, backoff=0.0005, max_backoff=0.002)
 MONTH = date_range("2025-01-01", "2025-01-30")
 
 
-def honest(asked: Asked) -> Answer:
-    return http(dumps(envelope(asked.page, 40)))
+def correct(request: Request) -> Response:
+    return http(dumps(envelope(request.page, 40)))
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("fault", [[CLOSE], [RESET], http(b"", 503), http(b"<html>")], ids=str)
-async def test_an_outage_in_the_middle_of_30_dates_leaves_no_trace_and_multiplies_no_request(
-    fault: Answer, ordered: bool
-) -> None:
-    down = range(20, 60)  # requests
+async def test_outage_in_the_middle(fault: Response, ordered: bool) -> None:
+    """The data are complete after an outage, and it costs one request for each failed response."""
+    # The numbers of the requests that fail.
+    down = range(20, 60)
 
-    def answer(asked: Asked) -> Answer:
-        return fault if len(server.requests) in down else honest(asked)
+    def respond(request: Request) -> Response:
+        return fault if len(server.requests) in down else correct(request)
 
     in_flight = 4
     async with (
-        RawServer(answer) as server,
+        RawServer(respond) as server,
         client_of(server, quota=Quota(in_flight=in_flight), retry=PATIENT) as client,
     ):
         got = [(str(r.date), r.group_id) async for r in client.clicks(MONTH, ordered=ordered)]
         assert client.stats.requests == len(server.requests) == 60 + len(down)
     assert sorted(got) == [(str(date), number) for date in MONTH for number in range(1, 41)]
     assert got == sorted(got) or not ordered
-    failed = [(asked.date, asked.page) for asked in server.requests[down.start - 1 : down.stop - 1]]
-    assert len(set(failed)) <= in_flight + 1  # those in flight when it began, and one that had a look
+    failed = {(request.date, request.page) for request in server.requests[down.start - 1 : down.stop - 1]}
+    # Those in flight when it began, and the one that sends the trial requests.
+    assert len(failed) <= in_flight + 1
 
 
-async def test_while_an_outage_lasts_one_probe_at_a_time_is_in_flight() -> None:
-    up, down = asyncio.Event(), 10
-    probes: list[tuple[str, int]] = []
-    open_probes = 0
+async def test_trial_requests() -> None:
+    """While an outage lasts, one page alone sends trial requests, one at a time."""
+    in_flight, begin = 4, 10
+    trials: list[tuple[str, int]] = []
+    open_together: set[int] = set()
 
-    class Server(RawServer):
-        async def _play(self, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal open_probes
-            asked = self.requests[-1] if self.requests else None
-            if asked is not None and len(self.requests) > down + 4 and not up.is_set():
-                open_probes += 1
-                assert open_probes == 1
-                probes.append((asked.date, asked.page))
-                await asyncio.sleep(0)  # whoever would come along had the time to
-                if len(probes) == 30:
-                    up.set()
-                open_probes -= 1
-            await super()._play(answer, reader, writer)
+    async def respond(request: Request) -> Response:
+        if len(server.requests) < begin or len(trials) == 30:
+            return correct(request)
+        # The first failures are those of the requests that were in flight when the outage began.
+        if len(server.requests) > begin + in_flight:
+            trials.append((request.date, request.page))
+            # A second trial request would arrive meanwhile.
+            for _ in range(20):
+                await asyncio.sleep(0)
+                open_together.add(server.open)
+        return http(b"", 503)
 
-    def answer(asked: Asked) -> Answer:
-        return honest(asked) if len(server.requests) < down or up.is_set() else http(b"", 503)
-
-    async with Server(answer) as server, client_of(server, quota=Quota(in_flight=4), retry=PATIENT) as client:
+    async with (
+        RawServer(respond) as server,
+        client_of(server, quota=Quota(in_flight=in_flight), retry=PATIENT) as client,
+    ):
         days = [day async for day in client.days(MONTH)]
         assert [len(day) for day in days] == [40] * 30
         assert client.stats.requests == len(server.requests)
-    assert len(probes) == 30
-    assert len(set(probes)) == 1  # one page probes, the others spend nothing
+    assert len(trials) == 30
+    assert len(set(trials)) == 1
+    assert open_together == {1}
 
 
-async def test_a_server_that_is_not_there_is_waited_for() -> None:
-    async with RawServer([]) as gone:
-        pass
-    rested = asyncio.Event()
-    async with client_of(gone, quota=Quota(in_flight=3), retry=PATIENT) as client:
-        reading = asyncio.ensure_future(_days_of(client))
+async def test_server_starts_late() -> None:
+    """A server that is not listening yet is waited for, and costs no request."""
+    server = RawServer(correct)
+    async with client_of(server, quota=Quota(in_flight=3), retry=PATIENT) as client:
+
+        async def read() -> list[Day]:
+            return [day async for day in client.days(MONTH)]
+
+        reading = asyncio.create_task(read())
         while client.stats.retries < 10:
             await asyncio.sleep(0)
-        server = await asyncio.start_server(_serve_honestly(rested), "127.0.0.1", gone.port)
-        days = await reading
-        server.close()
+        async with server:
+            days = await reading
     assert [len(day) for day in days] == [40] * 30
-    assert client.stats.requests == 60
+    assert client.stats.requests == len(server.requests) == 60
 
 
-async def _days_of(client: ClicksClient) -> list[Any]:
-    return [day async for day in client.days(MONTH)]
-
-
-def _serve_honestly(served: asyncio.Event) -> Callable[..., Any]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                answer = honest(Asked(await reader.readuntil(b"\r\n\r\n"), 0))
-                assert isinstance(answer, bytes)
-                writer.write(answer)
-        except (asyncio.IncompleteReadError, OSError):
-            writer.close()
-        finally:
-            served.set()
-
-    return serve
-
-
-async def test_an_outage_that_does_not_end_comes_to_one_clear_error() -> None:
+async def test_outage_without_end() -> None:
+    """An outage that does not end raises the error of the first date, again and again."""
     async with RawServer([http(b"", 503)]) as server, client_of(server, quota=Quota(in_flight=4)) as client:
         stream = client.days(MONTH)
         for _ in range(2):
@@ -135,11 +121,13 @@ async def test_an_outage_that_does_not_end_comes_to_one_clear_error() -> None:
         assert len(server.requests) == client.stats.requests <= 4 * ATTEMPTS
 
 
-async def test_a_page_that_always_fails_does_not_hold_up_the_others() -> None:
-    def answer(asked: Asked) -> Answer:
-        return http(b"", 500) if asked.date == "2025-01-02" else honest(asked)
+async def test_one_page_always_fails() -> None:
+    """A page that always fails does not hold up the others."""
 
-    async with RawServer(answer) as server, client_of(server, quota=Quota(in_flight=2)) as client:
+    def respond(request: Request) -> Response:
+        return http(b"", 500) if request.date == "2025-01-02" else correct(request)
+
+    async with RawServer(respond) as server, client_of(server, quota=Quota(in_flight=2)) as client:
         got: list[str] = []
         failed: list[str] = []
         async for date, outcome in client.day_outcomes(MONTH, fatal=lambda date, error: False):
@@ -149,41 +137,40 @@ async def test_a_page_that_always_fails_does_not_hold_up_the_others() -> None:
         assert client.stats.requests == len(server.requests) == 29 * 2 + ATTEMPTS
 
 
-async def test_a_page_that_has_been_tried_waits_for_an_outage_no_longer_than_its_deadline() -> None:
-    """One page owns the outage and its probe gets no answer; the other, tried once, gives up in the meantime.
+async def test_deadline_in_an_outage() -> None:
+    """A page that waits for the end of an outage gives up at its deadline, while a trial request gets no response.
 
-    The probe has to wait for quota first, which does not count: so it is the other's deadline that passes first.
+    The trial request waits for quota first, which does not count, so the deadline of the other page passes first.
     """
 
-    def answer(asked: Asked) -> Answer:
+    def respond(request: Request) -> Response:
         return http(b"", 503) if len(server.requests) <= 2 else [SILENCE]
 
     policy = RetryPolicy(backoff=0.001, max_backoff=0.001, deadline=0.2)
     quota = Quota((2, 0.1), in_flight=2)
-    async with RawServer(answer) as server, client_of(server, retry=policy, quota=quota) as client:
-        asked = [asyncio.ensure_future(client.page(date)) for date in ("2025-01-01", "2025-01-02")]
-        (first,), (second,) = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    async with RawServer(respond) as server, client_of(server, retry=policy, quota=quota) as client:
+        reading = [asyncio.ensure_future(client.page(date)) for date in ("2025-01-01", "2025-01-02")]
+        (first,), (second,) = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
         assert isinstance(first.exception(), ServerError)
         await asyncio.wait([second])
         assert isinstance(second.exception(), TransportError)
         assert len(server.requests) == client.stats.requests == 3
 
 
-async def test_the_one_who_probes_may_be_cancelled_and_another_goes_on() -> None:
-    answers: list[Answer] = [http(b"", 503)] * 3
+async def test_trial_request_cancelled() -> None:
+    """A cancelled trial request keeps its place in flight until it ends, so no other starts before."""
+    responses: list[Response] = [http(b"", 503)] * 3
     async with (
-        RawServer([*answers, [SILENCE], http(dumps(envelope()))]) as server,
+        RawServer([*responses, [SILENCE], http(dumps(envelope()))]) as server,
         client_of(server, quota=Quota(in_flight=3), retry=PATIENT) as client,
     ):
-        asked = {date: asyncio.ensure_future(client.page(date)) for date in ("2025-01-01", "2025-01-02")}
+        reading = {date: asyncio.ensure_future(client.page(date)) for date in ("2025-01-01", "2025-01-02")}
         await server.wait_for(4)
-        prober = asked.pop(server.requests[3].date)
-        prober.cancel()
-        await asyncio.wait([prober])
-        (other,) = asked.values()
-        waited = asyncio.ensure_future(asyncio.wait([other], timeout=0.2))
-        await waited
-        # The request that was out is left to end by itself, for the sake of the quota, so the other still waits.
+        trial = reading.pop(server.requests[3].date)
+        trial.cancel()
+        await asyncio.wait([trial])
+        (other,) = reading.values()
+        await asyncio.wait([other], timeout=0.2)
         assert not other.done()
         assert len(server.requests) == 4
 
@@ -204,7 +191,8 @@ FAULTY: list[Fault] = [
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_a_soak_with_every_tenth_answer_faulty_ends_exact(ordered: bool) -> None:
+async def test_soak(ordered: bool) -> None:
+    """With every tenth response faulty the data are complete in the end."""
     dice = random.Random(7)
 
     def fault(seen: SeenRequest) -> Fault | None:
@@ -215,7 +203,7 @@ async def test_a_soak_with_every_tenth_answer_faulty_ends_exact(ordered: bool) -
     async with Sandbox(groups=lambda date: date.day * 2, seed=3, quota=in_flight, faults=fault) as sandbox:
         async with sandbox.client(retry=PATIENT) as client:
             days = [day async for day in client.days(dates, ordered=ordered)]
-        # One that goes out just as the server closes its connection is sent, but never seen; none is seen unsent.
+        # A request that is sent just as the server closes its connection is never seen.
         unseen = client.stats.requests - len(sandbox.requests)
         assert 0 <= unseen <= SOAK_DATES / 20 < client.stats.retries
         assert [day.date for day in days] == list(dates) or not ordered
@@ -260,7 +248,8 @@ def without(*path: str) -> Callable[[dict[str, Any]], Any]:
     ],
     ids=lambda value: None if isinstance(value, int) else getattr(value, "__name__", ""),
 )
-async def test_the_sandbox_can_show_the_same_faults(fault: Fault, expected: type[RequestError], requests: int) -> None:
+async def test_sandbox_faults(fault: Fault, expected: type[RequestError], requests: int) -> None:
+    """The sandbox can produce the same faults."""
     async with (
         Sandbox(groups=50, quota=Quota(in_flight=4), faults=[fault]) as sandbox,
         sandbox.client(retry=FAST, timeout=0.1 if fault.delay else 10) as client,
@@ -270,7 +259,8 @@ async def test_the_sandbox_can_show_the_same_faults(fault: Fault, expected: type
         assert client.stats.requests == len(sandbox.requests) == requests
 
 
-async def test_what_may_pass_passes_in_the_sandbox_too() -> None:
+async def test_sandbox_warning() -> None:
+    """`check="warn"` reads a date of the sandbox whose total changes, and warns."""
     faults = [Fault(page=2, change=moved("totalCount", 1))]
     async with (
         Sandbox(groups=50, quota=Quota(in_flight=2), faults=faults) as sandbox,
@@ -284,7 +274,8 @@ async def test_what_may_pass_passes_in_the_sandbox_too() -> None:
     assert {warning.category for warning in warned} == {PaginationWarning}
 
 
-async def test_a_client_says_so_where_it_is_used_after_it_was_closed_or_before_it_was_opened() -> None:
+async def test_not_open() -> None:
+    """A client that is not open, or closed, says so and sends nothing."""
     async with RawServer([http(dumps(envelope()))]) as server:
         client = client_of(server)
         with pytest.raises(ClientClosedError, match="not open"):
@@ -301,7 +292,8 @@ async def test_a_client_says_so_where_it_is_used_after_it_was_closed_or_before_i
         assert not server.requests
 
 
-async def test_a_client_says_so_where_it_is_used_in_another_event_loop() -> None:
+async def test_another_event_loop() -> None:
+    """A client used in another event loop says so and sends nothing."""
     async with RawServer([http(dumps(envelope()))]) as server, client_of(server) as client:
         for use in (lambda: client.day(DATE), lambda: anext(client.clicks(DATE))):
 
@@ -316,10 +308,13 @@ async def test_a_client_says_so_where_it_is_used_in_another_event_loop() -> None
         assert not server.requests
 
 
-@pytest.mark.parametrize("answer", [[SILENCE], [http(length=9), SILENCE], http(b"", 503)], ids=["head", "body", "rest"])
-async def test_closing_with_requests_in_flight_never_hangs(answer: Answer) -> None:
+@pytest.mark.parametrize(
+    "response", [[SILENCE], [http(length=9), SILENCE], http(b"", 503)], ids=["head", "body", "backoff"]
+)
+async def test_close_in_flight(response: Response) -> None:
+    """Closing with requests in flight ends all readers and never hangs."""
     policy = RetryPolicy(attempts=1000, backoff=1e6, max_backoff=1e6, deadline=1e9)
-    async with RawServer([answer]) as server, asyncio.timeout(10):
+    async with RawServer([response]) as server, asyncio.timeout(10):
         async with client_of(server, retry=policy, timeout=1000) as client:
             readers = [asyncio.ensure_future(anext(client.clicks(MONTH))) for _ in range(3)]
             readers.append(asyncio.ensure_future(client.day(DATE)))  # type: ignore[arg-type]
@@ -330,14 +325,16 @@ async def test_closing_with_requests_in_flight_never_hangs(answer: Answer) -> No
         assert not [task for task in others if "clicksgroup" in task.get_name()]
 
 
-async def test_a_cancelled_reader_loses_nothing_whenever_it_is_cancelled() -> None:
-    async with RawServer(honest) as server, client_of(server) as client:
+async def test_cancelled_reader() -> None:
+    """A cancelled reader loses nothing, whenever it is cancelled."""
+    async with RawServer(correct) as server, client_of(server) as client:
         stream = client.pages(MONTH[:10])
         got: list[tuple[str, int]] = []
         steps = 0
         while len(got) < 20:
             reader = asyncio.ensure_future(anext(stream))
-            for _ in range(steps % 23):  # a turn of the loop later each time
+            # One turn of the event loop later each time.
+            for _ in range(steps % 23):
                 await asyncio.sleep(0)
             steps += 1
             reader.cancel()
@@ -349,8 +346,8 @@ async def test_a_cancelled_reader_loses_nothing_whenever_it_is_cancelled() -> No
         assert len(server.requests) == client.stats.requests == 20
 
 
-async def test_a_request_that_was_given_up_keeps_its_place_in_flight_for_a_while() -> None:
-    """The server may still be working on it, and would count one too many."""
+async def test_timed_out_request_stays_in_flight() -> None:
+    """A request that timed out keeps its place in flight for a while, since the server may still work on it."""
     async with (
         RawServer([[SILENCE], http(dumps(envelope()))]) as server,
         client_of(server, quota=Quota(in_flight=1), timeout=0.05, retry=RetryPolicy(attempts=1)) as client,

@@ -1,4 +1,4 @@
-"""Pages that do not add up: the chain, the counts and the groups."""
+"""Pages that contradict each other: the chain of pages, the counts and the groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clicksgroup import DecodeError, PaginationError, PaginationWarning, Request
 from clicksgroup.protocol.pagination import REREADS
 from tests.faults.cases import (
     DATE,
-    Ask,
+    Read,
     all_clicks,
     assert_holds_no_key,
     assert_pickles,
@@ -23,44 +23,46 @@ from tests.faults.cases import (
     one_page,
     whole_day,
 )
-from tests.faults.raw import Answer, Asked, RawServer, dumps, envelope, http, row
+from tests.pages import dumps, envelope, row
+from tests.raw_server import RawServer, Request, Response, http
 
-TOTAL = 70  # three pages
+# Three pages.
+TOTAL = 70
 
 
 @attrs.frozen
-class Lie:
-    """A server that is honest about 70 groups but for one thing.
+class Contradiction:
+    """One thing that is wrong in the pages of an otherwise correct date of 70 groups.
 
     Args:
-        name: of the lie.
-        tell: changes the envelope of a page; `result.extra` and `result.list` are what it is given.
-        says: what the error's text has to hold, the fields above all.
+        name: names it in the list of tests.
+        change: changes a page; it takes the number of the page, its `result.extra` and its `result.list`.
+        says: texts that the error's message must contain, the names of the fields above all.
         page: the page that shows it.
         moved: whether the date may have changed while it was read, so that a whole date is read again.
-        passes: the problem that `check="warn"` lets pass, or None where it never passes.
-        records: how many records it gives then.
-        error: what it comes to.
+        problem: what `check="warn"` reports, or None where it raises as well.
+        records: how many records `check="warn"` gives.
+        error: the type of the error.
     """
 
     name: str
-    tell: Callable[[int, dict[str, Any], list[Any]], object]
+    change: Callable[[int, dict[str, Any], list[Any]], object]
     says: Sequence[str]
     page: int = 1
     moved: bool = False
-    passes: str | None = None
+    problem: str | None = None
     records: int = TOTAL
     error: type[RequestError] = PaginationError
 
-    def answer(self, asked: Asked) -> Answer:
-        page = envelope(asked.page, TOTAL)
-        self.tell(asked.page, page["result"]["extra"], page["result"]["list"])
+    def respond(self, request: Request) -> Response:
+        page = envelope(request.page, TOTAL)
+        self.change(request.page, page["result"]["extra"], page["result"]["list"])
         return http(dumps(page))
 
 
-def on(number: int, **said: object) -> Callable[[int, dict[str, Any], list[Any]], object]:
-    """On that page, `result.extra` says something else."""
-    return lambda page, extra, rows: extra.update(said) if page == number else None
+def on(number: int, **fields: object) -> Callable[[int, dict[str, Any], list[Any]], object]:
+    """Replace fields of `result.extra` on one page."""
+    return lambda page, extra, rows: extra.update(fields) if page == number else None
 
 
 def emptied(page: int, extra: dict[str, Any], rows: list[Any]) -> None:
@@ -103,157 +105,167 @@ def unknown(value: object) -> Callable[[int, dict[str, Any], list[Any]], object]
     return on(2, nextYn=value)
 
 
-LIES = [
+CONTRADICTIONS = [
     *(
-        Lie(f"nextYn {value!r}", unknown(value), ["nextYn", "Y or N", repr(value)], page=2)
+        Contradiction(f"nextYn {value!r}", unknown(value), ["nextYn", "Y or N", repr(value)], page=2)
         for value in ("y", "n", "", "YES", "1", " Y", "Yes" * 5)
     ),
     *(
-        Lie(f"nextYn {value!r}", unknown(value), ["nextYn", "a string"], page=2, error=DecodeError)
+        Contradiction(f"nextYn {value!r}", unknown(value), ["nextYn", "a string"], page=2, error=DecodeError)
         for value in (None, True, 1, ["Y"])
     ),
-    Lie("nextPages stays", on(2, nextPages=2), ["nextPages must be 3", "is 2", "nextYn is Y"], page=2),
-    Lie("nextPages goes back", on(2, nextPages=1), ["nextPages must be 3", "is 1"], page=2),
-    Lie("nextPages skips", on(2, nextPages=4), ["nextPages must be 3", "is 4"], page=2),
-    Lie("nextPages is huge", on(1, nextPages=2**62), ["nextPages must be 2", f"is {2**62}"]),
-    Lie("nextPages is 0", on(1, nextPages=0), ["nextPages must be 2", "is 0"]),
-    Lie("nextPages is null", on(1, nextPages=None), ["nextPages must be 2", "absent or null"]),
-    Lie("nextPages is a word", on(1, nextPages="next"), ["nextPages", '"next"'], error=DecodeError),
-    Lie(
+    Contradiction("nextPages stays", on(2, nextPages=2), ["nextPages must be 3", "is 2", "nextYn is Y"], page=2),
+    Contradiction("nextPages goes back", on(2, nextPages=1), ["nextPages must be 3", "is 1"], page=2),
+    Contradiction("nextPages skips", on(2, nextPages=4), ["nextPages must be 3", "is 4"], page=2),
+    Contradiction("nextPages is huge", on(1, nextPages=2**62), ["nextPages must be 2", f"is {2**62}"]),
+    Contradiction("nextPages is 0", on(1, nextPages=0), ["nextPages must be 2", "is 0"]),
+    Contradiction("nextPages is null", on(1, nextPages=None), ["nextPages must be 2", "absent or null"]),
+    Contradiction("nextPages is a word", on(1, nextPages="next"), ["nextPages", '"next"'], error=DecodeError),
+    Contradiction(
         "nextPages is odd on the last page",
         on(3, nextPages=9),
         ["nextYn is N", "nextPages is 9"],
         page=3,
-        passes="page 3: nextYn is N, but nextPages is 9",
+        problem="page 3: nextYn is N, but nextPages is 9",
     ),
-    Lie("pages is not the page", on(2, pages=1), ["asked for page 2", "pages is 1"], page=2),
-    Lie("pages is another from the start", on(1, pages=2), ["asked for page 1", "pages is 2"]),
-    Lie("an empty page that says Y", emptied, ["nextYn is Y", "list is empty"], page=2),
-    Lie(
+    Contradiction("pages is not the page", on(2, pages=1), ["asked for page 2", "pages is 1"], page=2),
+    Contradiction("pages is another from the start", on(1, pages=2), ["asked for page 1", "pages is 2"]),
+    Contradiction("an empty page that says Y", emptied, ["nextYn is Y", "list is empty"], page=2),
+    Contradiction(
         "N before totalCount",
         on(2, nextYn="N", nextPages=2),
         ["nextYn is N", "60 records", "totalCount is 70"],
         page=2,
         moved=True,
-        passes="page 2: nextYn is N after 60 records, but totalCount is 70",
+        problem="page 2: nextYn is N after 60 records, but totalCount is 70",
         records=60,
     ),
-    Lie(
+    Contradiction(
         "a record less than totalCount",
         shortened,
         ["nextYn is N", "69 records", "totalCount is 70"],
         page=3,
         moved=True,
-        passes="page 3: nextYn is N after 69 records, but totalCount is 70",
+        problem="page 3: nextYn is N after 69 records, but totalCount is 70",
         records=69,
     ),
-    Lie(
+    Contradiction(
         "Y after totalCount",
         lengthened,
         ["nextYn is Y", "70 records", "totalCount is 70"],
         page=3,
         moved=True,
-        passes="page 3: nextYn is Y, but 70 records have come and totalCount is 70",
+        problem="page 3: nextYn is Y, but 70 records have come and totalCount is 70",
         records=71,
     ),
-    Lie(
+    Contradiction(
         "count is not the length of list",
         on(2, count=29),
         ["count is 29", "list holds 30"],
         page=2,
-        passes="page 2: count is 29, but list holds 30",
+        problem="page 2: count is 29, but list holds 30",
     ),
-    Lie(
+    Contradiction(
         "totalCount moves",
         on(2, totalCount=71),
         ["totalCount was 70", "now it is 71"],
         page=2,
         moved=True,
-        passes="page 2: totalCount was 70 on the page before, now it is 71",
+        problem="page 2: totalCount was 70 on the page before, now it is 71",
     ),
-    Lie(
+    Contradiction(
         "a group on two pages",
         repeated,
         ["grpIdx 7", "twice"],
         page=2,
         moved=True,
-        passes="page 2: grpIdx 7 is listed twice",
+        problem="page 2: grpIdx 7 is listed twice",
     ),
-    Lie(
+    Contradiction(
         "a group twice on a page",
         doubled,
         ["grpIdx 4", "twice"],
         page=1,
         moved=True,
-        passes="page 1: grpIdx 4 is listed twice",
+        problem="page 1: grpIdx 4 is listed twice",
     ),
-    Lie("the first page for ever", stuck, ["repeats only groups", "nextYn is Y"], page=2, moved=True),
+    Contradiction("the first page for ever", stuck, ["repeats only groups", "nextYn is Y"], page=2, moved=True),
 ]
-ASKS: list[Ask] = [all_clicks, whole_day]
+READS: list[Read] = [all_clicks, whole_day]
 
 
-def judge(lie: Lie, error: RequestError) -> None:
-    assert type(error) is lie.error, repr(error)
-    assert (str(error.date), error.page, error.attempts) == (DATE, lie.page, 1)
-    assert all(part in str(error) for part in lie.says), error
+def check(case: Contradiction, error: RequestError) -> None:
+    assert type(error) is case.error, repr(error)
+    assert (str(error.date), error.page, error.attempts) == (DATE, case.page, 1)
+    assert all(part in str(error) for part in case.says), error
     assert_holds_no_key(error)
     assert_pickles(error)
 
 
-@pytest.mark.parametrize("lie", **named(LIES))
-async def test_a_lie_ends_a_stream_of_clicks_at_the_page_that_shows_it(lie: Lie) -> None:
-    async with RawServer(lie.answer) as server:
-        judge(lie, await failure_of(server, all_clicks))
-        assert [asked.page for asked in server.requests] == list(range(1, lie.page + 1))
+@pytest.mark.parametrize("case", **named(CONTRADICTIONS))
+async def test_clicks(case: Contradiction) -> None:
+    """A stream of clicks ends at the page that shows the contradiction."""
+    async with RawServer(case.respond) as server:
+        check(case, await failure_of(server, all_clicks))
+        assert [request.page for request in server.requests] == list(range(1, case.page + 1))
 
 
-@pytest.mark.parametrize("lie", **named(LIES))
-async def test_a_lie_ends_a_whole_date_which_is_read_again_where_it_may_have_moved(lie: Lie) -> None:
-    async with RawServer(lie.answer) as server:
-        judge(lie, await failure_of(server, whole_day))
-        read = list(range(1, lie.page + 1))
-        assert [asked.page for asked in server.requests] == read * (1 + REREADS if lie.moved else 1)
+@pytest.mark.parametrize("case", **named(CONTRADICTIONS))
+async def test_day(case: Contradiction) -> None:
+    """A whole date is read again where it may have changed meanwhile; otherwise it fails at once."""
+    async with RawServer(case.respond) as server:
+        check(case, await failure_of(server, whole_day))
+        read = list(range(1, case.page + 1))
+        assert [request.page for request in server.requests] == read * (1 + REREADS if case.moved else 1)
 
 
-@pytest.mark.parametrize("lie", **named([lie for lie in LIES if lie.passes is None]))
-@pytest.mark.parametrize("ask", ASKS)
-async def test_a_chain_that_does_not_advance_never_passes(lie: Lie, ask: Ask) -> None:
-    async with RawServer(lie.answer) as server:
-        judge(lie, await failure_of(server, ask, check="warn"))
+@pytest.mark.parametrize("case", **named([case for case in CONTRADICTIONS if case.problem is None]))
+@pytest.mark.parametrize("read", READS)
+async def test_never_allowed(case: Contradiction, read: Read) -> None:
+    """`check="warn"` lets no chain of pages pass that does not advance."""
+    async with RawServer(case.respond) as server:
+        check(case, await failure_of(server, read, check="warn"))
 
 
-@pytest.mark.parametrize("lie", **named([lie for lie in LIES if lie.passes is not None]))
-async def test_a_disagreement_passes_where_it_is_allowed_and_is_told(lie: Lie) -> None:
-    async with RawServer(lie.answer) as server, client_of(server, check="warn") as client:
+@pytest.mark.parametrize("case", **named([case for case in CONTRADICTIONS if case.problem is not None]))
+async def test_allowed_with_a_warning(case: Contradiction) -> None:
+    """`check="warn"` gives the data, and reports the contradiction."""
+    async with RawServer(case.respond) as server, client_of(server, check="warn") as client:
         with pytest.warns(PaginationWarning) as warned:
             day = await client.day(DATE)
-        assert lie.passes in day.problems
+        assert case.problem in day.problems
         assert {str(warning.message) for warning in warned} == {f"{DATE} {problem}" for problem in day.problems}
-        assert len(day) == lie.records
+        assert len(day) == case.records
         assert len(server.requests) == client.stats.requests
 
 
-async def test_a_date_that_moved_once_is_read_again_with_a_slot_a_request() -> None:
+async def test_date_changed_once() -> None:
+    """A date that changed once is read again, and each request takes a slot of the quota."""
     totals = itertools.chain([31, 32], itertools.repeat(32))
     async with (
-        RawServer(lambda asked: http(dumps(envelope(asked.page, next(totals))))) as server,
+        RawServer(lambda request: http(dumps(envelope(request.page, next(totals))))) as server,
         client_of(server) as client,
     ):
         day = await client.day(DATE)
         assert [record.group_id for record in day] == list(range(1, 33))
         assert (day.total_count, day.problems) == (32, ())
-        assert [asked.page for asked in server.requests] == [1, 2, 1, 2]
+        assert [request.page for request in server.requests] == [1, 2, 1, 2]
         assert client.stats.requests == 4
 
 
-async def test_a_single_page_is_held_to_what_it_says_itself() -> None:
-    async with RawServer(lambda asked: http(dumps(envelope(asked.page, 3, totalCount=9)))) as server:
+async def test_single_page() -> None:
+    """A single page is checked against its own figures."""
+    async with RawServer(lambda request: http(dumps(envelope(request.page, 3, totalCount=9)))) as server:
         error = await failure_of(server, one_page)
         assert isinstance(error, PaginationError)
         assert "totalCount is 9" in str(error)
 
 
-async def test_a_walk_that_began_in_the_middle_is_not_held_to_the_total() -> None:
-    async with RawServer(lambda asked: http(dumps(envelope(asked.page, TOTAL)))) as server, client_of(server) as client:
+async def test_start_in_the_middle() -> None:
+    """Pages from `start` on are not checked against the total."""
+    async with (
+        RawServer(lambda request: http(dumps(envelope(request.page, TOTAL)))) as server,
+        client_of(server) as client,
+    ):
         pages = [page async for page in client.pages(DATE, start=2)]
         assert [(page.number, page.next_number, page.total_count) for page in pages] == [(2, 3, 70), (3, None, 70)]

@@ -1,4 +1,4 @@
-"""Sessions: a borrowed one keeps its own ways, and our headers win; our own one has none."""
+"""Our own session takes nothing from the environment; a borrowed one keeps its settings, but our headers win."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from clicksgroup import (
     TransportError,
 )
 from tests.faults.cases import DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
-from tests.faults.raw import CLOSE, RESET, SILENCE, Answer, Asked, RawServer, dumps, envelope, http
-from tests.faults.test_faults_network import AT_ONCE, TRIED_AGAIN
+from tests.faults.test_faults_network import RAISED_AT_ONCE, RETRIED
+from tests.pages import dumps, envelope
+from tests.raw_server import CLOSE, RESET, SILENCE, RawServer, Request, Response, http
 
 PAGE = http(dumps(envelope()))
 OURS = {
@@ -39,9 +40,8 @@ def sent(server: RawServer, request: int = 0) -> dict[str, list[str]]:
     return {name: server.requests[request].header(name) for name in OURS}
 
 
-async def test_our_own_session_sends_our_headers_and_nothing_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+async def test_own_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Our own session sends our headers, and ignores proxies and netrc of the environment."""
     async with RawServer([http(b"", 502)]) as proxy, RawServer([PAGE]) as server:
         netrc = tmp_path / "netrc"
         netrc.write_text("machine 127.0.0.1 login me password mine\n")
@@ -57,7 +57,8 @@ async def test_our_own_session_sends_our_headers_and_nothing_of_the_environment(
         assert not proxy.requests
 
 
-async def test_our_own_session_forgets_cookies() -> None:
+async def test_no_cookies() -> None:
+    """Our own session keeps no cookies."""
     async with RawServer([http(dumps(envelope()), 200, "Set-Cookie: session=1; Path=/")]) as server:
         async with client_of(server) as client:
             await client.page(DATE)
@@ -84,7 +85,8 @@ async def test_our_own_session_forgets_cookies() -> None:
     ],
     ids=lambda settings: next(iter(settings), "none"),
 )
-async def test_our_headers_win_over_those_of_a_borrowed_session(settings: dict[str, Any]) -> None:
+async def test_our_headers_win(settings: dict[str, Any]) -> None:
+    """Our headers win, however the borrowed session is configured."""
     zipped = http(gzip.compress(dumps(envelope())), 200, "Content-Encoding: gzip")
     async with RawServer([http(b"", 500), zipped]) as server, aiohttp.ClientSession(**settings) as session:
         async with client_of(server, session=session, **SETTINGS) as client:
@@ -97,14 +99,16 @@ async def test_our_headers_win_over_those_of_a_borrowed_session(settings: dict[s
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_our_key_wins_over_a_name_and_password_of_a_borrowed_session() -> None:
+async def test_our_key_wins() -> None:
+    """Our key wins over the user name and password of a borrowed session."""
     async with RawServer([PAGE]) as server, aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "mine")) as session:
         async with client_of(server, session=session, **SETTINGS) as client:
             await client.page(DATE)
         assert sent(server) == OURS
 
 
-async def test_a_proxy_that_the_session_brings_is_used() -> None:
+async def test_proxy() -> None:
+    """The proxy of a borrowed session is used."""
     async with RawServer([PAGE]) as proxy, RawServer([]) as server, aiohttp.ClientSession(proxy=proxy.url) as session:
         async with client_of(server, session=session, **SETTINGS) as client:
             await client.page(DATE)
@@ -112,7 +116,8 @@ async def test_a_proxy_that_the_session_brings_is_used() -> None:
         assert sent(proxy) == OURS
 
 
-async def test_middlewares_and_traces_of_the_session_keep_working_and_see_what_happens() -> None:
+async def test_middlewares_and_traces() -> None:
+    """Middlewares and traces of a borrowed session keep working and see our requests."""
     seen: list[str] = []
 
     async def outer(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -143,12 +148,12 @@ async def test_middlewares_and_traces_of_the_session_keep_working_and_see_what_h
         assert server.requests[0].header("X-Trace") == ["7"]
 
 
-class Again:
-    """A middleware that tries again by itself, and notes what it met."""
+class RetryingMiddleware:
+    """A middleware that retries by itself, and records the failures."""
 
     def __init__(self, tries: int) -> None:
         self.tries = tries
-        self.met: list[object] = []
+        self.failures: list[object] = []
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -157,48 +162,52 @@ class Again:
             try:
                 response = await handler(request)
             except aiohttp.ClientConnectionError as error:
-                self.met.append(type(error))
+                self.failures.append(type(error))
                 continue
             if response.status == 200:
                 return response
-            self.met.append(response.status)
+            self.failures.append(response.status)
             response.release()
         return await handler(request)
 
 
-async def test_each_request_of_a_middleware_that_tries_again_takes_a_slot_and_counts() -> None:
-    again = Again(5)
-    answers: list[Answer] = [http(b"", 500), [CLOSE], [RESET], PAGE]
-    async with RawServer(answers) as server, aiohttp.ClientSession(middlewares=[again]) as session:
+async def test_retrying_middleware() -> None:
+    """Each request of a middleware that retries takes a slot of the quota and is counted."""
+    retrying = RetryingMiddleware(5)
+    responses: list[Response] = [http(b"", 500), [CLOSE], [RESET], PAGE]
+    async with RawServer(responses) as server, aiohttp.ClientSession(middlewares=[retrying]) as session:
         async with client_of(server, session=session, quota=Quota((4, 3600), in_flight=1)) as client:
             await client.page(DATE)
             assert client.stats.requests == len(server.requests) == 4
             assert client.stats.retries == 0
             assert server.open_peak == 1
-            assert again.met[:2] == [500, aiohttp.ServerDisconnectedError]
-            asked = asyncio.ensure_future(client.page("2025-01-04"))  # there is no fifth in this hour
+            assert retrying.failures[:2] == [500, aiohttp.ServerDisconnectedError]
+            # The quota of this hour is used up.
+            waiting = asyncio.ensure_future(client.page("2025-01-04"))
             await asyncio.sleep(0)
-            asked.cancel()
+            waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await asked
+                await waiting
         assert len(server.requests) == 4
 
 
-async def test_the_last_answer_of_a_middleware_that_tries_again_is_the_one_that_counts() -> None:
-    again = Again(2)
-    cases: list[tuple[Answer, type[RequestError]]] = [(http(b"", 503), ServerError), ([CLOSE], TransportError)]
+async def test_last_response_decides() -> None:
+    """The last response of a middleware that retries decides about the error."""
+    retrying = RetryingMiddleware(2)
+    cases: list[tuple[Response, type[RequestError]]] = [(http(b"", 503), ServerError), ([CLOSE], TransportError)]
     for last, expected in cases:
-        answers: list[Answer] = [http(b"", 429), last]
-        async with RawServer(answers) as server, aiohttp.ClientSession(middlewares=[again]) as session:
+        responses: list[Response] = [http(b"", 429), last]
+        async with RawServer(responses) as server, aiohttp.ClientSession(middlewares=[retrying]) as session:
             error = await failure_of(server, session=session, retry=RetryPolicy(attempts=1, backoff=0.001))
             assert type(error) is expected
             assert len(server.requests) == 2
 
 
-async def test_a_middleware_that_tries_again_obeys_a_pause() -> None:
+async def test_middleware_obeys_a_pause() -> None:
+    """A middleware that retries sends nothing during a pause."""
     async with (
         RawServer([http(b"", 429, "Retry-After: 3600")]) as server,
-        aiohttp.ClientSession(middlewares=[Again(5)]) as session,
+        aiohttp.ClientSession(middlewares=[RetryingMiddleware(5)]) as session,
     ):
         error = await failure_of(server, session=session)
         assert isinstance(error, RateLimitError)
@@ -206,11 +215,12 @@ async def test_a_middleware_that_tries_again_obeys_a_pause() -> None:
         assert len(server.requests) == 1
 
 
-async def test_a_wait_of_a_middleware_that_tries_again_for_its_slot_is_no_part_of_the_timeout() -> None:
-    answers = [http(b"", 429, "Retry-After: 0.3"), PAGE]
+async def test_wait_of_a_middleware() -> None:
+    """The timeout does not count the wait of a middleware for its slot."""
+    responses = [http(b"", 429, "Retry-After: 0.3"), PAGE]
     async with (
-        RawServer(answers) as server,
-        aiohttp.ClientSession(middlewares=[Again(2)]) as session,
+        RawServer(responses) as server,
+        aiohttp.ClientSession(middlewares=[RetryingMiddleware(2)]) as session,
         client_of(server, session=session, timeout=0.2) as client,
     ):
         await client.page(DATE)
@@ -218,8 +228,8 @@ async def test_a_wait_of_a_middleware_that_tries_again_for_its_slot_is_no_part_o
         assert client.stats.retries == 0
 
 
-async def test_a_resend_that_finds_no_connection_costs_no_request() -> None:
-    """The first request is answered in part, and then the server is gone."""
+async def test_resend_without_connection() -> None:
+    """A resend that finds no connection costs no request: the server went away after half a response."""
 
     async def twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         (await handler(request)).close()
@@ -232,14 +242,16 @@ async def test_a_resend_that_finds_no_connection_costs_no_request() -> None:
         assert len(server.requests) == 1
 
 
-async def test_the_words_of_a_refusal_are_read_where_the_session_raises_for_status() -> None:
-    answer = http(dumps({"message": "tea"}), 418)
-    async with RawServer([answer]) as server, aiohttp.ClientSession(raise_for_status=True) as session:
+async def test_raise_for_status() -> None:
+    """The message of a refusal is read although the session raises for its status."""
+    refusal = http(dumps({"message": "tea"}), 418)
+    async with RawServer([refusal]) as server, aiohttp.ClientSession(raise_for_status=True) as session:
         error = await failure_of(server, session=session)
         assert "'tea'" in str(error)
 
 
-async def test_a_middleware_that_answers_by_itself_costs_no_request() -> None:
+async def test_caching_middleware() -> None:
+    """A response that a middleware gives by itself costs no request."""
     kept: list[aiohttp.ClientResponse] = []
 
     async def cache(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -262,18 +274,21 @@ async def test_a_middleware_that_answers_by_itself_costs_no_request() -> None:
         assert client.stats.requests == len(server.requests) == 1
 
 
-@pytest.mark.parametrize("case", **named([case for case in TRIED_AGAIN + AT_ONCE if case.timeout > 1]))
-async def test_a_fault_is_the_same_through_a_session_with_middlewares(case: Case) -> None:
+@pytest.mark.parametrize("case", **named([case for case in RETRIED + RAISED_AT_ONCE if case.timeout > 1]))
+async def test_faults_through_middlewares(case: Case) -> None:
+    """A fault has the same outcome through a session with middlewares."""
+
     async def plain(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         return await handler(request)
 
-    async with RawServer([case.answer]) as server, aiohttp.ClientSession(middlewares=[plain]) as session:
+    async with RawServer([case.response]) as server, aiohttp.ClientSession(middlewares=[plain]) as session:
         error = await failure_of(server, one_page, session=session)
         case.check(error, attempts=len(server.requests))
-        assert len(server.requests) == (1 if case in AT_ONCE else FAST.attempts)
+        assert len(server.requests) == (1 if case in RAISED_AT_ONCE else FAST.attempts)
 
 
-async def test_a_borrowed_session_that_is_closed_says_so() -> None:
+async def test_borrowed_session_closed() -> None:
+    """A borrowed session that was closed is named in the error."""
     async with RawServer([PAGE]) as server:
         session = aiohttp.ClientSession()
         async with client_of(server, session=session) as client:
@@ -284,25 +299,28 @@ async def test_a_borrowed_session_that_is_closed_says_so() -> None:
             assert client.stats.requests == 1
 
 
-async def test_a_borrowed_session_that_is_closed_in_the_middle_of_a_request_says_so() -> None:
+async def test_borrowed_session_closed_in_flight() -> None:
+    """So is one that is closed while a request is in flight."""
     async with (
         RawServer([[SILENCE]]) as server,
         aiohttp.ClientSession() as session,
         client_of(server, session=session) as client,
     ):
-        asked = asyncio.ensure_future(client.page(DATE))
+        reading = asyncio.ensure_future(client.page(DATE))
         await server.wait_for(1)
         await session.close()
         with pytest.raises(ClientClosedError, match="session"):
-            await asked
+            await reading
 
 
-async def test_two_clients_share_a_borrowed_session() -> None:
-    def answer(asked: Asked) -> Answer:
-        return http(dumps(envelope(total=3 if asked.header("Authorization") == [f"APIKey {KEY}"] else 4)))
+async def test_shared_session() -> None:
+    """Two clients can borrow one session, each with its own key."""
+
+    def respond(request: Request) -> Response:
+        return http(dumps(envelope(total=3 if request.header("Authorization") == [f"APIKey {KEY}"] else 4)))
 
     async with (
-        RawServer(answer) as server,
+        RawServer(respond) as server,
         aiohttp.ClientSession() as session,
         client_of(server, session=session) as one,
         ClicksClient("another-key", base_url=server.url, session=session) as two,
