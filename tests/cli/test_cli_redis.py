@@ -13,6 +13,8 @@ from clicksgroup.quota.file import default_path
 from clicksgroup.sandbox import Sandbox
 from tests.cli.calls import PointAt, call_beside
 
+pytestmark = pytest.mark.redis
+
 URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 AWAY = "redis://:hunter2@127.0.0.1:1"
 

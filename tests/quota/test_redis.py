@@ -31,6 +31,8 @@ from tests.quota.processes import Processes
 from tests.quota.simulation import Process, Simulation
 from tests.quota.strict_server import StrictServer
 
+pytestmark = pytest.mark.redis
+
 URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
 
