@@ -1,1 +1,1 @@
-"""Measurements that anyone can repeat: `python -m benchmarks`. `README.md` beside this says what they mean."""
+"""Measurements that everybody can repeat: `python -m benchmarks`. `README.md` in this folder explains them."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: measure side by side on this machine, and print Markdown."""
+"""`python -m benchmarks [PART ...]`: compare clients, decoders, limiters and stores, and print Markdown."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ ROUNDS = 5
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the parts that are named, or all."""
+    """Run the named parts, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all, if none is named")
-    parser.add_argument("--quick", action="store_true", help="see that it works; the numbers mean nothing")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each side runs (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write the tables there, a file for each part")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="only show that it runs; the numbers mean nothing")
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="how many times each side runs (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write a file with the tables of each part")
     parser.add_argument(
         "--refresh",
         type=Path,
         action="append",
         default=[],
         metavar="FILE",
-        help="also put the tables into a Markdown file, between <!-- PART --> and <!-- /PART -->, or, of walk, the "
-        "first between <!-- walk in brief --> and <!-- /walk in brief -->",
+        help="also put the tables into a Markdown file, between <!-- PART --> and <!-- /PART -->",
     )
     chosen = parser.parse_args(arguments)
     for part in chosen.parts or PARTS:
@@ -54,12 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
             (chosen.out / f"{part}.md").write_text(f"{tables}\n")
         for file in chosen.refresh:
             refresh(file, part, tables)
-            if hasattr(module, "brief"):
-                refresh(file, f"{part} in brief", module.brief(tables))
 
 
 def refresh(file: Path, part: str, tables: str) -> None:
-    """Put a part's tables between its marks, where the file has them."""
+    """Replace the text between the marks of a part, where the file has them."""
     marks = re.compile(rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)", re.DOTALL)
     file.write_text(marks.sub(lambda found: f"{found[1]}\n{tables}\n\n{found[2]}", file.read_text()))
 

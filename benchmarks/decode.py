@@ -1,4 +1,4 @@
-"""The decoding: what it costs to turn the body of a page into records, and what is taken for a page."""
+"""The decoding: what it costs to make records of a body, and which malformed bodies are accepted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.harness import (
 )
 
 ALONE = Side("orjson alone", "orjson_alone")
-OURS = Side("clicksgroup", "ours")
+OURS = Side("clicksgroup", "clicksgroup_decoder")
 SIDES = (
     ALONE,
     OURS,
@@ -31,7 +31,7 @@ SIDES = (
 
 
 def run(options: Options) -> str:
-    """Decode, and say what it costs and what is accepted."""
+    """Run all decoders, and return the tables."""
     sides, left_out = split_by_missing(SIDES)
     times = 200 if options.quick else 20_000
     accepted: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Sides that are compared: each run in a process of its own, in turns, and put into a table as ratios."""
+"""Runs the sides of a comparison in turns, each run in a process of its own, and makes tables of the ratios."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import attrs
 ROOT = Path(__file__).parent.parent
 
 Measures: TypeAlias = Mapping[str, float]
-"""What one run of one side measured."""
+"""The results of one run of one side, by name."""
 
 Rounds: TypeAlias = Mapping[str, Sequence[Measures]]
-"""What all runs measured, by the side's name."""
+"""The results of all rounds, by the name of the side."""
 
 
 @attrs.frozen
 class Options:
-    """How a part is to be run.
+    """How a part is run.
 
     Args:
-        quick: once, with as little as shows that it works; the numbers mean nothing.
-        rounds: how often each side runs.
-        scratch: a folder for files that are needed on the way.
+        quick: runs once and as little as possible, to show that it works; the numbers mean nothing.
+        rounds: how many times each side runs.
+        scratch: a folder for temporary files.
     """
 
     quick: bool
@@ -42,12 +42,12 @@ class Options:
 
 @attrs.frozen
 class Side:
-    """One of those that are compared.
+    """One side of a comparison.
 
     Args:
-        name: what the tables call it.
-        module: the module that does it, in the part's own package.
-        needs: the packages it is made of, as pip knows them; they need not be installed.
+        name: its name in the tables.
+        module: the module that runs it, in the package of the part.
+        needs: the packages that it needs, by their names on PyPI; a side whose packages are missing is left out.
     """
 
     name: str
@@ -60,26 +60,26 @@ class Side:
 
 
 def split_by_missing(sides: Iterable[Side]) -> tuple[list[Side], list[str]]:
-    """Those that can run, and a line of words for each that cannot."""
-    here, words = [], []
+    """The sides that can run, and a line of Markdown for each that cannot."""
+    here, left_out = [], []
     for side in sides:
         if missing := side.missing():
-            words.append(f"- {side.name} is left out: `pip install {' '.join(missing)}` brings it in")
+            left_out.append(f"- {side.name} is left out; it needs `pip install {' '.join(missing)}`")
         else:
             here.append(side)
-    return here, words
+    return here, left_out
 
 
 def in_fresh_process(module: str, *, path: Path | None = None, **arguments: object) -> dict[str, Any]:
-    """What `python -m module` prints as JSON, given its arguments as JSON.
+    """Run `python -m module ARGUMENTS`, where both the arguments and the last line that it prints are JSON.
 
     Args:
-        module: reads one argument, prints one line.
-        path: a folder to import from besides.
-        arguments: what it is given.
+        module: the module to run.
+        path: a further folder to import from.
+        arguments: the arguments of the module's `main`.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the process failed.
     """
     env = dict(os.environ)
     if path is not None:
@@ -98,21 +98,21 @@ def take_turns(
     measure: Callable[[Side], Measures],
     *,
     close: Sequence[Side] = (),
-    times: int = 1,
+    close_runs: int = 1,
 ) -> Rounds:
-    """Run A B C, A B C, …: whatever else the machine does meets them alike.
+    """Run A B C, A B C and so on, so that other load on the machine affects all sides alike.
 
     Args:
-        sides: who is measured.
+        sides: what is compared.
         rounds: how many rounds there are.
-        measure: does it once.
-        close: sides that are so close to each other that one run a round tells little.
-        times: how often those run in each round, in turns as well; what the round says of them is the median.
+        measure: runs a side once.
+        close: sides so close to each other that one run in each round says little.
+        close_runs: how many times those run in each round, also in turns; their median counts.
     """
     measured: dict[str, list[Measures]] = {side.name: [] for side in sides}
     for number in range(rounds):
         runs: dict[str, list[Measures]] = {side.name: [] for side in sides}
-        for turn in range(times):
+        for turn in range(close_runs):
             for side in sides:
                 if turn == 0 or side in close:
                     print(f"  round {number + 1} of {rounds}: {side.name}", file=sys.stderr)
@@ -123,23 +123,23 @@ def take_turns(
 
 
 def median(rounds: Sequence[Measures], key: str) -> float:
-    """The median of one measure."""
+    """The median of one result over all rounds."""
     return statistics.median(measures[key] for measures in rounds)
 
 
 def ratio(rounds: Sequence[Measures], base: Sequence[Measures], key: str) -> float:
-    """How many times the base's one side's measure is: the median of the rounds' own ratios."""
+    """The ratio of a result to that of the base: the median of the ratios of the rounds."""
     return statistics.median(mine[key] / other[key] for mine, other in zip(rounds, base, strict=True))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Markdown; all columns but the first stand to the right."""
+    """A table in Markdown; all columns but the first are aligned to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def machine(packages: Iterable[str]) -> str:
-    """What it ran on, and the versions of those packages that are installed."""
+    """The machine, and the versions of those packages that are installed."""
     versions = [f"{package} {version}" for package in packages if (version := version_of(package)) is not None]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return (
@@ -148,7 +148,7 @@ def machine(packages: Iterable[str]) -> str:
 
 
 def version_of(package: str) -> str | None:
-    """The version that is installed, or None."""
+    """The installed version of a package, or None."""
     try:
         return importlib.metadata.version(package.partition("[")[0])
     except importlib.metadata.PackageNotFoundError:

@@ -1,6 +1,6 @@
-"""One limiter in a process of its own: `python -m benchmarks.limiters ARGUMENTS`, both ways as JSON.
+"""Runs one limiter in a process of its own: `python -m benchmarks.limiters ARGUMENTS`, with arguments as JSON.
 
-Each sends so many requests, a few at a time, as fast as it thinks it may.
+A limiter sends a number of requests, a few at a time, as fast as it permits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def pyrate_limiter(count: int, window: float) -> Acquire:
 
 
 async def work(acquire: Acquire, url: str, in_flight: int, requests: int) -> None:
-    """Send them, so many at a time."""
+    """Send the requests, `in_flight` at a time."""
     left = iter(range(requests))
 
     async def worker(session: aiohttp.ClientSession) -> None:
@@ -80,7 +80,7 @@ LIMITERS: dict[str, Callable[[int, float], Acquire]] = {
 async def main(side: str, url: str, count: int, window: float, in_flight: int, requests: int) -> None:
     """Run one side."""
     if side in LIMITERS:
-        await work(LIMITERS[side](count, window), f"{url}/{side}", in_flight, requests)
+        await work(LIMITERS[side](count, window), f"{url}/{side}/?pages=1", in_flight, requests)
     else:
         await clicksgroup(f"{url}/{side}", count, window, in_flight, requests)
 

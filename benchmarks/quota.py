@@ -1,24 +1,19 @@
-"""The quota: what goes over it, and how much of it is used, by this project and by three limiters that many use.
+"""The quota: how many requests exceed it, and how much of it is used, by this project and by three limiters.
 
-A checker in a process of its own counts each side's requests in a strict sliding window, the vendor's minute scaled
-down: 24 requests per 3 s, 2 at a time. All sides run at the same time, each in a process of its own. Rejected is what
-such a server would have answered with 429.
-
-What it is compared with is not needed by the project itself: `pip install aiolimiter limits pyrate-limiter`.
+The vendor's minute is scaled down: 24 requests per 3 s, 2 at a time. All sides run at the same time, each in a process
+of its own. A server records when requests arrive. A request is rejected if a strict sliding window would answer 429.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import attrs
 
-from benchmarks.checker import Verdicts, checker_process
 from benchmarks.harness import Options, Side, in_fresh_process, machine, split_by_missing, table
+from benchmarks.page_server import page_server
+from tests.checker import rejections, share_used
 
 OURS = Side("clicksgroup", "clicksgroup")
 SIDES = (
@@ -32,7 +27,7 @@ PACKAGES = ("clicksgroup", "aiolimiter", "limits", "pyrate-limiter", "aiohttp")
 
 @attrs.frozen
 class Case:
-    """What all sides are to do alike. Seconds, but for `windows`, which is how many windows it lasts."""
+    """The task of all sides: a quota of `count` requests in `window` seconds, used up for `windows` windows."""
 
     name: str
     latency: float
@@ -50,15 +45,21 @@ CASES = (
 
 
 def run(options: Options) -> str:
-    """Judge all sides in all cases."""
+    """Run all sides in all cases, and return the table."""
     sides, left_out = split_by_missing(SIDES)
     cases = [attrs.evolve(case, windows=2, window=1.0) for case in CASES] if options.quick else CASES
-    verdicts = [judged(case, sides) for case in cases]
+    arrivals = [arrivals_of(case, sides) for case in cases]
     rows = [
         (
             side.name,
-            *(f"{seen[side.module]['rejected']:.0f} of {seen[side.module]['requests']:.0f}" for seen in verdicts),
-            *(f"{seen[side.module]['used']:.3f}" for seen in verdicts),
+            *(
+                f"{rejections(times[side.module], case.count, case.window)} of {len(times[side.module])}"
+                for case, times in zip(cases, arrivals, strict=True)
+            ),
+            *(
+                f"{share_used(times[side.module], case.count, case.window):.3f}"
+                for case, times in zip(cases, arrivals, strict=True)
+            ),
         )
         for side in sides
     ]
@@ -68,22 +69,22 @@ def run(options: Options) -> str:
         *(f"quota used, {case.name}" for case in cases),
     ]
     case = cases[0]
-    words = f"{case.count} requests per {case.window:g} s, {case.in_flight} in flight, {case.windows} windows."
-    return "\n".join([words, "", table(head, rows), "", *left_out, machine(PACKAGES)])
+    quota = f"{case.count} requests per {case.window:g} s, {case.in_flight} in flight, {case.windows} windows."
+    return "\n".join([quota, "", table(head, rows), "", *left_out, machine(PACKAGES)])
 
 
-def judged(case: Case, sides: Sequence[Side]) -> Verdicts:
-    """What the checker says of each side; all run at the same time."""
+def arrivals_of(case: Case, sides: Sequence[Side]) -> Mapping[str, Sequence[float]]:
+    """When the requests of each side arrived, by the side's module; all sides run at the same time."""
     with (
-        checker_process(case.count, case.window, latency=case.latency, jitter=case.jitter) as session,
+        page_server(pages=1, latency=case.latency, jitter=case.jitter) as server,
         ThreadPoolExecutor(len(sides)) as pool,
     ):
-        work = [
+        runs = [
             pool.submit(
                 in_fresh_process,
                 "benchmarks.limiters",
                 side=side.module,
-                url=session.url,
+                url=server.url,
                 count=case.count,
                 window=case.window,
                 in_flight=case.in_flight,
@@ -91,14 +92,6 @@ def judged(case: Case, sides: Sequence[Side]) -> Verdicts:
             )
             for side in sides
         ]
-        for each in work:
+        for each in runs:
             each.result()
-    return session.verdicts
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.quota", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="see that it works; the numbers mean nothing")
-    chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        print(run(Options(chosen.quick, 1, Path(scratch))))
+    return server.arrivals

@@ -1,32 +1,32 @@
-"""The scale: one stream over more and more dates; a page must not get dearer, and memory must not grow."""
+"""The scale: one stream over more and more dates; the cost of a page and the memory must not grow."""
 
 from __future__ import annotations
 
 from benchmarks.harness import Measures, Options, Side, in_fresh_process, machine, median, table, take_turns
-from benchmarks.pageserver import page_server
+from benchmarks.page_server import page_server
 
 PAGES = 4
 IN_FLIGHT = 8
 DATES = (100, 1_500, 20_000)
 QUICK_DATES = (5, 10)
 
-MOST_GROWTH = 6.0
-"""MiB of memory that the longest stream may take more than the shortest."""
+MAX_GROWTH = 6.0
+"""MiB of memory by which the longest stream may exceed the shortest."""
 
-MOST_MEMORY = 64.0
-"""MiB that it may take in all."""
+MAX_MEMORY = 64.0
+"""MiB of memory that a stream may take."""
 
 
 def run(options: Options) -> str:
-    """Stream, and say what it costs."""
+    """Run all lengths, and return the table."""
     lengths = QUICK_DATES if options.quick else DATES
-    sides = {Side(f"{dates:,} dates", "ours"): dates for dates in lengths}
-    with page_server(PAGES) as url:
+    sides = {Side(f"{dates:,} dates", "clicksgroup_stream"): dates for dates in lengths}
+    with page_server(PAGES) as server:
 
         def measure(side: Side) -> Measures:
             dates = sides[side]
             return in_fresh_process(
-                "benchmarks.walkers", side=side.module, url=url, dates=dates, in_flight=IN_FLIGHT, pages=PAGES
+                "benchmarks.clients", side=side.module, url=server.url, dates=dates, in_flight=IN_FLIGHT, pages=PAGES
             )
 
         rounds = take_turns(list(sides), options.rounds, measure)
@@ -41,10 +41,10 @@ def run(options: Options) -> str:
         for (name, runs), peak in zip(rounds.items(), peaks, strict=True)
     ]
     growth = peaks[-1] - peaks[0]
-    held = growth <= MOST_GROWTH and max(peaks) < MOST_MEMORY
+    held = growth <= MAX_GROWTH and max(peaks) < MAX_MEMORY
     verdict = (
-        f"- memory grows by {growth:.1f} MiB to {max(peaks):.1f}; wanted at most {MOST_GROWTH:g}, below "
-        f"{MOST_MEMORY:g} in all: {'held' if held else '**missed**'}"
+        f"- memory grows by {growth:.1f} MiB to {max(peaks):.1f}; wanted at most {MAX_GROWTH:g}, below "
+        f"{MAX_MEMORY:g} in all: {'held' if held else '**missed**'}"
     )
     head = (f"{PAGES} pages a date, {IN_FLIGHT} in flight", "records", "CPU a page, µs", "peak, MiB")
     return "\n\n".join([machine(["aiohttp", "attrs", "orjson"]), table(head, rows), verdict])

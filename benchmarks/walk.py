@@ -1,4 +1,4 @@
-"""The walk: 150 dates of 10 pages, what each way to read them costs."""
+"""The walk: what it costs to read 150 dates of 10 pages with each client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from benchmarks import generator
+from benchmarks import openapi_generator
 from benchmarks.harness import (
     Measures,
     Options,
@@ -21,26 +21,26 @@ from benchmarks.harness import (
     table,
     take_turns,
 )
-from benchmarks.pageserver import page_server
+from benchmarks.page_server import page_server
 
 PAGES = 10
 LATENCY = 0.02
 IN_FLIGHT = (1, 8, 32)
 
-BARE = Side("bare loop", "bare")
-RECORDS = Side("bare loop + records", "records")
-OURS = Side("clicksgroup", "ours")
+BARE = Side("bare loop", "bare_loop")
+RECORDS = Side("bare loop + records", "bare_loop_records")
+OURS = Side("clicksgroup", "clicksgroup_stream")
 HTTPX = Side("httpx + pydantic", "httpx_pydantic", ("httpx", "pydantic"))
 REQUESTS = Side("requests + threads", "requests_threads", ("requests",))
 DLT = Side("dlt RESTClient", "dlt_rest", ("dlt",))
-GENERATED = Side("openapi-python-client", "generated", ("openapi-python-client", "httpx"))
+GENERATED = Side("openapi-python-client", "openapi_generated", ("openapi-python-client", "httpx"))
 
 SIDES = (BARE, RECORDS, OURS, HTTPX, REQUESTS, DLT, GENERATED)
 ASYNC_SIDES = (BARE, RECORDS, OURS, HTTPX, GENERATED)
 
 CLOSE = (BARE, RECORDS, OURS)
-TIMES = 5
-"""How often those run in each round: tenths between them count, and one run of half a second may be off by two."""
+CLOSE_RUNS = 5
+"""Runs of these sides in each round: a tenth between them counts, but one run of half a second may be off by two."""
 
 TARGETS = (
     (OURS, BARE, 1, "at most", 1.25),
@@ -52,12 +52,12 @@ TARGETS = (
     (DLT, OURS, 1, "at least", 8.0),
     (DLT, OURS, 8, "at least", 8.0),
 )
-"""What the project promises of the CPU a page, without latency: whose, against whose, how many in flight."""
+"""What the project promises of the CPU of a page without latency: side, compared side, in flight, bound."""
 
 
 @attrs.frozen
 class Case:
-    """What all sides are to do alike."""
+    """One task that all sides do: how many requests in flight, how many dates, seconds of latency, event loop."""
 
     in_flight: int
     dates: int
@@ -70,11 +70,11 @@ class Case:
 
 
 def run(options: Options) -> str:
-    """Walk, and say what it cost."""
+    """Run all cases, and return the tables."""
     sides, left_out = split_by_missing(SIDES)
     if GENERATED in sides:
         try:
-            generator.generate(options.scratch)
+            openapi_generator.generate(options.scratch)
         except RuntimeError as error:
             sides.remove(GENERATED)
             left_out.append(f"- {GENERATED.name} is left out: {error}")
@@ -93,12 +93,6 @@ def run(options: Options) -> str:
     return "\n\n".join([versions, *(["\n".join(left_out)] if left_out else []), *filter(None, parts)])
 
 
-def brief(tables: str) -> str:
-    """What the README quotes of them: the first two cases, those that have targets."""
-    head, *cases = tables.split("\n\n**")
-    return "\n\n**".join([head, *cases[:2]])
-
-
 def _cases(quick: bool) -> Iterator[Case]:
     if quick:
         yield Case(2, 4)
@@ -112,26 +106,25 @@ def _cases(quick: bool) -> Iterator[Case]:
 
 
 def _measure(sides: Sequence[Side], case: Case, options: Options) -> Rounds:
-    with page_server(PAGES, case.latency) as url:
+    with page_server(PAGES, case.latency) as server:
         arguments: dict[str, Any] = {
-            "url": url,
+            "url": server.url,
             "pages": PAGES,
             "dates": case.dates,
             "in_flight": case.in_flight,
             "loop": case.loop,
         }
-
-        truth: list[tuple[float, float]] = []
+        read: list[tuple[float, float]] = []
 
         def measure(side: Side) -> Measures:
-            run = in_fresh_process("benchmarks.walkers", path=options.scratch, side=side.module, **arguments)
-            truth.append((run["records"], run["clicks"]))
-            if truth[-1] != truth[0]:
-                raise RuntimeError(f"{side.name} did not read what {sides[0].name} has read")
+            run = in_fresh_process("benchmarks.clients", path=options.scratch, side=side.module, **arguments)
+            read.append((run["records"], run["clicks"]))
+            if read[-1] != read[0]:
+                raise RuntimeError(f"{side.name} read other records than {sides[0].name}")
             return run
 
-        times = 1 if case.latency or options.quick else TIMES
-        return take_turns(sides, options.rounds, measure, close=CLOSE, times=times)
+        close_runs = 1 if case.latency or options.quick else CLOSE_RUNS
+        return take_turns(sides, options.rounds, measure, close=CLOSE, close_runs=close_runs)
 
 
 def _table(sides: Sequence[Side], rounds: Rounds) -> str:
@@ -162,7 +155,8 @@ def _targets(case: Case, rounds: Rounds) -> str:
             held = times <= limit if bound == "at most" else times >= limit
             verdict = "held" if held else "**missed**"
             line = f"- {side.name} costs {times:.2f}× {base.name}; wanted {bound} {limit:g}×: {verdict}"
-            if bound == "at least":  # no client on aiohttp can be further away than its bare loop
+            # No client on aiohttp can be further away than the bare loop.
+            if bound == "at least":
                 line += f" (of the {BARE.name}: {ratio(rounds[side.name], rounds[BARE.name], 'cpu_us'):.2f}×)"
             lines.append(line)
     return "\n".join(lines)

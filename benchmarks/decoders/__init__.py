@@ -1,1 +1,1 @@
-"""The sides of the decoding: each a module whose `decode` turns the body of a page into records."""
+"""The decoders that are compared: each module has a function `decode` that makes records of a body."""

@@ -1,4 +1,4 @@
-"""One decoder in a process of its own: `python -m benchmarks.decoders ARGUMENTS` prints what it costs and accepts."""
+"""Runs one decoder in a process of its own: `python -m benchmarks.decoders ARGUMENTS`, where both ways are JSON."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 from benchmarks.decoders.malformed import BODIES
-from benchmarks.pageserver import page_body
+from benchmarks.page_server import page_body
 
 WARM_UP = 20
 
 
 def main(side: str, times: int) -> dict[str, Any]:
-    """Decode a page of 30 so many times, then each malformed body once."""
+    """Decode a page of 30 records `times` times, then each malformed body once."""
     decode = importlib.import_module(f"benchmarks.decoders.{side}").decode
     body = page_body(1, 10)
     for _ in range(WARM_UP):

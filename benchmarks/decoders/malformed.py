@@ -1,18 +1,18 @@
-"""Thirty bodies that no client should take for a page of clicks."""
+"""Thirty bodies that no client should accept as a page of clicks."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from benchmarks.pageserver import page_body
+from benchmarks.page_server import page_body
 
 PAGE = page_body(1, 2)
-"""A good one: the first of two pages."""
+"""A correct body: the first of two pages."""
 
 
 def _with(path: str, value: object) -> bytes:
-    """The page with something else at a path, such as `result.list.3.acesCnt`."""
+    """The page with another value at a path such as `result.list.3.acesCnt`."""
     page: dict[str, Any] = json.loads(PAGE)
     *way, last = path.split(".")
     place: Any = page
@@ -37,7 +37,7 @@ BODIES: dict[str, bytes] = {
     "followed by another": PAGE + PAGE,
     "a byte order mark before it": b"\xef\xbb\xbf" + PAGE,
     "UTF-16": PAGE.decode().encode("utf-16"),
-    "a name that is no UTF-8": PAGE.replace("캠페인".encode(), b"\xff\xfe"),
+    "a name that is not UTF-8": PAGE.replace("캠페인".encode(), b"\xff\xfe"),
     "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,
     "clicks NaN": _with(CLICKS, float("nan")),
     "null": b"null",

@@ -1,4 +1,4 @@
-"""clicksgroup's own decoding, as its client does it."""
+"""clicksgroup's decoder, as its client uses it."""
 
 from __future__ import annotations
 

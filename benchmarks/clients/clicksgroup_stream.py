@@ -1,15 +1,15 @@
-"""clicksgroup as its README shows it: every page checked, dates in order, record by record."""
+"""clicksgroup as its README shows it: pages are checked, dates are in order, and records are read one by one."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
 
-from benchmarks.walkers import KEY, Tally
+from benchmarks.clients import KEY, Tally
 from clicksgroup import ClicksClient, Quota
 
 
-async def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+async def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
     """Read all records through one stream."""
     async with ClicksClient(KEY, base_url=url, quota=Quota(in_flight=in_flight)) as client:
         stream = client.clicks(dates)

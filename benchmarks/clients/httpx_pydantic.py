@@ -1,4 +1,4 @@
-"""httpx and pydantic, which is what most people would write: pydantic reads the bytes, its fastest way."""
+"""httpx and pydantic, the usual choice; pydantic reads bytes, which is its fastest way."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import httpx
 
+from benchmarks.clients import KEY, PATH, Tally
 from benchmarks.decoders.pydantic_lax import Envelope
-from benchmarks.walkers import KEY, PATH, Tally
 
 
-async def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
-    """Read all pages with so many workers."""
+async def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+    """Read all pages with `in_flight` workers."""
     left = iter(dates)
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
     headers = {"Authorization": f"APIKey {KEY}"}

@@ -1,27 +1,27 @@
-"""The sides of the walk: each a module with a `walk`, async or not, that reads all pages of all dates."""
+"""The clients that are compared: each module has a function `read_all`, async or not, that reads all dates."""
 
 from __future__ import annotations
 
 import time
 
 PATH = "/api/link/v1/clicks-by-group"
-"""The endpoint, as the vendor has it."""
+"""The path of the endpoint."""
 
 KEY = "benchmark"
-"""The API key that everybody sends."""
+"""The API key that all clients send."""
 
 
 class Tally:
-    """What a walk has read: it has to be the same for all."""
+    """Counts the records and clicks that a client has read: they must be the same for all clients."""
 
     def __init__(self) -> None:
         self.records = 0
         self.clicks = 0
         self.first = 0.0
-        """When the first record was there."""
+        """`time.perf_counter()` at the first record."""
 
     def add(self, records: int, clicks: int) -> None:
-        """Count the records of a page, or of all there are."""
+        """Count records, whether of one page or of many."""
         if not self.first:
             self.first = time.perf_counter()
         self.records += records

@@ -1,4 +1,4 @@
-"""The record that people write by hand: the same fields as clicksgroup's, frozen and slotted, nothing checked."""
+"""A record as it is written by hand: the fields of clicksgroup's, frozen and slotted, nothing checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 
 
 @attrs.frozen
-class Row:
+class Record:
     """The clicks on one link group on one date."""
 
     date: datetime.date

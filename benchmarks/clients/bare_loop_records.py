@@ -1,4 +1,4 @@
-"""The floor: aiohttp and orjson in the plainest loop, dicts as they come, nothing checked."""
+"""The bare loop with records, which every client must make that gives objects rather than dicts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import aiohttp
 import orjson
 
-from benchmarks.walkers import KEY, PATH, Tally
+from benchmarks.clients import KEY, PATH, Tally
+from benchmarks.clients.record import Record
 
 
-async def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
-    """Read all pages with so many workers."""
+async def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+    """Read all pages with `in_flight` workers."""
     headers = {"Authorization": f"APIKey {KEY}"}
     left = iter(dates)
     async with aiohttp.ClientSession() as session:
@@ -26,8 +27,9 @@ async def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: 
                         result = orjson.loads(await response.read())["result"]
                     records = clicks = 0
                     for row in result["list"]:
+                        record = Record(date, row["grpIdx"], row["grpNm"], row["acesCnt"], row["pernCnt"])
                         records += 1
-                        clicks += row["acesCnt"]
+                        clicks += record.clicks
                     tally.add(records, clicks)
                     if result["extra"]["nextYn"] != "Y":
                         break

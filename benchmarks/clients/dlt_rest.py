@@ -11,7 +11,7 @@ from dlt.sources.helpers.rest_client.auth import APIKeyAuth
 from dlt.sources.helpers.rest_client.client import RESTClient
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 
-from benchmarks.walkers import KEY, PATH, Tally
+from benchmarks.clients import KEY, PATH, Tally
 
 
 class NextPages(BasePaginator):
@@ -30,8 +30,8 @@ class NextPages(BasePaginator):
         request.params["pages"] = self._number
 
 
-def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
-    """Read all pages with so many threads."""
+def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+    """Read all pages with `in_flight` threads."""
     left = iter(dates)
 
     def worker() -> None:

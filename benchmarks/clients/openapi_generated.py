@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import httpx
 
-from benchmarks.generator import PACKAGE
-from benchmarks.walkers import KEY, Tally
+from benchmarks.clients import KEY, Tally
+from benchmarks.openapi_generator import PACKAGE
 
 
-async def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
-    """Read all pages with so many workers."""
-    # Imported here, since the package exists only where `generate` has been run.
+async def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+    """Read all pages with `in_flight` workers."""
+    # Imported here, since the package exists only after `generate`.
     package = importlib.import_module(PACKAGE)
     endpoint = importlib.import_module(f"{PACKAGE}.api.default.clicks_by_group")
     left = iter(dates)

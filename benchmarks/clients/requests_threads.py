@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from benchmarks.walkers import KEY, PATH, Tally
-from benchmarks.walkers.rows import Row
+from benchmarks.clients import KEY, PATH, Tally
+from benchmarks.clients.record import Record
 
 
-def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
-    """Read all pages with so many threads."""
+def read_all(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally) -> None:
+    """Read all pages with `in_flight` threads."""
     left = iter(dates)
 
     def worker() -> None:
@@ -27,7 +27,8 @@ def walk(url: str, dates: Sequence[datetime.date], in_flight: int, tally: Tally)
                     response.raise_for_status()
                     result = response.json()["result"]
                     records = [
-                        Row(date, row["grpIdx"], row["grpNm"], row["acesCnt"], row["pernCnt"]) for row in result["list"]
+                        Record(date, row["grpIdx"], row["grpNm"], row["acesCnt"], row["pernCnt"])
+                        for row in result["list"]
                     ]
                     tally.add(len(records), sum(record.clicks for record in records))
                     if result["extra"]["nextYn"] != "Y":

@@ -1,4 +1,4 @@
-"""One walk in a process of its own: `python -m benchmarks.walkers ARGUMENTS` prints what it cost, both as JSON."""
+"""Runs one client in a process of its own: `python -m benchmarks.clients ARGUMENTS`, where both ways are JSON."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.walkers import Tally
+from benchmarks.clients import Tally
 
 FIRST = datetime.date(1950, 1, 1)
 WARM_UP_DATES = 3
-"""Whatever happens on the first requests only, imports that are put off included, is not measured."""
+"""Dates that are read first and not measured, since the first requests are slower and may import modules."""
 
 
 def main(side: str, url: str, dates: int, in_flight: int, pages: int, loop: str = "asyncio") -> dict[str, float]:
-    """Walk that many dates, and say what it cost."""
-    walk = importlib.import_module(f"benchmarks.walkers.{side}").walk
+    """Read this many dates, and return what it cost."""
+    read_all = importlib.import_module(f"benchmarks.clients.{side}").read_all
     factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
     all_dates = [FIRST + datetime.timedelta(days=day) for day in range(dates)]
-    _run(walk, url, all_dates[:WARM_UP_DATES], in_flight, factory)
+    _run(read_all, url, all_dates[:WARM_UP_DATES], in_flight, factory)
     cpu, began = _cpu_seconds(), time.perf_counter()
-    tally = _run(walk, url, all_dates, in_flight, factory)
+    tally = _run(read_all, url, all_dates, in_flight, factory)
     wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
     return {
         "cpu_us": cpu / dates / pages * 1e6,
@@ -41,18 +41,18 @@ def main(side: str, url: str, dates: int, in_flight: int, pages: int, loop: str 
 
 
 def _run(
-    walk: Callable[..., Any],
+    read_all: Callable[..., Any],
     url: str,
     dates: Sequence[datetime.date],
     in_flight: int,
     factory: Callable[[], asyncio.AbstractEventLoop] | None,
 ) -> Tally:
     tally = Tally()
-    if inspect.iscoroutinefunction(walk):
+    if inspect.iscoroutinefunction(read_all):
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(walk(url, dates, in_flight, tally))
+            runner.run(read_all(url, dates, in_flight, tally))
     else:
-        walk(url, dates, in_flight, tally)
+        read_all(url, dates, in_flight, tally)
     return tally
 
 
@@ -62,7 +62,7 @@ def _cpu_seconds() -> float:
 
 
 def _peak_mib() -> float:
-    """Of this process alone; `ru_maxrss` begins with what the process was that started it."""
+    """The peak memory of this process; `ru_maxrss` would include that of the process that started it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
