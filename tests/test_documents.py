@@ -1,4 +1,4 @@
-"""Every code block of the README and of the docstrings runs, against a sandbox that takes its key."""
+"""Every code block of the README and of the docstrings runs, against a sandbox that accepts the key shown there."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from clicksgroup.sandbox import Sandbox
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN_HERE = ("pip install", "docker ", "export ", "#", "15 ")
-"""Beginnings of lines that install, set or schedule something; the README's test command is what runs this test."""
+"""Beginnings of lines that are not run here, because they install, set or schedule something."""
 
 
 def run_python(example: Example) -> None:
-    """A block of Python, in which `await` may stand at the top level."""
+    """Run a block of Python; `await` is allowed at its top level."""
     code = compile(
         f"{chr(10) * example.line}{example.parsed}",
         example.path,
@@ -43,13 +43,13 @@ def run_python(example: Example) -> None:
 
 
 def run_shell(example: Example) -> None:
-    """A block of commands; those of this package are run, with this interpreter."""
+    """Run the commands of this package in a block, with this interpreter."""
     for line in str(example.parsed).replace("\\\n", " ").splitlines():
         command = line.removeprefix("pip install uv && ").removeprefix("uv run ").strip()
         if not command or command == "pytest" or command.startswith(NOT_RUN_HERE):
             continue
         words = shlex.split(command, comments=True)
-        assert words[0] == "clicksgroup", f"a command nobody runs: {line}"
+        assert words[0] == "clicksgroup", f"no test runs this command: {line}"
         done = subprocess.run(
             [sys.executable, "-m", *words], capture_output=True, text=True, timeout=100, encoding="utf-8", check=False
         )
@@ -63,7 +63,7 @@ docstrings = Sybil([*markdown, DocTestParser()], document_types={".py": PythonDo
 
 @pytest.fixture(scope="module")
 def sandbox_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A sandbox in a thread of its own, as it would be on the other side of a network."""
+    """A sandbox in a thread of its own, since the blocks run event loops of their own; the variables that name it."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -84,7 +84,7 @@ def sandbox_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 
 @pytest.fixture(autouse=True)
 def place(sandbox_environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and the environment that the README tells users to set."""
+    """An empty working folder, and the environment variables that the README tells users to set."""
     for name in [name for name in os.environ if name.startswith("CLICKSGROUP_")]:
         if not name.startswith("CLICKSGROUP_TEST_"):
             monkeypatch.delenv(name)
@@ -108,7 +108,7 @@ def test_readme() -> None:
 
 
 def test_readme_languages() -> None:
-    """A block in another language would be a claim that nobody checks."""
+    """The README has no block in a language that is not run here."""
     fences = [line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("```")]
     assert set(fences) <= {"```", "```python", "```sh", "```text"}
 

@@ -1,4 +1,4 @@
-"""Run with the interpreter of an environment that holds the built wheel and its core dependencies, nothing else."""
+"""Checks the built wheel. Run it with an environment that has the wheel and its core dependencies, nothing else."""
 
 import asyncio
 import importlib
@@ -17,7 +17,7 @@ async def stream() -> int:
 
 
 def imported(module: str) -> str:
-    """What importing a module says that needs an extra which is not there."""
+    """The message of the import of a module whose extra is not installed."""
     try:
         importlib.import_module(module)
     except ImportError as error:

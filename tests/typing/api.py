@@ -1,4 +1,4 @@
-"""What a type checker must see of the public interface. It is checked, never run."""
+"""The types of the public interface. mypy checks this file; it is never run."""
 
 from __future__ import annotations
 
