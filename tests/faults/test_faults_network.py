@@ -305,8 +305,15 @@ async def test_switching_protocols() -> None:
 
 async def test_no_timer_left() -> None:
     """An attempt that has ended leaves no timer of its timeout in the event loop."""
-    async with RawServer([http(WHOLE)]) as server, client_of(server, timeout=31.0) as client:
+    in_flight: list[asyncio.TimerHandle] = []
+
+    def respond(request: Request) -> Response:
+        in_flight.extend(_timers_of_timeouts())
+        return http(WHOLE)
+
+    async with RawServer(respond) as server, client_of(server, timeout=31.0) as client:
         await client.page(DATE)
+        assert in_flight
         assert not _timers_of_timeouts()
 
 
