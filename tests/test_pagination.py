@@ -26,7 +26,7 @@ from clicksgroup import (
 )
 from clicksgroup.plans import Quota
 from clicksgroup.protocol import Decoder, PageRequest, Paginator, Query
-from tests.faults.raw import Asked, RawServer, http
+from tests.raw_server import RawServer, Request, http
 
 DATE = datetime.date(2025, 1, 3)
 Pages = list[dict[str, Any]]
@@ -275,7 +275,7 @@ def test_any_server_comes_to_an_end_where_disagreements_may_pass(answer: Callabl
         assert list(end) == records
 
 
-async def _fetched(answer: Callable[[Asked], bytes]) -> tuple[list[GroupClicks], BaseException | None]:
+async def _fetched(answer: Callable[[Request], bytes]) -> tuple[list[GroupClicks], BaseException | None]:
     async with (
         RawServer(answer) as server,
         ClicksClient("any-key", base_url=server.url, quota=Quota(in_flight=3)) as client,
@@ -292,8 +292,8 @@ async def _fetched(answer: Callable[[Asked], bytes]) -> tuple[list[GroupClicks],
         return records, error
 
 
-def _over_http(pages: Pages) -> Callable[[Asked], bytes]:
-    return lambda asked: http(json.dumps(pages[min(asked.page, len(pages)) - 1]).encode())
+def _over_http(pages: Pages) -> Callable[[Request], bytes]:
+    return lambda request: http(json.dumps(pages[min(request.page, len(pages)) - 1]).encode())
 
 
 @settings(max_examples=25, deadline=None)

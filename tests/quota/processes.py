@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from clicksgroup.plans import Quota
-from tests.quota.strict_server import StrictServer
+from tests.quota_server import QuotaServer
 
 WORKER = pathlib.Path(__file__).with_name("worker.py")
 
@@ -25,7 +25,7 @@ class Processes:
         options: where the quota is kept, as `worker.py` reads it.
     """
 
-    def __init__(self, server: StrictServer, quota: Quota, **options: Any) -> None:
+    def __init__(self, server: QuotaServer, quota: Quota, **options: Any) -> None:
         self._server = server
         self._options = {"limits": quota.limits, "in_flight": quota.in_flight, **options}
         self._workers: dict[str, asyncio.subprocess.Process] = {}

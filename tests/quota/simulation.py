@@ -12,7 +12,7 @@ import attrs
 from clicksgroup.plans import Quota
 from clicksgroup.quota.shared import EventKind
 from clicksgroup.quota.state import Event, ExchangeResult
-from tests.quota.checker import most_at_once, most_in_any_window
+from tests import checker
 
 
 @attrs.define(eq=False)
@@ -59,10 +59,7 @@ class Simulation:
 
     def violations(self) -> list[str]:
         """Everything that exceeded the quota."""
-        mosts = [(most_in_any_window(self.arrivals, window), count, window) for count, window in self.quota.limits]
-        found = [f"{most} within {window} s, allowed {count}" for most, count, window in mosts if most > count]
-        in_work = most_at_once(self.spans)
-        return found + [f"{in_work} in work"] * (in_work > self.quota.in_flight)
+        return checker.violations(self.quota.limits, self.quota.in_flight, self.arrivals, self.spans)
 
     def _at(self, after: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (self.now + after, next(self._order), action))

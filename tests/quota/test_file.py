@@ -24,7 +24,7 @@ from clicksgroup.quota.file import default_path
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.state import Event, ExchangeResult
 from tests.quota.processes import Processes
-from tests.quota.strict_server import StrictServer
+from tests.quota_server import QuotaServer
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def granted(quota: FileQuota, *, held: Sequence[str] = ()) -> int:
 async def test_three_processes(path: pathlib.Path) -> None:
     """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
-    async with StrictServer(quota) as server, Processes(server, quota, path=str(path)) as processes:
+    async with QuotaServer(quota) as server, Processes(server, quota, path=str(path)) as processes:
         for name in "abc":
             await processes.start(name)
         for name in "abc":
@@ -88,7 +88,7 @@ async def test_three_processes(path: pathlib.Path) -> None:
 async def test_killed_processes(path: pathlib.Path) -> None:
     """What a killed process sent stays counted, even where the server counts it after the kill: there is no 429."""
     quota = Quota((24, 2), in_flight=12)
-    async with StrictServer(quota, delay=0.05) as server, Processes(server, quota, path=str(path)) as processes:
+    async with QuotaServer(quota, delay=0.05) as server, Processes(server, quota, path=str(path)) as processes:
         for _ in range(10):
             await processes.start("a", tasks=2)
             await server.seen(2)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from tests.quota.checker import most_at_once, most_in_any_window, most_in_fixed_windows
+from tests.checker import most_at_once, most_in_any_window, most_in_fixed_windows
 
 Fate = Literal["answered", "throttled", "given up", "never sent", "abandoned"]
 TICK = 1e-9

@@ -16,7 +16,7 @@ from clicksgroup import ConfigurationError, Quota
 from clicksgroup.quota import QuotaPausedError, Slot
 from clicksgroup.quota.local import LocalQuota, local_quota
 from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from tests.quota.checker import most_at_once, most_in_any_window
+from tests.checker import most_at_once, most_in_any_window
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time
 
 OWNER = ("https://vivoldi.com:443", "digest of a key")

@@ -29,7 +29,7 @@ from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult
 from clicksgroup.redis import RedisBackend, RedisQuota
 from tests.quota.processes import Processes
 from tests.quota.simulation import Process, Simulation
-from tests.quota.strict_server import StrictServer
+from tests.quota_server import QuotaServer
 
 pytestmark = pytest.mark.redis
 
@@ -115,7 +115,7 @@ async def own_redis(tmp_path: pathlib.Path) -> AsyncIterator[OwnRedis]:
 async def test_three_processes(name: str) -> None:
     """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
-    async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name) as processes:
+    async with QuotaServer(quota) as server, Processes(server, quota, url=URL, name=name) as processes:
         for worker in "abc":
             await processes.start(worker)
         for worker in "abc":
@@ -133,7 +133,7 @@ async def test_three_processes(name: str) -> None:
 async def test_killed_redis(own_redis: OwnRedis) -> None:
     """A Redis that is killed and comes back empty causes no 429, and the processes go on."""
     quota = Quota((24, 1), in_flight=3)
-    async with StrictServer(quota) as server, Processes(server, quota, url=own_redis.url, name="shop") as processes:
+    async with QuotaServer(quota) as server, Processes(server, quota, url=own_redis.url, name="shop") as processes:
         for worker in "abc":
             await processes.start(worker)
         for worker in "abc":
@@ -150,7 +150,7 @@ async def test_killed_redis(own_redis: OwnRedis) -> None:
 async def test_clock_step(connection: redis.Redis, name: str) -> None:
     """A step of Redis's clock of half a minute, either way, changes nothing: no 429, and nothing stalls."""
     quota = Quota((24, 1), in_flight=3)
-    async with StrictServer(quota) as server, Processes(server, quota, url=URL, name=name, script=STEPPED) as processes:
+    async with QuotaServer(quota) as server, Processes(server, quota, url=URL, name=name, script=STEPPED) as processes:
         for worker in "ab":
             await processes.start(worker)
         for worker in "ab":
@@ -172,7 +172,7 @@ async def test_lease(connection: redis.Redis, name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(redis_module, "LEASE", 1.5)
     quota, key = Quota((100, 60), in_flight=2), f"{{clicksgroup:{name}}}"
     async with (
-        StrictServer(quota, latency=60) as server,
+        QuotaServer(quota, latency=60) as server,
         Processes(server, quota, url=URL, name=name, lease=1.5) as processes,
     ):
         await processes.start("a", tasks=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from clicksgroup import ClicksClient, date_range
 from clicksgroup.sandbox import Sandbox
 from clicksgroup.store import ClickStore
@@ -10,6 +12,7 @@ from tests.recipes.sqlite_to_postgresql import copy_days
 DATES = date_range("2025-01-01", "2025-01-05")
 
 
+@pytest.mark.postgres
 async def test_no_request(sandbox: Sandbox, postgres: str) -> None:
     """Dates that were final in the file are final in PostgreSQL: a backfill there sends no request."""
     async with ClicksClient() as client, ClickStore("clicks.db") as store:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
 from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
-from tests.quota.checker import most_at_once, most_in_any_window
+from tests.checker import most_at_once, most_in_any_window
 
 
 @settings(deadline=None)

@@ -15,7 +15,7 @@ import pytest
 from clicksgroup.errors import AuthenticationError, ConfigurationError
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
-from tests.quota.checker import most_in_any_window
+from tests.checker import most_in_any_window
 
 FAST = Quota(in_flight=100)
 DATE = "2025-01-03"
