@@ -45,6 +45,7 @@ def test_wrong_field_is_named() -> None:
     assert caught.value.field == "result.list[3].acesCnt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", benchmarks.PARTS)
 def test_parts(part: str, tmp_path: Path) -> None:
     """`--quick` runs a part to its end, prints a table, and writes only where it is told to."""

@@ -301,6 +301,7 @@ async def test_the_last_who_leaves_ends_the_work() -> None:
         assert len(sandbox.requests) == 2
 
 
+@pytest.mark.slow
 async def test_who_asks_as_the_last_one_leaves_gets_an_answer_that_others_can_share() -> None:
     """However few turns of the loop lie between; the answer takes more of them than all the asking."""
     date = next(date for date in DATES if size(date) == 1)

@@ -102,6 +102,7 @@ def run_all(document: Document) -> int:
     return len(examples)
 
 
+@pytest.mark.slow
 def test_readme() -> None:
     """Every block of code in the README runs."""
     assert run_all(readme.parse(ROOT / "README.md")) >= 10

@@ -202,6 +202,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(worlds())
 def test_whatever_happens_a_reader_gets_exactly_what_there_is_and_then_the_error(how: dict[str, Any]) -> None:

@@ -213,6 +213,7 @@ main()
 """
 
 
+@pytest.mark.slow
 async def test_progress_lines(store: str) -> None:
     """Where stderr is no terminal, the progress is a line now and then."""
     command = ("backfill", "2025-01", "--sandbox", "--groups", "151", "--quota", "9/3600", "--in-flight", "1")

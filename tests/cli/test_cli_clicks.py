@@ -105,6 +105,7 @@ async def test_no_records(point_at: PointAt) -> None:
     assert table.stdout == "no records\n"
 
 
+@pytest.mark.slow
 async def test_rows_arrive_with_pages(point_at: PointAt) -> None:
     """The first page can be read from the pipe before the second is answered."""
     async with Sandbox(groups=60, quota=FAST, faults=[Fault(page=2, delay=3600)]) as sandbox:
@@ -131,6 +132,7 @@ async def test_head(point_at: PointAt) -> None:
     assert (out, err) == (b"date,group_id,group_name,clicks,unique_users\n", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
 async def test_closed_pipe(form: str) -> None:
     """A closed pipe is not a failure, in any format."""
@@ -146,6 +148,7 @@ async def test_closed_pipe(form: str) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them as on Unix")
 @pytest.mark.parametrize(
     ("form", "closed", "out"),
@@ -162,6 +165,7 @@ async def test_closed_streams(form: str, closed: str, out: bytes) -> None:
     assert (process.returncode, came[:4], err) == (0, out, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])
 async def test_full_disk(form: str) -> None:
@@ -174,6 +178,7 @@ async def test_full_disk(form: str) -> None:
     assert (process.returncode, err) == (1, b"error: cannot write the output: No space left on device\n")
 
 
+@pytest.mark.slow
 async def test_utf8(point_at: PointAt, monkeypatch: pytest.MonkeyPatch) -> None:
     """The output is UTF-8 in any locale."""
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")

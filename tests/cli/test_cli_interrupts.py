@@ -36,6 +36,7 @@ async def ended(process: asyncio.subprocess.Process, signum: signal.Signals) -> 
     return process.returncode, out, err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_slow_answer(point_at: PointAt, signum: signal.Signals, status: int) -> None:
     """A signal ends a command that waits for an answer."""
@@ -46,6 +47,7 @@ async def test_slow_answer(point_at: PointAt, signum: signal.Signals, status: in
         assert await ended(process, signum) == (status, b"", b"interrupted\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_waiting_for_quota(point_at: PointAt, tmp_path: Path, signum: signal.Signals, status: int) -> None:
     """A signal ends a backfill that waits for quota, and its line says how to go on."""
@@ -61,6 +63,7 @@ async def test_waiting_for_quota(point_at: PointAt, tmp_path: Path, signum: sign
         assert len(sandbox.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_pause(point_at: PointAt, signum: signal.Signals, status: int) -> None:
     """A signal ends a command that waits out a pause."""
@@ -75,6 +78,7 @@ async def test_pause(point_at: PointAt, signum: signal.Signals, status: int) -> 
         assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_full_pipe(signum: signal.Signals, status: int) -> None:
     """A signal ends a command that writes to a pipe that nobody reads."""
@@ -92,6 +96,7 @@ async def test_full_pipe(signum: signal.Signals, status: int) -> None:
     os.close(reads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_sandbox_server(signum: signal.Signals, status: int) -> None:
     """A signal ends the sandbox server."""
@@ -126,6 +131,7 @@ with click.Context(click.Command("stubborn")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "status"), ENDS)
 async def test_second_signal(signum: signal.Signals, status: int) -> None:
     """A second signal aborts work whose cleanup does not end, even one that blocks the event loop."""
@@ -159,6 +165,7 @@ async def test_ignored_sigint(point_at: PointAt) -> None:
     assert (process.returncode, out.count(b"2025-01-03"), err) == (0, 1, b"")
 
 
+@pytest.mark.slow
 async def test_interrupted_file(point_at: PointAt, tmp_path: Path) -> None:
     """An interrupted command leaves no file."""
     async with Sandbox(groups=60, faults=[Fault(page=2, delay=NEVER)]) as sandbox:
@@ -169,6 +176,7 @@ async def test_interrupted_file(point_at: PointAt, tmp_path: Path) -> None:
     assert (returncode, [path.name for path in tmp_path.iterdir()]) == (143, ["state"])
 
 
+@pytest.mark.slow
 async def test_interrupted_backfill(point_at: PointAt, tmp_path: Path) -> None:
     """An interrupted backfill continues where it stopped: no stored date is fetched again."""
     store = ("--store", str(tmp_path / "clicks.db"))

@@ -96,6 +96,7 @@ def test_chart(store: str) -> None:
     assert lines[-1].startswith("other (")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "begins"), [("x.svg", b"<svg"), ("x.png", b"\x89PNG"), ("x.html", b"<!DOCTYPE html")])
 def test_chart_file(store: str, tmp_path: Path, name: str, begins: bytes) -> None:
     """A chart can be an SVG, PNG or HTML file."""

@@ -44,6 +44,7 @@ async def test_quota_in_redis(
     assert not path.exists()
 
 
+@pytest.mark.slow
 async def test_redis_unavailable(point_at: PointAt, tmp_path: Path) -> None:
     """A Redis that cannot be reached is one line before a request is sent, without its password."""
     async with Sandbox(groups=1) as sandbox:

@@ -74,6 +74,7 @@ async def terminal(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Terminal]:
     os.close(controller)
 
 
+@pytest.mark.slow
 async def test_table_and_summary(point_at: PointAt, terminal: Terminal) -> None:
     """A terminal gets a table and a summary."""
     async with Sandbox(quota=Quota(in_flight=2)) as sandbox:
@@ -83,6 +84,7 @@ async def test_table_and_summary(point_at: PointAt, terminal: Terminal) -> None:
     assert re.search(r"2025-01-03 +207  Kitchenware +15,994 +11,472", terminal.seen)
 
 
+@pytest.mark.slow
 async def test_live_line_and_ctrl_c(point_at: PointAt, terminal: Terminal) -> None:
     """The live line shows the progress, and Ctrl-C ends the command."""
     async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
@@ -96,6 +98,7 @@ async def test_live_line_and_ctrl_c(point_at: PointAt, terminal: Terminal) -> No
     assert "Traceback" not in terminal.seen
 
 
+@pytest.mark.slow
 async def test_backfill_waits_for_quota(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
     """The progress of a backfill says that it waits for quota."""
     async with Sandbox(groups=1) as sandbox:
@@ -109,6 +112,7 @@ async def test_backfill_waits_for_quota(point_at: PointAt, terminal: Terminal, t
         assert await terminal.process.wait() == 130
 
 
+@pytest.mark.slow
 async def test_redirected_stdout(point_at: PointAt, terminal: Terminal, tmp_path: Path) -> None:
     """With stdout in a file, the live line stays on the terminal, and out of the file."""
     async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:

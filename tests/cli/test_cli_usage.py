@@ -108,6 +108,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "extra"),
     [
@@ -144,6 +145,7 @@ def test_port_in_use() -> None:
     assert (result.exit_code, result.stderr.startswith("error: --port: cannot listen on port ")) == (2, True)
 
 
+@pytest.mark.slow
 def test_module() -> None:
     """`python -m clicksgroup` is the same command."""
     done = subprocess.run(

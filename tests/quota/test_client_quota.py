@@ -13,6 +13,8 @@ import os
 import random
 from collections.abc import Iterator
 
+import pytest
+
 from clicksgroup import ClicksClient, Quota, RetryPolicy
 from tests.quota_server import Counting, QuotaServer
 
@@ -49,6 +51,7 @@ def check(server: QuotaServer) -> None:
     assert server.most_in_flight == server.quota.in_flight
 
 
+@pytest.mark.slow
 async def test_quota_is_kept_and_used() -> None:
     """Business and Personal, at 5 ms, however the server counts: no 429, and nearly all of the quota is used."""
     business, personal = Quota((24, WINDOW), in_flight=2), Quota((9, WINDOW), in_flight=1)
@@ -60,6 +63,7 @@ async def test_quota_is_kept_and_used() -> None:
         assert server.used() >= (0.985 if FULL else 0.95)
 
 
+@pytest.mark.slow
 async def test_share_used_at_latency() -> None:
     """A slot comes back one window after its response, so W/(W+L) is the most that can be used."""
     servers = [QuotaServer(Quota((24, WINDOW), in_flight=24), latency=latency) for latency in (0.05, 0.2)]
@@ -70,6 +74,7 @@ async def test_share_used_at_latency() -> None:
         assert server.used() >= WINDOW / (WINDOW + latency) - (0.01 if FULL else 0.04)
 
 
+@pytest.mark.slow
 async def test_jitter() -> None:
     """There is no 429 with up to 100 ms of jitter either."""
     business, personal = Quota((24, WINDOW), in_flight=4), Quota((5, WINDOW), in_flight=1)
@@ -80,6 +85,7 @@ async def test_jitter() -> None:
         print(f"{server}: {server.used():.4f} used with jitter")
 
 
+@pytest.mark.slow
 async def test_two_windows() -> None:
     """Two windows hold at once."""
     server = QuotaServer(Quota((20, WINDOW), (5, WINDOW / 6), in_flight=2))
@@ -98,6 +104,7 @@ async def test_first_requests() -> None:
         assert client.stats.waited < 24
 
 
+@pytest.mark.slow
 async def test_aborted_requests() -> None:
     """Aborted requests keep their slots: the server still works on them, and never sees more than the quota."""
     rng = random.Random(7)
@@ -126,6 +133,7 @@ async def test_aborted_requests() -> None:
     assert server.most_in_flight <= 3
 
 
+@pytest.mark.slow
 async def test_wait_for_quota() -> None:
     """A wait for quota counts for neither the timeout nor the deadline."""
     server = QuotaServer(Quota((1, 0.6), in_flight=1))
@@ -135,6 +143,7 @@ async def test_wait_for_quota() -> None:
         assert client.stats.waited > 0.6
 
 
+@pytest.mark.slow
 async def test_throttled() -> None:
     """A 429 pauses all clients for as long as it says; then one request goes first, and no date is lost."""
     server = QuotaServer(Quota((100, 10), in_flight=4), latency=0.02, throttle=(9, 1.0))

@@ -66,6 +66,7 @@ async def granted(quota: FileQuota, *, held: Sequence[str] = ()) -> int:
     return len(result.granted)
 
 
+@pytest.mark.slow
 async def test_three_processes(path: pathlib.Path) -> None:
     """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
@@ -85,6 +86,7 @@ async def test_three_processes(path: pathlib.Path) -> None:
     assert all(abs(shares[name] - 32) <= 0.15 * 32 for name in "abc"), shares
 
 
+@pytest.mark.slow
 async def test_killed_processes(path: pathlib.Path) -> None:
     """What a killed process sent stays counted, even where the server counts it after the kill: there is no 429."""
     quota = Quota((24, 2), in_flight=12)

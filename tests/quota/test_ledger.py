@@ -159,6 +159,7 @@ quotas = st.builds(
 drifts = st.sampled_from([1 / CLOCK_DRIFT + 1e-9, 1.0, CLOCK_DRIFT])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(quota=quotas, trips=trips, drift=drifts, phase=seconds)
 def test_keeps_quota(quota: Quota, trips: list[Trip], drift: float, phase: float) -> None:

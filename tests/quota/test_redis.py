@@ -112,6 +112,7 @@ async def own_redis(tmp_path: pathlib.Path) -> AsyncIterator[OwnRedis]:
         yield own
 
 
+@pytest.mark.slow
 async def test_three_processes(name: str) -> None:
     """Three processes keep one quota, use nearly all of it, and each gets its share."""
     quota, window = Quota((24, 1.5), in_flight=2), 1.5
@@ -130,6 +131,7 @@ async def test_three_processes(name: str) -> None:
     assert all(abs(shares[worker] - 32) <= 0.15 * 32 for worker in "abc"), shares
 
 
+@pytest.mark.slow
 async def test_killed_redis(own_redis: OwnRedis) -> None:
     """A Redis that is killed and comes back empty causes no 429, and the processes go on."""
     quota = Quota((24, 1), in_flight=3)
@@ -147,6 +149,7 @@ async def test_killed_redis(own_redis: OwnRedis) -> None:
     assert server.rejected == []
 
 
+@pytest.mark.slow
 async def test_clock_step(connection: redis.Redis, name: str) -> None:
     """A step of Redis's clock of half a minute, either way, changes nothing: no 429, and nothing stalls."""
     quota = Quota((24, 1), in_flight=3)
@@ -167,6 +170,7 @@ async def test_clock_step(connection: redis.Redis, name: str) -> None:
     assert after["clock"] - before["clock"] < 10
 
 
+@pytest.mark.slow
 async def test_lease(connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slots of a killed process come back when its lease expires, not earlier and not later."""
     monkeypatch.setattr(redis_module, "LEASE", 1.5)
@@ -354,6 +358,7 @@ class Script:
 limits = st.lists(st.tuples(st.integers(2, 6), st.sampled_from([1.0, 4.0])), min_size=1, max_size=2)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limits, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32), st.booleans())
 def test_keeps_quota(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000
     return list(state.exchange(holder, (), request_ids, now).granted)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(limits, st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32), st.booleans())
 def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, faults: bool) -> None:

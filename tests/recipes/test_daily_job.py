@@ -88,6 +88,7 @@ async def test_failure(environment: pytest.MonkeyPatch, caplog: pytest.LogCaptur
         await asyncio.wait([job])
 
 
+@pytest.mark.slow
 async def test_cron_line(sandbox: Sandbox, tmp_path: Path) -> None:
     """The README's line for cron fills the store, and asks again for the dates that are not final."""
     [line] = re.findall(r"`15 13 \* \* \* (clicksgroup [^`]*)`", README.read_text("utf-8"))

@@ -28,6 +28,7 @@ async def test_load(sandbox: Sandbox) -> None:
     assert loaded() == {record for date in date_range("2025-01-01", "2025-01-03") for record in sandbox.truth(date)}
 
 
+@pytest.mark.slow
 async def test_load_again(environment: pytest.MonkeyPatch) -> None:
     """A date that is loaded again loses the groups that the service does not list any more."""
     groups = 40

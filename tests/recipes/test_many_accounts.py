@@ -49,6 +49,7 @@ async def accounts(environment: pytest.MonkeyPatch) -> AsyncIterator[dict[str, S
         yield {f"account {n}": sandbox for n, sandbox in enumerate(sandboxes)}
 
 
+@pytest.mark.slow
 async def test_own_quota(accounts: dict[str, Sandbox], store_url: str) -> None:
     """Forty accounts fill one store at once, each within its own quota, and their dates stay apart."""
     keys = {account: sandbox.api_key for account, sandbox in accounts.items()}

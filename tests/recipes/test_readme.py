@@ -110,6 +110,7 @@ async def test_paste(sandbox: Sandbox, environment: pytest.MonkeyPatch, block: s
     assert not re.search(r"\w*Error\b|Traceback", output), output
 
 
+@pytest.mark.slow
 async def test_fixture(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     """The test that uses `clicks_sandbox` passes, with the setting that the README names."""
     environment.setenv("PYTHONPATH", str(ROOT))

@@ -12,6 +12,7 @@ from tests.recipes.sqlite_to_postgresql import copy_days
 DATES = date_range("2025-01-01", "2025-01-05")
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 async def test_no_request(sandbox: Sandbox, postgres: str) -> None:
     """Dates that were final in the file are final in PostgreSQL: a backfill there sends no request."""

@@ -68,6 +68,7 @@ async def test_lost_connection(postgres: TempDatabase, moment: str, monkeypatch:
     await engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 async def test_database_stays_away(postgres: TempDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """If each attempt is cut, the error says that what was stored is safe, and running it again goes on."""

@@ -120,6 +120,7 @@ async def test_full_disk(tmp_path: Path) -> None:
     await engine.dispose()
 
 
+@pytest.mark.slow
 async def test_no_space_at_all(tmp_path: Path) -> None:
     """A full disk is found before a request.
 

@@ -192,6 +192,7 @@ async def test_count_does_not_fit(store: ClickStore) -> None:
     assert await clicks_of(store) == {1: 2**63 - 1}
 
 
+@pytest.mark.slow
 async def test_thousands_of_groups(store: ClickStore) -> None:
     """More groups than a statement can have parameters."""
     groups = tuple(range(1, 40_001))
@@ -226,6 +227,7 @@ puts = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(puts=puts)
 async def test_any_order_of_puts(

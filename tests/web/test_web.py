@@ -73,6 +73,7 @@ async def test_max_age(ask: Ask, sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
     assert len(sandbox.requests) == 2 * PAGES
 
 
+@pytest.mark.slow
 async def test_shared(ask: Ask, sandbox: Sandbox) -> None:
     """Two hundred callers for five dates cost the requests for five dates."""
     answers = await asyncio.gather(*(ask(f"/days/{DATES[n % 5]}") for n in range(200)))
