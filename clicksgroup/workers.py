@@ -57,11 +57,13 @@ class Worker:
     @staticmethod
     async def cancel_all(workers: set[Worker]) -> None:
         """Cancel them, requests under way included, and wait until they have ended."""
-        tasks = [worker._task for worker in workers]
-        for worker in workers:
-            worker._stop_requested = True
-            worker._task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait([worker.cancel() for worker in workers])
+
+    def cancel(self) -> asyncio.Task[None]:
+        """Cancel it, a request under way included, and return the task to wait for."""
+        self._stop_requested = True
+        self._task.cancel()
+        return self._task
 
     async def _run(self, state: DateState, request: PageRequest) -> None:
         prefetcher = self._prefetcher

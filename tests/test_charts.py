@@ -273,6 +273,7 @@ class TestFiles:
         assert all(2 <= drawn_axis.count("<text") <= 5 for _, drawn_axis in axes)
         assert svg.count("values from 1 January to 14 January") == len(tops)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("theme", charts.THEMES)
     async def test_files_load_nothing(self, theme: str) -> None:
         """SVG and HTML load nothing from elsewhere; the page has a title and the theme's background."""

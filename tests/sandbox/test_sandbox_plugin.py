@@ -44,6 +44,7 @@ def run_with_asyncio(folder: Path, mode: str, *arguments: str) -> str:
     return run(folder, f"--asyncio-mode={mode}", "-o", "asyncio_default_fixture_loop_scope=function", *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["auto", "strict"])
 def test_fixture(tmp_path: Path, mode: str) -> None:
     """The fixture and its marker work in both modes of pytest-asyncio, without a warning."""
@@ -54,6 +55,7 @@ def test_fixture(tmp_path: Path, mode: str) -> None:
     assert "warning" not in output
 
 
+@pytest.mark.slow
 def test_missing_pytest_asyncio(tmp_path: Path) -> None:
     """Without pytest-asyncio the fixture says what to install."""
     (tmp_path / "pytest_asyncio.py").write_text("raise ImportError('not installed')", encoding="utf-8")
@@ -61,6 +63,7 @@ def test_missing_pytest_asyncio(tmp_path: Path) -> None:
     assert "needs pytest-asyncio: pip install pytest-asyncio" in run(tmp_path, "-p", "no:asyncio")
 
 
+@pytest.mark.slow
 def test_marker(tmp_path: Path) -> None:
     """The marker takes keyword arguments only, and is listed."""
     source = "import pytest\n@pytest.mark.clicks_sandbox(40)\nasync def test_it(clicks_sandbox): ..."
