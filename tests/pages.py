@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from tests.raw_server import Handler, http
+from tests.raw_server import Request, http
 
 
 def envelope(page: int = 1, total: int = 3, **extra: object) -> dict[str, Any]:
@@ -33,6 +34,6 @@ def dumps(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def paged(total: int) -> Handler:
+def paged(total: int) -> Callable[[Request], bytes]:
     """The responses of a correct server whose dates all have this many groups."""
     return lambda request: http(dumps(envelope(request.page, total)))
