@@ -27,7 +27,7 @@ from clicksgroup.errors import (
     StoreError,
     TransportError,
 )
-from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
+from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
@@ -44,6 +44,7 @@ __all__ = [
     "DecodeError",
     "Estimate",
     "ForbiddenError",
+    "Group",
     "GroupClicks",
     "GroupTotals",
     "Page",

@@ -83,6 +83,23 @@ class Day:
 
 
 @attrs.frozen
+class Group:
+    """A link group as the list of groups describes it.
+
+    Args:
+        id: the vendor's `idx`, which is `grpIdx` in clicks by group.
+        name: its name (`nm`).
+        memo: its note (`memo`); "" if there is none.
+        link_count: how many links it holds (`linkCnt`).
+    """
+
+    id: int
+    name: str
+    memo: str
+    link_count: int
+
+
+@attrs.frozen
 class GroupTotals:
     """The clicks on one link group over a range of dates, both ends included, each person counted once (v2)."""
 

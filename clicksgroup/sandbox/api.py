@@ -10,9 +10,9 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
-from clicksgroup.models import GroupClicks, GroupTotals
+from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan
-from clicksgroup.sandbox.requests import V2_PATH, SeenRequest
+from clicksgroup.sandbox.requests import GROUPS_PATH, V2_PATH, SeenRequest
 
 PAGE_SIZE = 30
 """Records on a page (vendor, Clicks by Group v1)."""
@@ -29,6 +29,17 @@ _TOOLS = frozenset({
     "node-fetch", "okhttp", "php", "postmanruntime", "python", "python-httpx", "python-requests", "python-urllib",
     "python-urllib3", "ruby", "undici", "urllib3", "wget",
 })  # fmt: skip
+
+
+# Settings of a group. Which of them an item has differs from item to item (vendor, list of link groups v2).
+_SETTINGS = {
+    "notfSubscYn": "N",
+    "qrBypassYn": "Y",
+    "pushNotifyYn": "N",
+    "mailNotifyYn": "Y",
+    "webhookUrl": None,
+    "webhookActive": 0,
+}
 
 
 class Rejection(enum.Enum):
@@ -53,6 +64,7 @@ class Rejection(enum.Enum):
         "grpIdxList holds more ids than your plan allows.",
         "grpIdxList의 그룹 수가 요금제 한도를 초과했습니다.",
     )
+    GROUP = (1008, "grpIdx must be the id of one group.", "grpIdx는 그룹 번호 하나여야 합니다.")
 
     def envelope(self, language: str) -> dict[str, Any]:
         """The envelope that says so in the language of an `Accept-Language` header."""
@@ -72,10 +84,12 @@ def rejection(request: SeenRequest, plan: Plan) -> Rejection | None:
             return Rejection.RANGE
         if (request.end - request.date).days >= (plan.totals_days or MAX_RANGE_DAYS):
             return Rejection.SPAN
-    elif request.date is None:
+    elif request.path != GROUPS_PATH and request.date is None:
         return Rejection.DATE
     if request.page is None:
         return Rejection.PAGE
+    if request.path == GROUPS_PATH:
+        return None if request.groups is None or len(request.groups) == 1 else Rejection.GROUP
     if request.groups is None:
         return Rejection.GROUPS_REQUIRED if plan.groups_required else None
     if not request.groups:
@@ -85,7 +99,7 @@ def rejection(request: SeenRequest, plan: Plan) -> Rejection | None:
     return None
 
 
-def page_envelope(records: Sequence[GroupClicks | GroupTotals], number: int) -> dict[str, Any]:
+def page_envelope(records: Sequence[GroupClicks | GroupTotals | Group], number: int) -> dict[str, Any]:
     """The envelope of one page; a page past the end is empty."""
     rows = records[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     more = number * PAGE_SIZE < len(records)
@@ -100,9 +114,25 @@ def page_envelope(records: Sequence[GroupClicks | GroupTotals], number: int) -> 
                 "count": len(rows),
                 "totalCount": len(records),
             },
-            "list": [
-                {"grpIdx": row.group_id, "grpNm": row.group_name, "acesCnt": row.clicks, "pernCnt": row.unique_users}
-                for row in rows
-            ],
+            "list": [_group_item(row) if isinstance(row, Group) else _clicks_item(row) for row in rows],
         },
+    }
+
+
+def _clicks_item(row: GroupClicks | GroupTotals) -> dict[str, Any]:
+    return {"grpIdx": row.group_id, "grpNm": row.group_name, "acesCnt": row.clicks, "pernCnt": row.unique_users}
+
+
+def _group_item(group: Group) -> dict[str, Any]:
+    """A group without a memo has null, an empty text or no such field."""
+    memo: dict[str, Any] = {"memo": group.memo} if group.memo else ({"memo": None}, {"memo": ""}, {})[group.id % 3]
+    settings = {name: value for bit, (name, value) in enumerate(_SETTINGS.items()) if group.id >> bit & 1}
+    return {
+        "idx": group.id,
+        "nm": group.name,
+        **memo,
+        "linkCnt": group.link_count,
+        **settings,
+        "regYmdt": f"2024-{1 + group.id % 12:02}-{1 + group.id % 28:02} 09:{group.id % 60:02}:00",
+        "modYmdt": "2024-12-31 18:00:00",
     }

@@ -11,16 +11,19 @@ import datetime
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.models import GroupClicks, GroupTotals
+from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.sandbox.group_names import campaign_name, is_hard, permanent_name
 
 MAX_GROUPS = 10_000
 """Most groups on a date: with more, the ids of campaigns and of permanent groups could be equal."""
+
+# The account has the groups of each position on the dates of these years.
+_ACCOUNT_START, _ACCOUNT_END = datetime.date(2025, 1, 1).toordinal(), datetime.date(2027, 12, 31).toordinal()
 
 _EPOCH = datetime.date(2020, 1, 1).toordinal()
 
@@ -32,6 +35,8 @@ _LEISURE = (0.68, 0.70, 0.78, 0.92, 1.24, 1.66, 1.42)
 # The first three positions hold the groups of the vendor's example: id, average clicks.
 _EXAMPLES = ((151, 420.0), (207, 17_500.0), (209, 5_600.0))
 _GROWING, _COLLAPSING = 0, 2
+
+_MEMOS = ("", "", "", "Ask sales before you change a link.", "매장 담당자: 김민수")
 
 # The collapsing group keeps a tenth of its clicks for four weeks of every thirteen, so that every quarter shows it. In
 # 2025 the first collapse is on 5 March.
@@ -72,6 +77,27 @@ class GeneratedClicks:
             for record in self.records(datetime.date.fromordinal(ordinal)):
                 by_group.setdefault(record.group_id, []).append(record)
         return [_total(start, end, records) for records in by_group.values()]
+
+    @functools.cached_property
+    def account(self) -> list[Group]:
+        """The account's groups: those that the dates of 2025 to 2027 list. Other dates list further campaigns.
+
+        Where the number of groups is a function of the date, these are the groups of its largest number.
+        """
+        count = self._groups
+        if callable(count):
+            count = max(count(datetime.date.fromordinal(day)) for day in range(_ACCOUNT_START, _ACCOUNT_END + 1))
+        return [group for position in range(count) for group in self._account_groups(position)]
+
+    def _account_groups(self, position: int) -> list[Group]:
+        campaigns = self._campaigns(position)
+        numbers: Iterable[int | None] = (None,)
+        if campaigns is not None:
+            numbers = range(campaigns.number(_ACCOUNT_START), campaigns.number(_ACCOUNT_END) + 1)
+        groups = (self._draw_group(position, number) for number in numbers)
+        memo, links = _draws(self._seed, position, 0, count=2, salt="account")
+        note = _MEMOS[int(memo * len(_MEMOS))]
+        return [Group(group.group_id, group.name, note, 1 + int(40 * links**3)) for group in groups]
 
     def _draw_records(self, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
         return tuple(self._draw_record(date, position) for position in range(count))

@@ -14,6 +14,7 @@ from clicksgroup.errors import ConfigurationError
 
 V1_PATH = "/api/link/v1/clicks-by-group"
 V2_PATH = "/api/link/v2/clicks-by-group"
+GROUPS_PATH = "/api/link-group/v2/list"
 
 
 @attrs.frozen
@@ -22,7 +23,7 @@ class SeenRequest:
 
     Args:
         at: when it arrived, in seconds of the monotonic clock.
-        path: the path of its URL, either v1 or v2.
+        path: the path of its URL: that of clicks v1 or v2, or of the list of groups.
         date: the requested date, or the start of a v2 range; None if it is missing or unreadable.
         end: the end of a v2 range; for v1 the same as `date`.
         page: the number of the page: 1 if it is missing, None if it is unreadable.
@@ -31,6 +32,7 @@ class SeenRequest:
         attempt: how many requests for this page (of these groups) the quota has admitted, this one included; 0 if it
             was rejected.
         status: the HTTP status of the response; None before it, and if the connection was reset.
+        name: for the list of groups, the part of a name that was asked for; None if it is missing.
     """
 
     at: float
@@ -42,6 +44,7 @@ class SeenRequest:
     user_agent: str
     attempt: int = 0
     status: int | None = None
+    name: str | None = None
 
     @classmethod
     def parse(cls, path: str, query: Mapping[str, str], user_agent: str, at: float) -> Self:
@@ -50,12 +53,14 @@ class SeenRequest:
             date, end = _date(query.get("startYmd")), _date(query.get("endYmd"))
         else:
             date = end = _date(query.get("ymd"))
-        return cls(at, path, date, end, _number(query.get("pages", "1")), _ids(query.get("grpIdxList")), user_agent)
+        groups = _ids(query.get("grpIdx" if path == GROUPS_PATH else "grpIdxList"))
+        page = _number(query.get("pages", "1"))
+        return cls(at, path, date, end, page, groups, user_agent, name=query.get("nm"))
 
     @property
     def page_key(self) -> tuple[object, ...]:
         """Equal for all attempts at the same page."""
-        return self.path, self.date, self.end, self.page, self.groups
+        return self.path, self.date, self.end, self.page, self.groups, self.name
 
 
 def _date(text: str | None) -> datetime.date | None:

@@ -13,13 +13,13 @@ import orjson
 from aiohttp import web
 
 from clicksgroup.dates import DateLike, parse_date
-from clicksgroup.models import GroupClicks, GroupTotals
+from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.sandbox.api import MAX_URL_LENGTH, identifies_caller, page_envelope, rejection
 from clicksgroup.sandbox.clicks import GeneratedClicks
 from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
 from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
-from clicksgroup.sandbox.requests import V1_PATH, V2_PATH, SeenRequest
+from clicksgroup.sandbox.requests import GROUPS_PATH, V1_PATH, V2_PATH, SeenRequest
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
@@ -37,9 +37,9 @@ class Sandbox:
     """A local server that behaves as the vendor documents its API, with believable clicks.
 
     It checks the key, the User-Agent and the plan's rules. It enforces the quota by strict sliding windows and a cap
-    on requests in flight, and rejects others with 429. It answers v1 and v2 in pages of 30. Requests rejected with
-    401, 403, 404, 405, 414 or 429 do not count against the quota. Without `latency` it answers at once, so that two
-    requests are rarely in flight together.
+    on requests in flight, and rejects others with 429. It answers clicks by group v1 and v2, and the
+    list of groups, in pages of 30. Requests rejected with 401, 403, 404, 405, 414 or 429 do not count against the
+    quota. Without `latency` it answers at once, so that two requests are rarely in flight together.
 
     >>> import asyncio
     >>> from clicksgroup import Quota
@@ -64,6 +64,8 @@ class Sandbox:
         host: the address to listen on.
         port: the port to listen on; 0 for any free port.
         api_key: the key to accept.
+        ignores_groups: whether it answers with all groups whichever were asked for, as a server that reads `grpIdx`
+            instead of `grpIdxList` would.
         retry_after: whether the sandbox's own 429s have a `Retry-After`. The vendor does not document it.
 
     Raises:
@@ -82,6 +84,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         api_key: str | None = None,
+        ignores_groups: bool = False,
         retry_after: bool = False,
     ) -> None:
         self.plan = Plan.parse(plan)
@@ -91,6 +94,7 @@ class Sandbox:
         self._latency = latency
         self._fault_for = fault_function(faults)
         self._host, self._port = host, port
+        self._ignores_groups = ignores_groups
         self._retry_after = retry_after
         self._rate_limiter = RateLimiter(self.quota)
         self._requests: list[SeenRequest] = []
@@ -128,6 +132,13 @@ class Sandbox:
     def truth_totals(self, start: DateLike, end: DateLike) -> list[GroupTotals]:
         """All records of a v2 range, both ends included, in the server's order. The server need not run."""
         return self._clicks.totals(parse_date(start, "start"), parse_date(end, "end"))
+
+    def truth_groups(self, name: str | None = None) -> list[Group]:
+        """The account's groups, or those whose name contains `name`, in the server's order. The server need not run.
+
+        They are the groups that the dates of 2025 to 2027 list.
+        """
+        return [group for group in self._clicks.account if name is None or name in group.name]
 
     def client(self, **kwargs: Any) -> ClicksClient:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
@@ -197,7 +208,7 @@ class Sandbox:
         """The response to a request that does not reach the API. None if it does: then it is in flight."""
         if len(self.url) + len(request.raw_path) > MAX_URL_LENGTH:
             return html_response(414)
-        if seen.path not in (V1_PATH, V2_PATH):
+        if seen.path not in (V1_PATH, V2_PATH, GROUPS_PATH):
             return html_response(404)
         if request.method != "GET":
             return html_response(405, {"Allow": "GET"})
@@ -220,14 +231,21 @@ class Sandbox:
         rejected = rejection(seen, self.plan)
         if rejected is not None:
             return orjson.dumps(rejected.envelope(language))
-        date, end, page = seen.date, seen.end, seen.page
+        assert seen.page is not None
+        return orjson.dumps(page_envelope(self._rows(seen), seen.page))
+
+    def _rows(self, seen: SeenRequest) -> Sequence[GroupClicks | GroupTotals | Group]:
+        """All rows that answer a request, on whichever page."""
+        if seen.path == GROUPS_PATH:
+            groups = self.truth_groups(seen.name)
+            return groups if seen.groups is None else [group for group in groups if group.id in seen.groups]
+        date, end = seen.date, seen.end
         assert date is not None
         assert end is not None
-        assert page is not None
         records: Sequence[GroupClicks | GroupTotals] = (
             self._clicks.records(date) if date == end else self._clicks.totals(date, end)
         )
-        if seen.groups is not None:
-            wanted = frozenset(seen.groups)
-            records = [record for record in records if record.group_id in wanted]
-        return orjson.dumps(page_envelope(records, page))
+        if seen.groups is None or self._ignores_groups:
+            return records
+        wanted = frozenset(seen.groups)
+        return [record for record in records if record.group_id in wanted]

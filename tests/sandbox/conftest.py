@@ -14,6 +14,7 @@ from clicksgroup.sandbox import Sandbox
 
 V1 = "/api/link/v1/clicks-by-group"
 V2 = "/api/link/v2/clicks-by-group"
+GROUPS = "/api/link-group/v2/list"
 
 
 @attrs.frozen
