@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
-from clicksgroup.doctor.evidence import MAX_SHOWN, UNREADABLE, Answer, DecodedPage, Evidence, show
+from clicksgroup.doctor.evidence import MAX_SHOWN, UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
 from clicksgroup.protocol.requests import PAGE_SIZE
 
 MAX_SKEW = 60.0
@@ -248,12 +248,13 @@ def _groups_once(seen: Evidence) -> _Result:
 def _only_requested_groups(seen: Evidence) -> _Result:
     if seen.groups is None:
         return _not_seen("all were asked for; name some with --groups")
-    for record in seen.records:
-        if record.group_id not in seen.groups:
-            return _differs(
-                f"grpIdx {record.group_id} was not asked for",
-                "groups= (--groups) does not restrict what comes: ask for all, and take what you need",
-            )
+    others = list(dict.fromkeys(record.group_id for record in seen.records if record.group_id not in seen.groups))
+    if others:
+        return _differs(
+            f"asked for {show_ids(seen.groups)}, grpIdx {show_ids(others)} came too",
+            "the server seems to ignore grpIdxList, which an earlier version of the vendor's page names grpIdx: "
+            'check="warn" (--check warn) keeps only the groups asked for; ask the vendor which name holds',
+        )
     return _held() if seen.records else _NO_RECORD
 
 

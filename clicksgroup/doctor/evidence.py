@@ -135,3 +135,9 @@ def show(value: Any) -> str:
     """A value as JSON, bounded."""
     text = orjson.dumps(value).decode()
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
+def show_ids(ids: Sequence[int]) -> str:
+    """The first five ids, and how many more there are."""
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return ", ".join(map(str, ids[:5])) + more
