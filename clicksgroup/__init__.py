@@ -8,7 +8,7 @@ async with ClicksClient("my-key", plan="business") as client:
 """
 
 from clicksgroup.client import ClicksClient
-from clicksgroup.dates import date_range
+from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
 from clicksgroup.errors import (
     APIError,
     AuthenticationError,
@@ -40,6 +40,9 @@ __all__ = [
     "ClicksGroupError",
     "ClientClosedError",
     "ConfigurationError",
+    "DateLike",
+    "DateRange",
+    "DatesLike",
     "Day",
     "DecodeError",
     "Estimate",

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import functools
 import hashlib
 import os
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import aiohttp
 
 from clicksgroup.arguments import choice, instance, positive, whole_number
 from clicksgroup.dates import DateLike, DatesLike, parse_date, parse_dates
-from clicksgroup.errors import ClicksGroupError, ClientClosedError, ConfigurationError
+from clicksgroup.errors import ClicksGroupError, ConfigurationError
 from clicksgroup.fetching import Fetcher
-from clicksgroup.models import Day, Estimate, GroupClicks, GroupTotals, Page, Stats
+from clicksgroup.lifecycle import Lifecycle
+from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.prefetching import ItemFactory, Prefetcher
+from clicksgroup.prefetching import ItemFactory
 from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator
 from clicksgroup.queries import QueryPlanner
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
-from clicksgroup.streams import SharedAnswer, Stream
+from clicksgroup.streams import Stream
 from clicksgroup.transport import Counters, Transport
-from clicksgroup.workers import Worker
-
-T = TypeVar("T")
 
 _CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=lambda response: response.records())
 _PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: [response.page()])
-_DAYS: ItemFactory[Day] = ItemFactory(date=lambda paginator: [paginator.day()])
 _TOTALS: ItemFactory[GroupTotals] = ItemFactory(page=lambda response: response.records())
+_GROUPS: ItemFactory[Group] = ItemFactory(page=lambda response: response.records())
 
 
 class ClicksClient:
@@ -60,7 +55,7 @@ class ClicksClient:
             loopback address, or with `allow_http`.
         user_agent: who calls, by company or brand name: the vendor refuses callers it cannot identify. Else
             `CLICKSGROUP_USER_AGENT`, else `clicksgroup/<version>`.
-        language: of the vendor's messages, `en` or `ko`.
+        language: of the vendor's messages: `en` or `ko`.
         session: an aiohttp session to borrow, with its middlewares, traces, proxy and connector. It is left open,
             and our headers win over its own. Without one the client opens its own, which ignores proxy variables,
             netrc and cookies.
@@ -94,7 +89,7 @@ class ClicksClient:
     ) -> None:
         # The local is replaced too, since tracebacks may show it.
         api_key = parse_api_key(api_key)
-        self._headers = request_headers(api_key, user_agent, language)
+        self._headers = request_headers(api_key, user_agent, choice("language", language, "en", "ko"))
         self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
         example = "Quota((24, 60), in_flight=2)"
@@ -106,15 +101,14 @@ class ClicksClient:
         self._check: Check = choice("check", check, "strict", "warn")
         self._planner = QueryPlanner(self._plan, choice("api_version", api_version, "v1", "v2"), self._base_url)
         self._counters = Counters()
-        # The fetcher and its event loop while the client is open.
-        self._fetcher: Fetcher | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._exits = AsyncExitStack()
-        self._prefetchers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
-        self._workers: set[Worker] = set()
-        # By query, until they are there.
-        self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}
+        self._lifecycle = Lifecycle(self._connect)
+        # The kinds of problems that were warned of.
+        self._warned: set[str] = set()
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the API, such as `https://vivoldi.com:443`: whose clicks these are."""
+        return origin_of(self._base_url)
 
     @property
     def stats(self) -> Stats:
@@ -136,7 +130,7 @@ class ClicksClient:
                 the stream).
             RequestError: (in the stream) a date failed, after all that came before it has been given.
         """
-        return self._stream(_CLICKS, self._paginators(dates, groups), ordered=ordered)
+        return self._lifecycle.stream(_CLICKS, self._paginators(dates, groups), ordered=ordered)
 
     def pages(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True, start: int = 1
@@ -153,22 +147,42 @@ class ClicksClient:
             ConfigurationError: as for `clicks`; or a `start` with several dates or a list that must be split.
             RequestError: as for `clicks`.
         """
-        return self._stream(_PAGES, self._paginators(dates, groups, start=start), ordered=ordered)
+        return self._lifecycle.stream(_PAGES, self._paginators(dates, groups, start=start), ordered=ordered)
 
-    def days(self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True) -> Stream[Day]:
+    def days(
+        self,
+        dates: DatesLike,
+        *,
+        groups: Iterable[int] | None = None,
+        ordered: bool = True,
+        failed: dict[datetime.date, ClicksGroupError] | None = None,
+    ) -> Stream[Day]:
         """Whole dates, each complete and checked before it is given. A date that moved while it was read is read
         again, twice at most.
+
+        A stream that has ended with an error can be resumed: ask for the dates that it has not given. In order these
+        are the date of the error and those after it.
 
         Args:
             dates: one date, or any iterable of dates, read lazily.
             groups: the ids to ask for, required on Premium; None for all groups.
             ordered: give the dates in their order; else as they complete.
+            failed: a date that fails is noted here with its error and left out, and the stream goes on. An error that
+                every date would meet (`stops_all`) still ends it.
 
         Raises:
             ConfigurationError: as for `clicks`.
             RequestError: as for `clicks`.
         """
-        return self._stream(_DAYS, self._paginators(dates, groups, rereads=REREADS), ordered=ordered)
+
+        def note(paginator: Paginator, error: ClicksGroupError) -> tuple[Day, ...] | None:
+            if failed is None or error.stops_all:
+                return None
+            failed[paginator.date] = error
+            return ()
+
+        factory: ItemFactory[Day] = ItemFactory(date=lambda paginator: [paginator.day()], failure=note)
+        return self._lifecycle.stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=ordered)
 
     async def page(self, date: DateLike, number: int = 1, *, groups: Iterable[int] | None = None) -> Page:
         """One page: one request, besides retries.
@@ -186,8 +200,11 @@ class ClicksClient:
                 f"groups: {len(ids or ())} ids do not fit into one request, so there is no single page {number}; ask "
                 "for fewer, or use pages, clicks or day"
             )
-        paginator = Paginator(queries, ids, self._check, start=whole_number("number", number), single=True)
-        return await self._ask(("page", day, number, ids), lambda: self._stream(_PAGES, iter([paginator])))
+        start = whole_number("number", number)
+        paginator = Paginator(queries, ids, self._check, start=start, single=True, warned=self._warned)
+        return await self._lifecycle.ask(
+            ("page", day, number, ids), lambda: self._lifecycle.stream(_PAGES, iter([paginator]))
+        )
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
         """One whole date, checked. One that moved while it was read is read again, twice at most.
@@ -199,7 +216,7 @@ class ClicksClient:
             RequestError: it cannot be had.
         """
         day, ids = parse_date(date), self._planner.group_ids(groups)
-        return await self._ask(("day", day, ids), lambda: self.days(day, groups=ids))
+        return await self._lifecycle.ask(("day", day, ids), lambda: self.days(day, groups=ids))
 
     def totals(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Stream[GroupTotals]:
         """Clicks and unique users of each group over a range, both dates included, always from v2.
@@ -213,12 +230,23 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be had.
         """
         queries = self._planner.totals(start, end, groups)
-        return self._stream(_TOTALS, iter([Paginator(queries, None, self._check)]))
+        return self._lifecycle.stream(_TOTALS, iter([Paginator(queries, None, self._check, warned=self._warned)]))
+
+    def groups(self, *, name: str | None = None) -> Stream[Group]:
+        """The account's link groups, or those whose name contains `name`: where group ids come from.
+
+        Its requests count against the quota like all others.
+
+        Raises:
+            RequestError: (in the stream) a page cannot be fetched.
+        """
+        query = self._planner.list_groups(name)
+        return self._lifecycle.stream(_GROUPS, iter([Paginator([query], None, self._check, warned=self._warned)]))
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
     ) -> Estimate:
-        """What a prefetcher would cost, before any request is spent.
+        """What a job would cost, before any request is spent.
 
         >>> from clicksgroup import ClicksClient, date_range
         >>> client = ClicksClient("my-key", plan="business")
@@ -264,82 +292,56 @@ class ClicksClient:
         factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
             date=lambda paginator: [(paginator.date, paginator.day())], failure=failure, look_ahead=0
         )
-        return self._stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
+        return self._lifecycle.stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
+
+    async def open(self) -> Self:
+        """Open the client, where a program has no block for `async with`, such as a notebook. `aclose` closes it.
+
+        Raises:
+            ClientClosedError: it was opened before.
+            ConfigurationError: another quota is kept for its key, or its session is closed.
+            QuotaUnavailableError: the quota that it shares cannot be opened.
+        """
+        await self._lifecycle.open()
+        return self
 
     async def __aenter__(self) -> Self:
-        if self._closed or self._loop is not None:
-            raise ClientClosedError("the client was opened before; a client is opened once: make a new one")
-        self._loop = asyncio.get_running_loop()
-        try:
-            self._fetcher = await self._open()
-        except BaseException:
-            self._closed = True
-            await self._exits.aclose()
-            raise
-        return self
+        return await self.open()
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End all streams and requests, and close the session, unless it was borrowed."""
-        self._closed = True
-        self._fetcher = None
-        closed = ClientClosedError("the client was closed while this stream was being read")
-        for prefetcher in list(self._prefetchers):
-            prefetcher.close(closed)
-        try:
-            while self._workers:
-                await Worker.cancel_all(self._workers)
-        finally:
-            await self._exits.aclose()
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all streams and requests, and close the session, unless it was borrowed. More than once is fine."""
+        await self._lifecycle.close()
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_workers"):
+        if not hasattr(self, "_lifecycle"):
             return "<ClicksClient: its arguments were refused>"
-        state = "closed" if self._closed else "not opened" if self._fetcher is None else "open"
+        fetcher = self._lifecycle.fetcher
+        state = "closed" if self._lifecycle.closed else "not opened" if fetcher is None else f"open, {fetcher.quota!r}"
         return f"<ClicksClient {self._base_url}, {self._plan.label}: {state}>"
 
-    async def _open(self) -> Fetcher:
+    async def _connect(self, exits: AsyncExitStack) -> Fetcher:
         if isinstance(self._quota, SharedQuota):
             quota = self._quota
         else:
             digest = hashlib.sha256(self._headers["Authorization"].encode()).hexdigest()
-            quota = local_quota(self._quota, (origin_of(self._base_url), digest))
-        await self._exits.enter_async_context(quota)
+            quota = local_quota(self._quota, (self.origin, digest))
+        await exits.enter_async_context(quota)
         session = self._given_session
+        fresh: aiohttp.ClientSession | None = None
         if session is None:
-            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            await self._exits.enter_async_context(session)
+            session = await exits.enter_async_context(_own_session())
+            fresh = await exits.enter_async_context(_own_session(force_close=True))
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        transport = Transport(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
+        decoder = Decoder(self._check)
+        transport = Transport(session, fresh, self._base_url, self._headers, key, decoder, self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
-
-    def _opened(self) -> Fetcher:
-        if self._closed:
-            raise ClientClosedError("the client is closed: use it inside its `async with` block")
-        if self._fetcher is None:
-            raise ClientClosedError("the client is not open: use `async with ClicksClient(...) as client`")
-        if asyncio.get_running_loop() is not self._loop:
-            raise ClientClosedError("the client belongs to another event loop: open one in each")
-        return self._fetcher
-
-    def _stream(self, factory: ItemFactory[T], paginators: Iterator[Paginator], *, ordered: bool = True) -> Stream[T]:
-        return Stream(functools.partial(self._begin, factory, paginators, ordered))
-
-    def _begin(self, factory: ItemFactory[T], paginators: Iterator[Paginator], ordered: bool) -> Prefetcher[T]:
-        fetcher = self._opened()
-        prefetcher = Prefetcher(
-            paginators,
-            factory,
-            ordered=ordered,
-            in_flight=fetcher.quota.quota.in_flight,
-            fetch=fetcher.fetch,
-            all_workers=self._workers,
-        )
-        self._prefetchers.add(prefetcher)
-        return prefetcher
 
     def _paginators(
         self, dates: DatesLike, groups: Iterable[int] | None, *, start: int = 1, rereads: int | None = None
@@ -349,12 +351,10 @@ class ClicksClient:
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
         if start > 1 and len(self._planner.clicks(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        return (
-            Paginator(self._planner.clicks(day, ids), ids, self._check, start=start, rereads=rereads) for day in days
-        )
+        how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned}
+        return (Paginator(self._planner.clicks(day, ids), ids, self._check, **how) for day in days)
 
-    async def _ask(self, query: Hashable, stream: Callable[[], Stream[T]]) -> T:
-        """The one item of a stream, shared by all who ask the same while it is on its way."""
-        self._opened()
-        shared: SharedAnswer[T] = self._shared_answers.get(query) or SharedAnswer(stream(), query, self._shared_answers)
-        return await shared.get()
+
+def _own_session(*, force_close: bool = False) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(force_close=force_close)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

@@ -12,7 +12,7 @@ import csv
 import datetime
 import io
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import attrs
@@ -230,7 +230,19 @@ def _schema() -> Schema:
     return Schema([Field(name, type_, nullable=False) for name, type_ in zip(COLUMNS, types, strict=True)])
 
 
-def _batch(records: list[GroupClicks]) -> RecordBatch:
+def record_table(records: Sequence[GroupClicks]) -> Table:
+    """Return records that are at hand as an Arrow table.
+
+    Raises:
+        ImportError: the extra `arrow` is missing.
+    """
+    _require_arrow()
+    from arro3.core import Table
+
+    return Table.from_batches([_batch(records)], schema=_schema())
+
+
+def _batch(records: Sequence[GroupClicks]) -> RecordBatch:
     from arro3.core import Array, DataType, RecordBatch
 
     int64 = DataType.int64()

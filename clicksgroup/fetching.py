@@ -9,11 +9,12 @@ from typing import Protocol
 
 import attrs
 
+from clicksgroup.attempts import Exchange
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.retries import CircuitBreaker, RetryPolicy
-from clicksgroup.transport import Exchange, Transport
+from clicksgroup.transport import Transport
 
 logger = logging.getLogger("clicksgroup")
 

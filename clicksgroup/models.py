@@ -28,9 +28,37 @@ class GroupClicks:
     unique_users: int
 
 
+class _Records:
+    """What `Page` and `Day` have in common: their records."""
+
+    __slots__ = ()
+
+    records: tuple[GroupClicks, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[GroupClicks]:
+        return iter(self.records)
+
+    def __bool__(self) -> bool:
+        """An answer without records is an answer."""
+        return True
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The records as an Arrow stream (extra `arrow`): polars, DuckDB and pyarrow take the object as it is."""
+        from clicksgroup.exports import record_table
+
+        return record_table(self.records).__arrow_c_stream__(requested_schema)
+
+
+def _count(records: tuple[GroupClicks, ...]) -> str:
+    return f"<{len(records)} records>"
+
+
 @attrs.frozen
-class Page:
-    """One response: at most 30 records of one date.
+class Page(_Records):
+    """One response: at most 30 records of one date. `len(page)` and iteration go over its records.
 
     Args:
         date: the date that was asked for.
@@ -47,39 +75,29 @@ class Page:
     next_number: int | None
     count: int
     total_count: int
-    records: tuple[GroupClicks, ...]
+    records: tuple[GroupClicks, ...] = attrs.field(repr=_count)
     groups: tuple[int, ...] | None
 
 
 @attrs.frozen
-class Day:
+class Day(_Records):
     """A whole date: all its pages, checked. `len(day)` and iteration go over its records.
 
     Args:
         date: the date.
         total_count: how many records the server said there are.
         records: all of them, in the server's order.
-        fetched_at: when the first page was about to be asked for (aware, UTC).
+        fetched_at: the moment before the first page was asked for (aware, UTC).
         groups: the ids that were asked for, or None for all groups.
-        problems: what `check="warn"` let pass, in words; empty otherwise.
+        problems: what `check="warn"` accepted, in words; empty otherwise.
     """
 
     date: datetime.date
     total_count: int
-    records: tuple[GroupClicks, ...]
+    records: tuple[GroupClicks, ...] = attrs.field(repr=_count)
     fetched_at: datetime.datetime
     groups: tuple[int, ...] | None
     problems: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __iter__(self) -> Iterator[GroupClicks]:
-        return iter(self.records)
-
-    def __bool__(self) -> bool:
-        """A date without clicks is still an answer."""
-        return True
 
 
 @attrs.frozen

@@ -88,10 +88,17 @@ class Quota:
         ConfigurationError: a count or a window that is not positive.
     """
 
-    limits: tuple[tuple[int, float], ...]
+    limits: tuple[tuple[int, float], ...] = attrs.field(alias="evolved_limits")
     in_flight: int
 
-    def __init__(self, *limits: tuple[int, float], in_flight: int = 1) -> None:
+    def __init__(
+        self,
+        *limits: tuple[int, float],
+        in_flight: int = 1,
+        evolved_limits: tuple[tuple[int, float], ...] = (),
+    ) -> None:
+        # `attrs.evolve` passes every field by its name, which none of `*limits` can have.
+        limits = limits or evolved_limits
         if type(in_flight) is not int or in_flight < 1:
             raise ConfigurationError(f"quota: in_flight={in_flight!r}: expected a whole number of at least 1")
         self.__attrs_init__(_checked_limits(limits), in_flight)

@@ -6,7 +6,7 @@ import functools
 import ipaddress
 import json
 import os
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import SplitResult, quote, urlsplit
 
 from clicksgroup.errors import ConfigurationError
@@ -57,10 +57,11 @@ def request_headers(api_key: Secret, user_agent: str | None, language: str) -> d
     and takes `Accept-Language` for the language of its messages
     (https://en.vivoldi.com/url/api/overview/getting-started, a copy of which was read on 2026-11-29).
     """
-    default_agent = os.environ.get("CLICKSGROUP_USER_AGENT") or f"clicksgroup/{_version()}"
+    if user_agent is None:
+        user_agent = os.environ.get("CLICKSGROUP_USER_AGENT") or f"clicksgroup/{package_version()}"
     return {
         "Authorization": Secret(f"APIKey {_header_value('api_key', api_key)}"),
-        "User-Agent": _header_value("user_agent", user_agent if user_agent is not None else default_agent),
+        "User-Agent": _header_value("user_agent", user_agent),
         "Accept": "application/json",
         # aiohttp's decompressor of gzip is known to be bounded.
         "Accept-Encoding": "gzip",
@@ -101,8 +102,12 @@ def origin_of(url: str) -> str:
 
 
 @functools.cache
-def _version() -> str:
-    return version("clicksgroup")
+def package_version() -> str:
+    """The version of this package, or `unknown` where it was deployed as a bare folder, without its metadata."""
+    try:
+        return version("clicksgroup")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _header_value(name: str, value: str) -> str:

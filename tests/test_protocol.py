@@ -51,7 +51,7 @@ def test_the_recorded_answer_is_read_exactly() -> None:
 
 def test_totals_carry_their_range() -> None:
     end = DATE + datetime.timedelta(6)
-    response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", totals=True).page(1))
+    response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", "totals").page(1))
     assert response.records()[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
 
 

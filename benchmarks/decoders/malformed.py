@@ -35,7 +35,7 @@ BODIES: dict[str, bytes] = {
     "an HTML page": b"<html><body>Maintenance</body></html>",
     "cut in the middle": PAGE[: len(PAGE) // 2],
     "followed by another": PAGE + PAGE,
-    "a byte order mark before it": b"\xef\xbb\xbf" + PAGE,
+    "a byte order mark of UTF-16 before it": b"\xff\xfe" + PAGE,
     "UTF-16": PAGE.decode().encode("utf-16"),
     "a name that is not UTF-8": PAGE.replace("캠페인".encode(), b"\xff\xfe"),
     "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,

@@ -3,10 +3,11 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse, RecordRows
+from clicksgroup.protocol.decoding import Check, Decoder
 from clicksgroup.protocol.error_responses import PROXY_AUTHENTICATION, status_error, too_large
 from clicksgroup.protocol.pagination import REREADS, Paginator
 from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, split_groups
+from clicksgroup.protocol.responses import Extra, PageResponse, RecordRows
 
 __all__ = [
     "PAGE_SIZE",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
 
 import attrs
 import cattrs
-import orjson
 from cattrs.gen import make_dict_structure_fn
 
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import DecodeError
-from clicksgroup.models import GroupClicks, GroupTotals, Page
 from clicksgroup.protocol.error_responses import Redact, api_error, bounded, snippet, unchanged
-from clicksgroup.protocol.requests import PageRequest, Query
+from clicksgroup.protocol.json_bodies import load_json
+from clicksgroup.protocol.leniency import convert_without_loss, lossless, show_json
+from clicksgroup.protocol.requests import PageRequest, QueryKind
+from clicksgroup.protocol.responses import CLICK_FIELDS, NAME_FIELDS, Extra, PageResponse, RecordRows
 
 Check: TypeAlias = Literal["strict", "warn"]
 
@@ -46,100 +44,57 @@ class Decoder:
             APIError: an envelope whose code is not 0.
             DecodeError: no JSON (`field` is empty), or JSON of another shape.
         """
-        envelope = _load(body, request, redact)
+        envelope = load_json(body, request, redact)
         problems: list[str] = []
         try:
             if type(envelope) is not dict:
                 raise _MismatchError("an object", envelope, "$")
             if self._lenient:
-                problems = _convert_without_loss(envelope, redact)
+                problems = convert_without_loss(envelope, request.query.kind, redact)
             code = envelope.get("code", _MISSING)
             if type(code) is not int:
                 raise _MismatchError("a whole number", code, "code")
             if code != 0:
                 raise api_error(envelope, code, request, redact)
-            listing = _converter.structure(envelope.get("result", _MISSING), Listing)
+            result = envelope.get("result", _MISSING)
+            extra, rows = _structure(result, request.query.kind)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
         except _MismatchError as error:
             mismatch = error
             mismatch.path = mismatch.path or "result"
         else:
-            extra = listing.extra
             # Errors will show it.
             if extra.nextYn not in ("Y", "N"):
                 extra.nextYn = bounded(redact(extra.nextYn))
-            return PageResponse(request, extra, listing.list, tuple(problems))
+            return PageResponse(request, extra, rows, tuple(problems))
         raise _decode_error(mismatch, body, request, redact)
 
 
 @attrs.define
-class Extra:
-    """The vendor's `extra`, under the vendor's names."""
-
-    pages: int
-    nextYn: str  # noqa: N815
-    count: int
-    totalCount: int  # noqa: N815
-    nextPages: int | None = None  # noqa: N815
-
-
-class RecordRows(list[tuple[int, str, int, int]]):
-    """The vendor's `list`, checked: id, name, clicks and unique users of each group.
-
-    Thousands of records wait where many dates are under way in order. As objects they would keep the garbage collector
-    busy, so they are made when they are read.
-    """
-
-    @property
-    def group_ids(self) -> list[int]:
-        return [row[0] for row in self]
-
-
-@attrs.define
 class Listing:
-    """The vendor's `result`."""
+    """The vendor's `result`, of clicks."""
 
     extra: Extra
     list: RecordRows
 
 
 @attrs.define
-class PageResponse:
-    """The answer to one request.
+class GroupItem:
+    """An item of the vendor's list of groups, under its names. Its other fields do not matter here."""
 
-    Args:
-        request: what was asked for.
-        extra: what the server says about the page.
-        rows: its records.
-        problems: what `check="warn"` converted.
-        attempts: how many requests it took.
-    """
+    idx: int
+    nm: str
+    linkCnt: int  # noqa: N815
+    memo: str | None = None
 
-    request: PageRequest
+
+@attrs.define
+class GroupListing:
+    """The vendor's `result`, of the list of groups."""
+
     extra: Extra
-    rows: RecordRows
-    problems: tuple[str, ...] = ()
-    attempts: int = 1
-
-    def records(self) -> list[Any]:
-        """`GroupClicks`, or `GroupTotals` where those were asked for."""
-        return make_records(self.request.query, self.rows)
-
-    def page(self) -> Page:
-        """The same for users."""
-        query, number, extra = self.request.query, self.request.number, self.extra
-        next_number = number + 1 if extra.nextYn == "Y" else None
-        records = tuple(self.records())
-        return Page(query.start, number, next_number, extra.count, extra.totalCount, records, query.groups)
-
-
-def make_records(query: Query, rows: RecordRows) -> list[Any]:
-    """The records that these rows are, for the query that they answer."""
-    start, end = query.start, query.end
-    if query.totals:
-        return [GroupTotals(start, end, *row) for row in rows]
-    return [GroupClicks(start, group_id, name, clicks, users) for group_id, name, clicks, users in rows]
+    list: list[GroupItem]
 
 
 class _MismatchError(Exception):
@@ -153,9 +108,15 @@ class _MismatchError(Exception):
 _MISSING = object()
 _WHOLE = f"a whole number from 0 to {MAX_COUNT}"
 _WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string", "grpNm": "a string"}
-_COUNTS = ("pages", "nextPages", "count", "totalCount")
-_FIELDS = ("grpIdx", "grpNm", "acesCnt", "pernCnt")
-_fields = itemgetter(*_FIELDS)
+_fields = itemgetter(*CLICK_FIELDS)
+
+
+def _structure(result: Any, kind: QueryKind) -> tuple[Extra, RecordRows]:
+    if kind != "groups":
+        listing = _converter.structure(result, Listing)
+        return listing.extra, listing.list
+    groups = _converter.structure(result, GroupListing)
+    return groups.extra, RecordRows((group.idx, group.nm, group.memo or "", group.linkCnt) for group in groups.list)
 
 
 def _whole(value: Any, _: Any) -> int:
@@ -193,11 +154,23 @@ def _rows(value: Any, _: Any) -> RecordRows:
     return rows
 
 
+def _group_items(converter: cattrs.Converter) -> Callable[[Any, Any], list[GroupItem]]:
+    structure = converter.get_structure_hook(list[GroupItem])
+
+    def checked(value: Any, type_: Any) -> list[GroupItem]:
+        if type(value) is not list:
+            raise _MismatchError("a list", value)
+        items: list[GroupItem] = structure(value, type_)
+        return items
+
+    return checked
+
+
 def _row_mismatch(row: Any, index: int) -> _MismatchError:
     """Which field of a record is not as documented."""
     if type(row) is not dict:
         return _MismatchError("an object", row, f"[{index}]")
-    for field in _FIELDS:
+    for field in CLICK_FIELDS:
         value = row.get(field, _MISSING)
         try:
             _text(value, str) if field == "grpNm" else _whole(value, int)
@@ -223,115 +196,19 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(RecordRows, _rows)
+    converter.register_structure_hook_func(lambda kind: kind == list[GroupItem], _group_items(converter))
     return converter
 
 
 _converter = _make_converter()
 
 
-def _convert_without_loss(envelope: dict[str, Any], redact: Redact) -> list[str]:
-    """Replace, in place, values that convert without loss to the documented type; a problem for each field."""
-    result = envelope.get("result")
-    result = result if type(result) is dict else {}
-    extra, rows = result.get("extra"), result.get("list")
-    found = [*_converted([envelope], "code", "code", redact)]
-    for name in _COUNTS:
-        found += _converted([extra], name, f"result.extra.{name}", redact)
-    for name in _FIELDS:
-        found += _converted(rows if type(rows) is list else [], name, f"result.list[*].{name}", redact)
-    return found
-
-
-def _converted(objects: list[Any], name: str, path: str, redact: Redact) -> Iterator[str]:
-    """Convert one field of all these objects. At most one problem is said: how many, and the first value."""
-    came: list[object] = []
-    for found in objects:
-        if type(found) is not dict or name not in found:
-            continue
-        value = found[name]
-        taken: object = lossless(value)
-        if name == "grpNm":
-            taken = "" if value is None else None
-        if taken is not None:
-            found[name] = taken
-            came.append(value)
-    if len(came) == 1:
-        yield f"{path}: {_CONVERSIONS[type(came[0])][0]}: {_show(came[0], redact)}"
-    elif came:
-        yield f"{path}: {len(came)} {_CONVERSIONS[type(came[0])][1]}, the first {_show(came[0], redact)}"
-
-
-_CONVERSIONS: dict[type[Any], tuple[str, str]] = {
-    str: ("a string taken as a number", "strings taken as numbers"),
-    float: ("a fraction taken as a whole number", "fractions taken as whole numbers"),
-    type(None): ("a null taken as an empty text", "nulls taken as empty texts"),
-}
-
-
-def lossless(value: object) -> int | None:
-    """The whole number that a text or a fraction stands for, or None if it does not or already is one."""
-    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
-    if type(value) is float and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return None
-
-
-def _load(body: bytes, request: PageRequest, redact: Redact) -> Any:
-    """The body as JSON.
-
-    Raises:
-        DecodeError: it is none. It is retryable where the body may have been cut on its way.
-    """
-    body = body.removeprefix(_BYTE_ORDER_MARK)
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        reason = error.msg
-    if (mended := _LONE_SURROGATE.sub(_mend, body)) != body:
-        with contextlib.suppress(orjson.JSONDecodeError):
-            return orjson.loads(mended)
-    cut = was_cut(body)
-    what = "nothing" if not body.strip() else "a part of it" if cut else "something else"
-    advice = "it was cut on its way" if cut else "does base_url name the API, or is the server in maintenance?"
-    raise DecodeError(
-        f"{request}: expected a JSON envelope, got {what} ({reason}): {snippet(body, redact)!r}; {advice}",
-        snippet=snippet(body, redact),
-        date=request.query.start,
-        page=request.number,
-        retryable=cut,
-    )
-
-
-def was_cut(body: bytes) -> bool:
-    """Whether a body that is not JSON may be the beginning of some: it is empty, or ends within an object or text."""
-    body = body.strip()
-    if body and body[:1] not in b"{[":
-        return False
-    outside = _STRING.sub(b"", body)
-    opened = outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
-    return not body or opened > 0 or b'"' in outside
-
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-
-# An escape of JSON: a pair of surrogates, a surrogate alone (which cut-off names leave), or any other.
-_LONE_SURROGATE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
-
-
-def _mend(escape: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if escape["lone"] else escape[0]
-
-
 def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
     """The first thing that is wrong, with its path, out of cattrs' tree of errors."""
     inner = error.exceptions[0]
-    field = next((str(note.name) for note in getattr(inner, "__notes__", ()) if hasattr(note, "name")), "")
-    path = f"{path}.{field}"
+    note = next((note for note in getattr(inner, "__notes__", ()) if hasattr(note, "type")), None)
+    field = str(getattr(note, "name", ""))
+    path += f".{field}" if field else f"[{getattr(note, 'index', '')}]"
     if isinstance(inner, cattrs.BaseValidationError):
         return _locate(inner, path)
     if isinstance(inner, _MismatchError):
@@ -343,8 +220,8 @@ def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, r
     if mismatch.came is _MISSING:
         what = f"{mismatch.path} is missing, expected {mismatch.wanted}"
     else:
-        what = f"{mismatch.path}: expected {mismatch.wanted}, got {_show(mismatch.came, redact)}"
-    null_name = mismatch.came is None and mismatch.path.endswith(".grpNm")
+        what = f"{mismatch.path}: expected {mismatch.wanted}, got {show_json(mismatch.came, redact)}"
+    null_name = mismatch.came is None and mismatch.path.endswith(NAME_FIELDS)
     convertible = null_name or (lossless(mismatch.came) is not None and mismatch.wanted.startswith("a whole number"))
     advice = '; check="warn" takes the value without loss' if convertible else ""
     return DecodeError(
@@ -354,10 +231,3 @@ def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, r
         date=request.query.start,
         page=request.number,
     )
-
-
-def _show(value: object, redact: Redact) -> str:
-    """A JSON value as JSON, bounded."""
-    if isinstance(value, (dict, list)):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    return bounded(redact(json.dumps(value, ensure_ascii=False)))

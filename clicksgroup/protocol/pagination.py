@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.decoding import Check, PageResponse, RecordRows, make_records
+from clicksgroup.protocol.decoding import Check
 from clicksgroup.protocol.requests import PageRequest, Query
+from clicksgroup.protocol.responses import PageResponse, RecordRows, make_records
 
 REREADS = 2
 """How often a date that moved while it was read is read again, where none of it has been given yet."""
@@ -242,7 +243,7 @@ class Paginator:
         if kind not in self._warned:
             self._warned.add(kind)
             # A registry of its own, which is dropped: Python's would keep each text for ever.
-            text = f"{response.request.query} {problem} (said once for this client)"
+            text = f"{response.request.query} {problem}"
             warnings.warn_explicit(text, PaginationWarning, __file__, 1, module=__name__, registry={})
 
     def _error(

@@ -90,6 +90,8 @@ async def failure_of(server: RawServer, read: Read = one_page, **settings: Any) 
             caught = error
         else:
             raise AssertionError(f"no error, but {got!r}")
+        # Another page of the date may be on its way.
+        await server.wait_for(client.stats.requests)
         assert client.stats.requests == len(server.requests)
     assert isinstance(caught, RequestError)
     return caught

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clicksgroup import DecodeError, GroupClicks, PaginationWarning
+from clicksgroup import DecodeError, GroupClicks, PaginationWarning, RequestError
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.protocol.error_responses import SNIPPET_LENGTH
+from clicksgroup.protocol.json_bodies import was_cut
 from tests.faults.cases import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.pages import dumps, envelope
 from tests.raw_server import RawServer, http
@@ -18,41 +21,106 @@ from tests.raw_server import RawServer, http
 WHOLE = dumps(envelope())
 MISSING = object()
 
+CUT = [
+    Case("nothing", http(b""), DecodeError, ["nothing"]),
+    Case("white space", http(b" \n\t "), DecodeError, ["nothing"]),
+    Case("without its last byte", http(WHOLE[:-1]), DecodeError, ["cut on its way"]),
+    Case("after its first byte", http(WHOLE[:1]), DecodeError),
+    Case("inside a name", http(WHOLE[: WHOLE.index(b"Group 2") + 3]), DecodeError),
+    Case("inside a character", http('{"code": 0, "message": "가'.encode()[:-1]), DecodeError),
+    Case("after a backslash", http(b'{"code": 0, "message": "\\'), DecodeError),
+]
 NOT_JSON = [
-    Case("a byte order mark", http(b"\xef\xbb\xbf" + WHOLE), DecodeError),
+    Case("HTML", http(b"<html><body>Maintenance</body></html>"), DecodeError, ["base_url"]),
     Case("UTF-16", http(WHOLE.decode().encode("utf-16")), DecodeError),
     Case("invalid UTF-8", http(WHOLE.replace(b"Group 2", b"Gr\xff 2")), DecodeError),
     Case("NaN", http(WHOLE.replace(b'"acesCnt": 4', b'"acesCnt": NaN')), DecodeError),
     Case("infinity", http(WHOLE.replace(b'"acesCnt": 4', b'"acesCnt": Infinity')), DecodeError),
     Case("nested 100,000 deep", http(b"[" * 100_000 + b"]" * 100_000), DecodeError),
     Case("objects 100,000 deep", http(b'{"a":' * 100_000 + b"0" + b"}" * 100_000), DecodeError),
-    Case("a truncated object", http(WHOLE[:-1]), DecodeError),
     Case("two objects", http(WHOLE + WHOLE), DecodeError),
-    Case("white space", http(b" \n\t "), DecodeError, ["nothing"]),
     Case("binary", http(bytes(range(256))), DecodeError),
     Case("a single quote", http(b"{'code': 0}"), DecodeError),
 ]
 
 
-@pytest.mark.parametrize("case", **named(NOT_JSON))
-async def test_not_json_is_retried(case: Case) -> None:
-    """A body that is not JSON may have been cut: retry, then raise an error that shows its beginning."""
+def check_not_json(case: Case, error: RequestError, attempts: int) -> None:
+    case.check(error, attempts=attempts)
+    assert isinstance(error, DecodeError)
+    assert error.field == ""
+    assert len(error.snippet) <= SNIPPET_LENGTH + 1
+    assert len(str(error)) < 2000
+
+
+@pytest.mark.parametrize("case", **named(CUT))
+async def test_cut_is_retried(case: Case) -> None:
+    """A body that was cut on its way is asked for again, and at last the error shows its beginning."""
     async with RawServer([case.response]) as server:
-        error = await failure_of(server)
-        case.check(error, attempts=ATTEMPTS)
-        assert isinstance(error, DecodeError)
-        assert error.field == ""
-        assert len(error.snippet) <= SNIPPET_LENGTH + 1
-        assert len(str(error)) < 2000
+        check_not_json(case, await failure_of(server), ATTEMPTS)
         assert len(server.requests) == ATTEMPTS
 
 
 @pytest.mark.parametrize("case", **named(NOT_JSON))
-async def test_not_json_once(case: Case) -> None:
+async def test_not_json_is_raised_at_once(case: Case) -> None:
+    """A whole body that is not JSON, from a server that never gave a good answer: base_url is wrong."""
+    async with RawServer([case.response]) as server:
+        error = await failure_of(server)
+        check_not_json(case, error, 1)
+        assert error.stops_all
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("case", **named(NOT_JSON))
+async def test_not_json_is_retried(case: Case) -> None:
+    """From a server that has given a good answer it is a maintenance page, which passes."""
+    async with RawServer([http(WHOLE), case.response]) as server, client_of(server) as client:
+        await client.day(DATE)
+        with pytest.raises(DecodeError) as caught:
+            await client.day(DATE)
+        check_not_json(case, caught.value, ATTEMPTS)
+        assert (caught.value.retryable, caught.value.stops_all) == (True, False)
+
+
+@pytest.mark.parametrize("case", **named(CUT))
+async def test_cut_once(case: Case) -> None:
     """One bad body costs one request, and the data are complete."""
     async with RawServer([case.response, http(WHOLE)]) as server, client_of(server) as client:
         assert [record.group_id for record in await client.day(DATE)] == [1, 2, 3]
         assert len(server.requests) == client.stats.requests == 2
+
+
+@given(st.integers(0, len(WHOLE) - 1))
+def test_every_beginning_of_json_was_cut(length: int) -> None:
+    """Wherever a body is cut, also inside a character or an escape."""
+    text = WHOLE.replace(b"Group 2", "가나 \\ud83d\\ude00 \\\\".encode())
+    assert was_cut(text[:length])
+    assert not was_cut(text)
+
+
+async def test_byte_order_mark() -> None:
+    """A byte order mark before the body is skipped."""
+    async with RawServer([http(b"\xef\xbb\xbf" + WHOLE)]) as server, client_of(server) as client:
+        assert len(await client.day(DATE)) == 3
+
+
+@pytest.mark.parametrize("check", ["strict", "warn"])
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb"half \ud83d", "half \ufffd"),
+        (rb"\ude00 half", "\ufffd half"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+        (rb"\\ud83d", "\\ud83d"),
+        (rb"\\\ud83d", "\\\ufffd"),
+    ],
+)
+async def test_lone_surrogates(written: bytes, read: str, check: Literal["strict", "warn"]) -> None:
+    """Half an emoji, which cut-off names hold, is read as U+FFFD in one request; whole ones stay."""
+    body = WHOLE.replace(b"Group 2", written)
+    async with RawServer([http(body)]) as server, client_of(server, check=check) as client:
+        assert [record.group_name for record in await client.day(DATE)] == ["Group 1", read, "Group 3"]
+        assert len(server.requests) == 1
 
 
 # By name: a wrong value, and how the message shows it.

@@ -102,7 +102,6 @@ async def test_timed_out_request_stays_in_flight() -> None:
     ):
         with pytest.raises(TransportError, match=r"0\.05 s"):
             await client.page(DATE)
-        assert client._fetcher is not None
-        assert "1 of 1 in flight" in repr(client._fetcher.quota)
+        assert "1 of 1 in flight" in repr(client)
         await client.page(DATE)
         assert len(server.requests) == 2

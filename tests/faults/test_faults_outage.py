@@ -149,7 +149,8 @@ async def test_deadline_in_an_outage() -> None:
         (first,), (second,) = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
         assert isinstance(first.exception(), ServerError)
         await asyncio.wait([second])
-        assert isinstance(second.exception(), TransportError)
+        # The failure before says more than that the deadline cut the last attempt.
+        assert isinstance(second.exception(), ServerError)
         assert len(server.requests) == client.stats.requests == 3
 
 
@@ -234,7 +235,7 @@ def without(*path: str) -> Callable[[dict[str, Any]], Any]:
         (Fault(attempts=None, reset=True), TransportError, 3),
         (Fault(attempts=None, cut=10), TransportError, 3),
         (Fault(attempts=None, delay=60), TransportError, 3),
-        (Fault(attempts=None, body="<html>"), DecodeError, 3),
+        (Fault(attempts=None, body="<html>"), DecodeError, 1),
         (Fault(attempts=None, change=without("result", "extra")), DecodeError, 1),
         (Fault(attempts=None, change=without("code")), DecodeError, 1),
         (Fault(attempts=None, change=moved("pages", 1)), PaginationError, 1),

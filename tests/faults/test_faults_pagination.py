@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -202,12 +203,19 @@ def check(case: Contradiction, error: RequestError) -> None:
     assert_pickles(error)
 
 
+def check_requests(case: Contradiction, server: RawServer, times: int = 1) -> None:
+    """The pages up to the one that shows it are asked for, and in each reading `in_flight - 1` more at the most."""
+    asked = Counter(request.page for request in server.requests)
+    assert all(asked.pop(page) == times for page in range(1, case.page + 1))
+    assert asked.total() <= times
+
+
 @pytest.mark.parametrize("case", **named(CONTRADICTIONS))
 async def test_clicks(case: Contradiction) -> None:
     """A stream of clicks ends at the page that shows the contradiction."""
     async with RawServer(case.respond) as server:
         check(case, await failure_of(server, all_clicks))
-        assert [request.page for request in server.requests] == list(range(1, case.page + 1))
+        check_requests(case, server)
 
 
 @pytest.mark.parametrize("case", **named(CONTRADICTIONS))
@@ -215,8 +223,7 @@ async def test_day(case: Contradiction) -> None:
     """A whole date is read again where it may have changed meanwhile; otherwise it fails at once."""
     async with RawServer(case.respond) as server:
         check(case, await failure_of(server, whole_day))
-        read = list(range(1, case.page + 1))
-        assert [request.page for request in server.requests] == read * (1 + REREADS if case.moved else 1)
+        check_requests(case, server, times=1 + REREADS if case.moved else 1)
 
 
 @pytest.mark.parametrize("case", **named([case for case in CONTRADICTIONS if case.problem is None]))
@@ -234,7 +241,9 @@ async def test_allowed_with_a_warning(case: Contradiction) -> None:
         with pytest.warns(PaginationWarning) as warned:
             day = await client.day(DATE)
         assert case.problem in day.problems
-        assert {str(warning.message) for warning in warned} == {f"{DATE} {problem}" for problem in day.problems}
+        # Once for each kind of problem.
+        assert {str(warning.message) for warning in warned} <= {f"{DATE} {problem}" for problem in day.problems}
+        assert len(warned) == len({problem.split()[2] for problem in day.problems})
         assert len(day) == case.records
         assert len(server.requests) == client.stats.requests
 

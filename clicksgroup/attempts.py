@@ -1,0 +1,266 @@
+"""One attempt at a request: as a middleware of aiohttp it sees every request on the wire, and each has a slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import attrs
+from aiohttp.client_middlewares import ClientHandlerType
+
+from clicksgroup.errors import RequestError
+from clicksgroup.protocol import PageRequest, PageResponse, too_large
+from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
+from clicksgroup.retries import parse_retry_after
+from clicksgroup.transport_errors import timeout_text, transport_error
+
+if TYPE_CHECKING:
+    from clicksgroup.transport import Transport
+
+MAX_BODY_BYTES = 2 * 2**20
+"""The most that is read of a body, after decompression. A page of 30 records is about 2 KiB."""
+
+CHUNK_BYTES = 2**16
+
+
+@attrs.define
+class Exchange:
+    """What became of one attempt.
+
+    Args:
+        outcome: the page, or the error.
+        status: the status of the answer, if there was one.
+        retry_after: the seconds that an answer without success asked to wait.
+        pause: the seconds of pause that a 429 has brought upon all who share the quota.
+        waited: the seconds that went into waiting for another slot.
+        timed_out: our own bound passed.
+    """
+
+    outcome: PageResponse | RequestError
+    status: int | None = None
+    retry_after: float | None = None
+    pause: float | None = None
+    waited: float = 0.0
+    timed_out: bool = False
+
+
+class Attempt:
+    """One attempt. As a middleware it takes a slot for each request on the wire, and says what became of it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        request: PageRequest,
+        slot: Slot,
+        another_slot: Callable[[], Awaitable[Slot]],
+        backoff: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._request = request
+        self._slot = slot
+        self._another_slot = another_slot
+        self._backoff = backoff
+        # Requests on the wire so far, and whether that of the present slot may have reached the server.
+        self._wire_requests = 0
+        self._sent = False
+        self._status: int | None = None
+        self._retry_after: float | None = None
+        self._pause: float | None = None
+        self._waited = 0.0
+
+    async def run(self, seconds: float, bound: str) -> Exchange:
+        """The exchange, no later than in so many seconds."""
+        self._seconds = seconds
+        self._bound = bound
+        timed_out = False
+        try:
+            async with asyncio.timeout(seconds) as self._timeout:
+                outcome = await self._outcome()
+        except TimeoutError:
+            timed_out = True
+            outcome = self._failure(None)
+        except asyncio.CancelledError:
+            if self._sent:
+                self._slot.abandon()
+            else:
+                self._slot.refund()
+            raise
+        except BaseException:
+            self._give_slot_back()
+            raise
+        self._give_slot_back(timed_out=timed_out)
+        return Exchange(outcome, self._status, self._retry_after, self._pause, self._waited, timed_out)
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+        if self._wire_requests:
+            await self._take_another_slot()
+        self._request_started()
+        request.headers.update(self._transport.headers)
+        if self._transport.reuses_nothing():
+            request.headers["Connection"] = "close"
+        before = request.response
+        try:
+            response = await handler(request)
+        except BaseException as error:
+            # aiohttp makes a response as soon as the head is written: without one, nothing was sent.
+            if request.response is before:
+                self._transport.counters.requests -= 1
+                self._sent = False
+            # Middlewares of the session see aiohttp's own errors: the outermost middleware stops the resend.
+            if self._transport.session_middlewares or not _would_resend(error):
+                raise
+            dropped = _DroppedError(error)
+        else:
+            self._head_arrived(response)
+            return response
+        raise dropped
+
+    def __deepcopy__(self, memo: object) -> Attempt:
+        """Itself: mock libraries copy what a request is given, and the event loop behind this cannot be copied."""
+        return self
+
+    async def _outcome(self) -> PageResponse | RequestError:
+        try:
+            response = await self._transport.get(self._request.target, self)
+            # Mock libraries answer without calling any middleware; a session's own may answer without a request.
+            if not self._wire_requests and not self._transport.session_middlewares:
+                self._request_started()
+                self._head_arrived(response)
+            body = await _read(response)
+        except _TooLargeError as error:
+            if 200 <= error.status < 300:
+                return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._transport.key.redact)
+            return self._interpret(error.status, error.head)
+        except _DroppedError as error:
+            self._transport.connection_dropped()
+            return self._failure(error.cause)
+        # UnicodeError: a host name that cannot be encoded.
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            if isinstance(error, TimeoutError) and self._timeout.expired():
+                raise
+            return self._failure(error)
+        self._transport.counters.bytes += len(body)
+        return self._interpret(response.status, body)
+
+    def _failure(self, failure: BaseException | None) -> PageResponse | RequestError:
+        """What an attempt without a whole answer comes to; None stands for our own timeout."""
+        # A status without success says more than its body, cut or late.
+        if self._status is not None and not 200 <= self._status < 300:
+            return self._interpret(self._status, b"")
+        what = failure if failure is not None else timeout_text(self._seconds, self._bound, sent=self._sent)
+        return transport_error(what, self._request, self._transport.base_url, self._transport.key.redact)
+
+    def _interpret(self, status: int, body: bytes) -> PageResponse | RequestError:
+        return self._transport.interpret(status, body, self._request, self._retry_after)
+
+    def _request_started(self) -> None:
+        self._wire_requests += 1
+        self._transport.counters.requests += 1
+        self._sent = True
+        self._status = self._retry_after = self._pause = None
+
+    def _head_arrived(self, response: aiohttp.ClientResponse) -> None:
+        self._status = response.status
+        if not 200 <= response.status < 300:
+            self._retry_after = parse_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
+        if response.status != 429:
+            self._slot.answered()
+            return
+        self._transport.counters.throttled += 1
+        self._pause = max(self._backoff(), self._retry_after or 0.0)
+        self._slot.throttled(self._pause)
+
+    async def _take_another_slot(self) -> None:
+        """A middleware of the session sends again. That counts too; the wait for it is not part of the timeout."""
+        clock = asyncio.get_running_loop().time
+        self._give_slot_back()
+        self._sent = False
+        self._timeout.reschedule(None)
+        began = clock()
+        self._slot = await self._another_slot()
+        self._waited += clock() - began
+        self._timeout.reschedule(clock() + self._seconds)
+
+    def _give_slot_back(self, *, timed_out: bool = False) -> None:
+        if not self._sent:
+            self._slot.refund()
+        elif timed_out:
+            # The server may be working on it still.
+            asyncio.get_running_loop().call_later(min(self._seconds, ORPHAN_HOLD), self._slot.release)
+        else:
+            self._slot.release()
+
+
+class _DroppedError(aiohttp.ClientConnectionError):
+    """A connection dropped. aiohttp would send the request again by itself, but not after this error."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("the connection was dropped")
+        self.cause = cause
+
+
+async def without_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
+    """A middleware outside of those of the session."""
+    try:
+        return await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        if not _would_resend(error):
+            raise
+        dropped = _DroppedError(error)
+    raise dropped
+
+
+def _would_resend(error: BaseException) -> bool:
+    """Whether aiohttp would send the request again after this error."""
+    dropped = isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
+    return dropped and not isinstance(error, aiohttp.ClientConnectorError)
+
+
+class _TooLargeError(Exception):
+    def __init__(self, status: int, size: str, head: bytes) -> None:
+        super().__init__(size)
+        self.status = status
+        self.size = size
+        self.head = head
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, up to `MAX_BODY_BYTES`."""
+    try:
+        if response.content.at_eof():
+            # A middleware has read the body, or there is none. aiohttp keeps it, also after a release: `text` gives it.
+            return (await response.text("latin-1")).encode("latin-1")
+        # A body that has not arrived whole may be of any length.
+        if not response.content.is_eof():
+            length = response.content_length or 0
+            if length > MAX_BODY_BYTES:
+                raise _TooLargeError(response.status, f"{length:,} bytes", b"")
+            response.content = _CappedContent(response)  # type: ignore[assignment]
+        return await response.read()
+    finally:
+        # One that was read to its end is closed already, but for a 101.
+        if not response.closed:
+            response.close()
+
+
+class _CappedContent:
+    """The content of a response, read in chunks up to a limit where aiohttp would read on without one."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content = response.content
+        self._status = response.status
+
+    async def read(self) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await self._content.read(CHUNK_BYTES):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise _TooLargeError(self._status, f"{size:,} bytes or more", chunks[0])
+        return b"".join(chunks)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
