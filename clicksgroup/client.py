@@ -138,9 +138,7 @@ class ClicksClient:
         """The pages of one date or many, as they arrive.
 
         Args:
-            dates: one date, or any iterable of dates, read lazily.
-            groups: the ids to ask for, required on Premium; None for all groups.
-            ordered: give the dates in their order; else as they complete.
+            dates, groups, ordered: as for `clicks`.
             start: the page to begin with, to resume a single date in the middle. That is not held to the total.
 
         Raises:
@@ -160,13 +158,11 @@ class ClicksClient:
         """Whole dates, each complete and checked before it is given. A date that moved while it was read is read
         again, twice at most.
 
-        A stream that has ended with an error can be resumed: ask for the dates that it has not given. In order these
-        are the date of the error and those after it.
+        A stream that ended with an error is resumed by asking for the dates that it has not given: in order, the date
+        of the error and those after it.
 
         Args:
-            dates: one date, or any iterable of dates, read lazily.
-            groups: the ids to ask for, required on Premium; None for all groups.
-            ordered: give the dates in their order; else as they complete.
+            dates, groups, ordered: as for `clicks`.
             failed: a date that fails is noted here with its error and left out, and the stream goes on. An error that
                 every date would meet (`stops_all`) still ends it.
 
@@ -187,7 +183,7 @@ class ClicksClient:
     async def page(self, date: DateLike, number: int = 1, *, groups: Iterable[int] | None = None) -> Page:
         """One page: one request, besides retries.
 
-        Whoever asks for the same page while it is on its way gets the same answer, from one request.
+        Callers that ask for the same page at the same time share one request.
 
         Raises:
             ConfigurationError: a date, number or groups that cannot be right, or a list that must be split.
@@ -209,7 +205,7 @@ class ClicksClient:
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
         """One whole date, checked. One that moved while it was read is read again, twice at most.
 
-        Whoever asks for the same date while it is on its way gets the same answer, from the same requests.
+        Callers that ask for the same date at the same time share its requests.
 
         Raises:
             ConfigurationError: a date or groups that cannot be right.
@@ -289,10 +285,11 @@ class ClicksClient:
         ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
             return None if fatal(paginator.date, error) else [(paginator.date, error)]
 
+        paginators = self._paginators(dates, groups, rereads=REREADS)
         factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
             date=lambda paginator: [(paginator.date, paginator.day())], failure=failure, look_ahead=0
         )
-        return self._lifecycle.stream(factory, self._paginators(dates, groups, rereads=REREADS), ordered=False)
+        return self._lifecycle.stream(factory, paginators, ordered=False)
 
     async def open(self) -> Self:
         """Open the client, where a program has no block for `async with`, such as a notebook. `aclose` closes it.
