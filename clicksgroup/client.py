@@ -27,7 +27,7 @@ from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
 from clicksgroup.streams import Stream
-from clicksgroup.transport import Counters, Transport
+from clicksgroup.transport import Counters, Transport, new_session
 
 _CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=lambda response: response.records())
 _PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: [response.page()])
@@ -138,7 +138,9 @@ class ClicksClient:
         """The pages of one date or many, as they arrive.
 
         Args:
-            dates, groups, ordered: as for `clicks`.
+            dates: as for `clicks`.
+            groups: as for `clicks`.
+            ordered: as for `clicks`.
             start: the page to begin with, to resume a single date in the middle. That is not held to the total.
 
         Raises:
@@ -162,7 +164,9 @@ class ClicksClient:
         of the error and those after it.
 
         Args:
-            dates, groups, ordered: as for `clicks`.
+            dates: as for `clicks`.
+            groups: as for `clicks`.
+            ordered: as for `clicks`.
             failed: a date that fails is noted here with its error and left out, and the stream goes on. An error that
                 every date would meet (`stops_all`) still ends it.
 
@@ -331,8 +335,8 @@ class ClicksClient:
         session = self._given_session
         fresh: aiohttp.ClientSession | None = None
         if session is None:
-            session = await exits.enter_async_context(_own_session())
-            fresh = await exits.enter_async_context(_own_session(force_close=True))
+            session = await exits.enter_async_context(new_session())
+            fresh = await exits.enter_async_context(new_session(force_close=True))
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
@@ -350,8 +354,3 @@ class ClicksClient:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
         how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned}
         return (Paginator(self._planner.clicks(day, ids), ids, self._check, **how) for day in days)
-
-
-def _own_session(*, force_close: bool = False) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(force_close=force_close)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

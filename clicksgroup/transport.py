@@ -162,3 +162,9 @@ def _middlewares_of(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareTyp
     aiohttp has no public name for them. Where the private one is gone, they are taken to be none.
     """
     return tuple(getattr(session, "_middlewares", ()))
+
+
+def new_session(*, force_close: bool = False) -> aiohttp.ClientSession:
+    """A session of the client's own: no cookies, no proxy variables; with `force_close` no connection is reused."""
+    connector = aiohttp.TCPConnector(force_close=force_close)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
