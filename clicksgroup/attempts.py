@@ -7,10 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import attrs
 from aiohttp.client_middlewares import ClientHandlerType
 
-from clicksgroup.errors import RequestError
+from clicksgroup.errors import ClientClosedError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse, too_large
 from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
 from clicksgroup.retries import parse_retry_after
@@ -25,29 +24,23 @@ MAX_BODY_BYTES = 2 * 2**20
 CHUNK_BYTES = 2**16
 
 
-@attrs.define
-class Exchange:
-    """What became of one attempt.
+class Attempt:
+    """One attempt. As a middleware it takes a slot for each request on the wire, and says what became of it.
 
     Args:
-        outcome: the page, or the error.
+        transport: what all attempts of a client have in common.
+        request: what to ask for.
+        slot: leave to send one request; it is given back.
+        another_slot: called where a middleware of the session sends the request again.
+        backoff: seconds of pause after a 429 at the least, whatever the server says.
+
+    Attributes:
         status: the status of the answer, if there was one.
         retry_after: the seconds that an answer without success asked to wait.
         pause: the seconds of pause that a 429 has brought upon all who share the quota.
         waited: the seconds that went into waiting for another slot.
         timed_out: our own bound passed.
     """
-
-    outcome: PageResponse | RequestError
-    status: int | None = None
-    retry_after: float | None = None
-    pause: float | None = None
-    waited: float = 0.0
-    timed_out: bool = False
-
-
-class Attempt:
-    """One attempt. As a middleware it takes a slot for each request on the wire, and says what became of it."""
 
     def __init__(
         self,
@@ -65,21 +58,28 @@ class Attempt:
         # Requests on the wire so far, and whether that of the present slot may have reached the server.
         self._wire_requests = 0
         self._sent = False
-        self._status: int | None = None
-        self._retry_after: float | None = None
-        self._pause: float | None = None
-        self._waited = 0.0
+        self.status: int | None = None
+        self.retry_after: float | None = None
+        self.pause: float | None = None
+        self.waited = 0.0
+        self.timed_out = False
 
-    async def run(self, seconds: float, bound: str) -> Exchange:
-        """The exchange, no later than in so many seconds."""
+    async def run(self, seconds: float, bound: str) -> PageResponse | RequestError:
+        """The page or the error, no later than in so many seconds; `bound` names the argument that they come from.
+
+        Raises:
+            ClientClosedError: the session that the client borrowed was closed.
+            RateLimitError: a middleware sent the request again, and was met by a pause.
+        """
         self._seconds = seconds
         self._bound = bound
-        timed_out = False
         try:
+            if self._transport.session.closed:
+                raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
             async with asyncio.timeout(seconds) as self._timeout:
                 outcome = await self._outcome()
         except TimeoutError:
-            timed_out = True
+            self.timed_out = True
             outcome = self._failure(None)
         except asyncio.CancelledError:
             if self._sent:
@@ -90,8 +90,8 @@ class Attempt:
         except BaseException:
             self._give_slot_back()
             raise
-        self._give_slot_back(timed_out=timed_out)
-        return Exchange(outcome, self._status, self._retry_after, self._pause, self._waited, timed_out)
+        self._give_slot_back()
+        return outcome
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         if self._wire_requests:
@@ -147,30 +147,30 @@ class Attempt:
     def _failure(self, failure: BaseException | None) -> PageResponse | RequestError:
         """What an attempt without a whole answer comes to; None stands for our own timeout."""
         # A status without success says more than its body, cut or late.
-        if self._status is not None and not 200 <= self._status < 300:
-            return self._interpret(self._status, b"")
+        if self.status is not None and not 200 <= self.status < 300:
+            return self._interpret(self.status, b"")
         what = failure if failure is not None else timeout_text(self._seconds, self._bound, sent=self._sent)
         return transport_error(what, self._request, self._transport.base_url, self._transport.key.redact)
 
     def _interpret(self, status: int, body: bytes) -> PageResponse | RequestError:
-        return self._transport.interpret(status, body, self._request, self._retry_after)
+        return self._transport.interpret(status, body, self._request, self.retry_after)
 
     def _request_started(self) -> None:
         self._wire_requests += 1
         self._transport.counters.requests += 1
         self._sent = True
-        self._status = self._retry_after = self._pause = None
+        self.status = self.retry_after = self.pause = None
 
     def _head_arrived(self, response: aiohttp.ClientResponse) -> None:
-        self._status = response.status
+        self.status = response.status
         if not 200 <= response.status < 300:
-            self._retry_after = parse_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
+            self.retry_after = parse_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
         if response.status != 429:
             self._slot.answered()
             return
         self._transport.counters.throttled += 1
-        self._pause = max(self._backoff(), self._retry_after or 0.0)
-        self._slot.throttled(self._pause)
+        self.pause = max(self._backoff(), self.retry_after or 0.0)
+        self._slot.throttled(self.pause)
 
     async def _take_another_slot(self) -> None:
         """A middleware of the session sends again. That counts too; the wait for it is not part of the timeout."""
@@ -180,13 +180,13 @@ class Attempt:
         self._timeout.reschedule(None)
         began = clock()
         self._slot = await self._another_slot()
-        self._waited += clock() - began
+        self.waited += clock() - began
         self._timeout.reschedule(clock() + self._seconds)
 
-    def _give_slot_back(self, *, timed_out: bool = False) -> None:
+    def _give_slot_back(self) -> None:
         if not self._sent:
             self._slot.refund()
-        elif timed_out:
+        elif self.timed_out:
             # The server may be working on it still.
             asyncio.get_running_loop().call_later(min(self._seconds, ORPHAN_HOLD), self._slot.release)
         else:
@@ -250,7 +250,7 @@ class _CappedContent:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._content = response.content
-        self._status = response.status
+        self.status = response.status
 
     async def read(self) -> bytes:
         chunks: list[bytes] = []
@@ -259,7 +259,7 @@ class _CappedContent:
             chunks.append(chunk)
             size += len(chunk)
             if size > MAX_BODY_BYTES:
-                raise _TooLargeError(self._status, f"{size:,} bytes or more", chunks[0])
+                raise _TooLargeError(self.status, f"{size:,} bytes or more", chunks[0])
         return b"".join(chunks)
 
     def __getattr__(self, name: str) -> Any:

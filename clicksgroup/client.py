@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -102,8 +102,7 @@ class ClicksClient:
         self._planner = QueryPlanner(self._plan, choice("api_version", api_version, "v1", "v2"), self._base_url)
         self._counters = Counters()
         self._lifecycle = Lifecycle(self._connect)
-        # The kinds of problems that were warned of.
-        self._warned: set[str] = set()
+        self._warned_kinds: set[str] = set()
 
     @property
     def origin(self) -> str:
@@ -201,10 +200,9 @@ class ClicksClient:
                 "for fewer, or use pages, clicks or day"
             )
         start = whole_number("number", number)
-        paginator = Paginator(queries, ids, self._check, start=start, single=True, warned=self._warned)
-        return await self._lifecycle.ask(
-            ("page", day, number, ids), lambda: self._lifecycle.stream(_PAGES, iter([paginator]))
-        )
+        paginator = Paginator(queries, ids, self._check, start=start, single=True, warned=self._warned_kinds)
+        key = ("page", day, number, ids)
+        return await self._lifecycle.ask(key, lambda: self._lifecycle.stream(_PAGES, iter([paginator])))
 
     async def day(self, date: DateLike, *, groups: Iterable[int] | None = None) -> Day:
         """One whole date, checked. One that moved while it was read is read again, twice at most.
@@ -230,7 +228,7 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be had.
         """
         queries = self._planner.totals(start, end, groups)
-        return self._lifecycle.stream(_TOTALS, iter([Paginator(queries, None, self._check, warned=self._warned)]))
+        return self._lifecycle.stream(_TOTALS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)]))
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
         """The account's link groups, or those whose name contains `name`: where group ids come from.
@@ -241,7 +239,7 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be fetched.
         """
         query = self._planner.list_groups(name)
-        return self._lifecycle.stream(_GROUPS, iter([Paginator([query], None, self._check, warned=self._warned)]))
+        return self._lifecycle.stream(_GROUPS, iter([Paginator([query], None, self._check, warned=self._warned_kinds)]))
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
@@ -283,20 +281,16 @@ class ClicksClient:
             fatal: called as soon as a failure is known, before another request is sent. If it returns True, the
                 stream ends by raising that error, after all that is complete has been given.
         """
-
-        def failure(
-            paginator: Paginator, error: ClicksGroupError
-        ) -> Sequence[tuple[datetime.date, Day | ClicksGroupError]] | None:
-            return None if fatal(paginator.date, error) else [(paginator.date, error)]
-
         paginators = self._paginators(dates, groups, rereads=REREADS)
         factory: ItemFactory[tuple[datetime.date, Day | ClicksGroupError]] = ItemFactory(
-            date=lambda paginator: [(paginator.date, paginator.day())], failure=failure, look_ahead=0
+            date=lambda paginator: [(paginator.date, paginator.day())],
+            failure=lambda paginator, error: None if fatal(paginator.date, error) else [(paginator.date, error)],
+            look_ahead=0,
         )
         return self._lifecycle.stream(factory, paginators, ordered=False)
 
     async def open(self) -> Self:
-        """Open the client, where a program has no block for `async with`, such as a notebook. `aclose` closes it.
+        """Open the client where there is no block for `async with`, such as in a notebook; `aclose` closes it.
 
         Raises:
             ClientClosedError: it was opened before.
@@ -352,5 +346,5 @@ class ClicksClient:
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
         if start > 1 and len(self._planner.clicks(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned}
+        how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned_kinds}
         return (Paginator(self._planner.clicks(day, ids), ids, self._check, **how) for day in days)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from clicksgroup.attempts import Exchange
+from clicksgroup.attempts import Attempt
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
@@ -69,21 +69,21 @@ class _PageFetch:
         self._attempts = 0
         # Of the last attempt.
         self._failure: RequestError | None = None
-        # Seconds of the deadline, without waits for quota; and what the longest attempt took.
+        # Seconds of the deadline, without waits for quota; and what the last and the longest attempt took.
         self._time_left = fetcher.retry.deadline
-        self._longest_attempt = 0.0
+        self._elapsed = self._longest_attempt = 0.0
 
     async def run(self) -> PageResponse:
         try:
             while True:
                 slot = await self._admit()
-                exchange, elapsed = await self._attempt(slot)
-                if isinstance(exchange.outcome, PageResponse):
-                    return exchange.outcome
-                delay = self._delay(exchange, exchange.outcome)
-                self._log_retry(exchange, elapsed, delay, exchange.outcome)
+                attempt, outcome = await self._attempt(slot)
+                if isinstance(outcome, PageResponse):
+                    return outcome
+                delay = self._delay(attempt, outcome)
+                self._log_retry(attempt, delay, outcome)
                 # A pause is waited for by the quota.
-                if exchange.pause is None:
+                if attempt.pause is None:
                     await self._back_off(delay)
         finally:
             self._fetcher.breaker.leave(self)
@@ -136,8 +136,8 @@ class _PageFetch:
             attempts=self._attempts,
         )
 
-    async def _attempt(self, slot: Slot) -> tuple[Exchange, float]:
-        """One attempt, and the seconds it took."""
+    async def _attempt(self, slot: Slot) -> tuple[Attempt, PageResponse | RequestError]:
+        """One attempt, and what it came to."""
         try:
             self._hooks.request_started()
         except asyncio.CancelledError:
@@ -148,41 +148,34 @@ class _PageFetch:
         clock = asyncio.get_running_loop().time
         began = clock()
         bound = "deadline=" if self._time_left < self._fetcher.timeout else "timeout="
-        exchange = await self._fetcher.transport.send(
-            self._request,
-            slot,
-            min(self._fetcher.timeout, self._time_left),
-            bound,
-            another_slot=self._acquire,
-            backoff=self._backoff,
-        )
-        elapsed = clock() - began - exchange.waited
-        self._time_left -= elapsed
-        self._longest_attempt = max(self._longest_attempt, elapsed)
+        attempt = Attempt(self._fetcher.transport, self._request, slot, self._acquire, self._backoff)
+        outcome = await attempt.run(min(self._fetcher.timeout, self._time_left), bound)
+        self._elapsed = clock() - began - attempt.waited
+        self._time_left -= self._elapsed
+        self._longest_attempt = max(self._longest_attempt, self._elapsed)
         # That the deadline cut this attempt says nothing; the failure before it says why there was another one.
-        if exchange.timed_out and bound == "deadline=" and self._failure is not None:
-            exchange.outcome = self._failure
-        outcome = exchange.outcome
+        if attempt.timed_out and bound == "deadline=" and self._failure is not None:
+            outcome = self._failure
         outcome.attempts = self._attempts
-        failed = isinstance(outcome, RequestError) and outcome.retryable and exchange.pause is None
+        failed = isinstance(outcome, RequestError) and outcome.retryable and attempt.pause is None
         self._fetcher.breaker.request_ended(self, failed=failed)
-        self._log_request(exchange, elapsed)
+        self._log_request(attempt, outcome)
         self._hooks.request_ended()
-        return exchange, elapsed
+        return attempt, outcome
 
-    def _delay(self, exchange: Exchange, error: RequestError) -> float:
+    def _delay(self, attempt: Attempt, error: RequestError) -> float:
         """The seconds before the next attempt, after one that failed. Where there is none, the error is raised."""
         self._failure = error
         retry = self._fetcher.retry
-        asked = exchange.retry_after or 0.0
-        delay = exchange.pause if exchange.pause is not None else max(self._backoff(), asked)
+        asked = attempt.retry_after or 0.0
+        delay = attempt.pause if attempt.pause is not None else max(self._backoff(), asked)
         if not error.retryable:
             raise self._final(error)
         if self._attempts >= retry.attempts:
             raise self._final(error, f"RetryPolicy allows {retry.attempts}" if retry.attempts > 1 else "")
         # An attempt that the deadline would cut shorter than those before took is not worth a request. A pause does
         # not count against the deadline, but must not be longer.
-        needed = max(delay, self._longest_attempt) if exchange.pause is not None else delay + self._longest_attempt
+        needed = max(delay, self._longest_attempt) if attempt.pause is not None else delay + self._longest_attempt
         if needed >= self._time_left:
             reason = f"to wait {asked:g} s as asked would pass" if asked >= self._time_left else "another would pass"
             raise self._final(error, f"{reason} RetryPolicy's deadline of {retry.deadline:g} s")
@@ -206,32 +199,31 @@ class _PageFetch:
             self._hooks.backing_off(False)
         self._time_left -= seconds
 
-    def _log_request(self, exchange: Exchange, elapsed: float) -> None:
+    def _log_request(self, attempt: Attempt, outcome: PageResponse | RequestError) -> None:
         if not logger.isEnabledFor(logging.DEBUG):
             return
-        outcome = exchange.outcome
         what = f"{len(outcome.rows)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
-        status = "-" if exchange.status is None else exchange.status
+        status = "-" if attempt.status is None else attempt.status
         logger.debug(
             "%s: attempt %d, HTTP %s in %.0f ms: %s",
-            *(self._request, self._attempts, status, elapsed * 1000, what),
-            extra=self._extra(exchange, elapsed),
+            *(self._request, self._attempts, status, self._elapsed * 1000, what),
+            extra=self._extra(attempt),
         )
 
-    def _log_retry(self, exchange: Exchange, elapsed: float, delay: float, error: RequestError) -> None:
+    def _log_retry(self, attempt: Attempt, delay: float, error: RequestError) -> None:
         logger.warning(
             "attempt %d failed, retrying in at least %.2f s: %s",
             *(self._attempts, delay, error),
-            extra=self._extra(exchange, elapsed),
+            extra=self._extra(attempt),
         )
 
-    def _extra(self, exchange: Exchange, elapsed: float) -> dict[str, object]:
+    def _extra(self, attempt: Attempt) -> dict[str, object]:
         extra: dict[str, object] = {
             "date": self._request.query.start,
             "page": self._request.number,
             "attempt": self._attempts,
-            "elapsed_ms": round(elapsed * 1000, 1),
+            "elapsed_ms": round(self._elapsed * 1000, 1),
         }
-        if exchange.status is not None:
-            extra["status"] = exchange.status
+        if attempt.status is not None:
+            extra["status"] = attempt.status
         return extra

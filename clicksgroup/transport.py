@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import aiohttp
 import attrs
 from aiohttp.client_middlewares import ClientMiddlewareType
 from yarl import URL
 
-from clicksgroup.attempts import CHUNK_BYTES, Attempt, Exchange, without_resend
-from clicksgroup.errors import ClientClosedError, DecodeError, RequestError
+from clicksgroup.attempts import CHUNK_BYTES, without_resend
+from clicksgroup.errors import DecodeError, RequestError
 from clicksgroup.models import Stats
 from clicksgroup.protocol import Decoder, PageRequest, PageResponse, status_error
-from clicksgroup.quota.shared import Slot
 from clicksgroup.settings import Secret
 
 NO_REUSE_SECONDS = 300.0
@@ -67,41 +66,12 @@ class Transport:
     _fresh_until: float = attrs.field(init=False, default=-math.inf)
     _url: URL = attrs.field(init=False, default=attrs.Factory(lambda self: URL(self.base_url), takes_self=True))
 
-    async def send(
-        self,
-        request: PageRequest,
-        slot: Slot,
-        seconds: float,
-        bound: str,
-        *,
-        another_slot: Callable[[], Awaitable[Slot]],
-        backoff: Callable[[], float],
-    ) -> Exchange:
-        """Send one request, and read its answer.
-
-        Args:
-            request: what to ask for.
-            slot: leave to send one request; it is given back.
-            seconds: the outcome is known no later than that.
-            bound: which argument of the user's that bound is, for the error.
-            another_slot: called where a middleware of the session sends the request again.
-            backoff: seconds of pause after a 429 at the least, whatever the server says.
-
-        Raises:
-            ClientClosedError: the session that the client borrowed was closed.
-            RateLimitError: a middleware sent the request again, and was met by a pause.
-        """
-        if self.session.closed:
-            slot.refund()
-            raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
-        return await Attempt(self, request, slot, another_slot, backoff).run(seconds, bound)
-
-    async def get(self, target: str, attempt: ClientMiddlewareType) -> aiohttp.ClientResponse:
+    def get(self, target: str, attempt: ClientMiddlewareType) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's head. `attempt` is the innermost middleware: it sees every request on the wire."""
         path, _, query = target.partition("?")
         fresh = self.reuses_nothing()
         session = self.fresh_session if fresh and self.fresh_session is not None else self.session
-        return await session.get(
+        return session.get(
             # To parse a URL takes seven times as long as to build it.
             URL.build(
                 scheme=self._url.scheme,
