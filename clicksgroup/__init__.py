@@ -7,31 +7,37 @@ async with ClicksClient("my-key", plan="business") as client:
 ```
 """
 
-from clicksgroup.client import ClicksClient
-from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
-from clicksgroup.errors import (
-    APIError,
-    AuthenticationError,
-    ClicksGroupError,
-    ClientClosedError,
-    ConfigurationError,
-    DecodeError,
-    ForbiddenError,
-    PaginationError,
-    PaginationWarning,
-    QuotaUnavailableError,
-    RateLimitError,
-    RequestError,
-    ServerError,
-    StatusError,
-    StoreError,
-    TransportError,
-)
-from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
-from clicksgroup.plans import Plan, Quota
-from clicksgroup.quota.shared import SharedQuota
-from clicksgroup.retries import RetryPolicy
-from clicksgroup.streams import Stream
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clicksgroup.client import ClicksClient
+    from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
+    from clicksgroup.errors import (
+        APIError,
+        AuthenticationError,
+        ClicksGroupError,
+        ClientClosedError,
+        ConfigurationError,
+        DecodeError,
+        ForbiddenError,
+        PaginationError,
+        PaginationWarning,
+        QuotaUnavailableError,
+        RateLimitError,
+        RequestError,
+        ServerError,
+        StatusError,
+        StoreError,
+        TransportError,
+    )
+    from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
+    from clicksgroup.plans import Plan, Quota
+    from clicksgroup.quota.shared import SharedQuota
+    from clicksgroup.retries import RetryPolicy
+    from clicksgroup.streams import Stream
 
 __all__ = [
     "APIError",
@@ -68,3 +74,23 @@ __all__ = [
     "TransportError",
     "date_range",
 ]
+
+# From light to heavy: a name is looked up in each until one has it. `import clicksgroup` makes them attributes too.
+_MODULES = ("errors", "dates", "models", "plans", "retries", "quota.shared", "streams", "client")
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a name when it is first used: pytest imports this package in every run, for its plugin."""
+        if name in __all__:
+            for module in _MODULES:
+                found = vars(importlib.import_module(f"{__name__}.{module}")).get(name)
+                if found is not None:
+                    globals()[name] = found
+                    return found
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """The pytest fixture `clicks_sandbox`: a running `Sandbox` for your own tests.
 
-pytest finds the plugin wherever `clicksgroup` and `pytest-asyncio` are installed. It works in auto and strict mode:
+pytest finds the plugin wherever `clicksgroup` is installed. Tests may be asynchronous, with whichever plugin runs them,
+or synchronous:
 
     async def test_report(clicks_sandbox):
         async with clicks_sandbox.client() as client:
@@ -8,31 +9,28 @@ pytest finds the plugin wherever `clicksgroup` and `pytest-asyncio` are installe
         assert list(day) == clicks_sandbox.truth("2025-01-03")
 
     @pytest.mark.clicks_sandbox(groups=40, plan="premium", faults=[Fault(page=2, status=503)])
-    async def test_retries(clicks_sandbox): ...
+    def test_script(clicks_sandbox, monkeypatch):
+        monkeypatch.setenv("CLICKSGROUP_BASE_URL", clicks_sandbox.url)
+        ...
 
 The marker takes the arguments of `Sandbox`. Without a `quota` the sandbox is fast: it limits the requests in flight as
 the plan does, but not how often they come. If you make a client by hand, give it the sandbox's quota:
 
     ClicksClient(sandbox.api_key, base_url=sandbox.url, plan=sandbox.plan, quota=sandbox.quota)
 
-The fixture runs in pytest-asyncio's default fixture loop. For tests in another loop (`loop_scope="module"`), set
-`asyncio_default_fixture_loop_scope` to the same scope.
+The sandbox runs in a thread of its own, and so do functions that are given as `groups`, `latency` or `faults`.
 """
 
+# pytest imports this module in every run of every project, so it imports nothing but pytest before the fixture is used.
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from clicksgroup.sandbox.server import Sandbox
-
-try:
-    import pytest_asyncio
-except ImportError:
-    pytest_asyncio = None  # type: ignore[assignment]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,25 +40,17 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-async def _running_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+@pytest.fixture
+def clicks_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """A running `clicksgroup.sandbox.Sandbox` with the arguments of the marker `clicks_sandbox`."""
     from clicksgroup.plans import Quota
     from clicksgroup.sandbox.server import Sandbox
+    from clicksgroup.sandbox.thread import run_in_thread
 
     marker = request.node.get_closest_marker("clicks_sandbox")
-    kwargs = dict(marker.kwargs) if marker is not None else {}
     if marker is not None and marker.args:
         raise pytest.UsageError("clicks_sandbox: the marker takes keyword arguments only, such as groups=40")
+    kwargs = dict(marker.kwargs) if marker is not None else {}
     kwargs.setdefault("quota", Quota(in_flight=Quota.of(kwargs.get("plan", "business")).in_flight))
-    async with Sandbox(**kwargs) as sandbox:
+    with run_in_thread(Sandbox(**kwargs)) as sandbox:
         yield sandbox
-
-
-if pytest_asyncio is not None:
-    clicks_sandbox = pytest_asyncio.fixture(_running_sandbox, name="clicks_sandbox")
-else:
-
-    @pytest.fixture
-    def clicks_sandbox() -> None:
-        """Fail, naming what is missing."""
-        pytest.fail("the fixture clicks_sandbox needs pytest-asyncio: pip install pytest-asyncio", pytrace=False)

@@ -102,6 +102,7 @@ class Sandbox:
         self._next_arrival = asyncio.Event()
         self._runner: web.ServerRunner | None = None
         self._url: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
@@ -148,13 +149,24 @@ class Sandbox:
         return ClicksClient(**(ours | kwargs))
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep."""
+        """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep.
+
+        It may be called from the event loop of another thread.
+        """
+        if self._loop in (None, asyncio.get_running_loop()):
+            await self._wait_for_requests(count)
+        else:
+            waiting = asyncio.run_coroutine_threadsafe(self._wait_for_requests(count), self._loop)
+            await asyncio.wrap_future(waiting)
+
+    async def _wait_for_requests(self, count: int) -> None:
         while len(self._requests) < count:
             await self._next_arrival.wait()
 
     async def __aenter__(self) -> Self:
         if self._runner is not None:
             raise RuntimeError("the sandbox is already running; enter it only once")
+        self._loop = asyncio.get_running_loop()
         server = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -344,11 +342,3 @@ def test_unknown_plan() -> None:
     """An unknown plan is refused."""
     with pytest.raises(ConfigurationError, match="plan"):
         Sandbox(plan="gold")
-
-
-def test_import() -> None:
-    """Importing the package or its plugin loads no other module of the sandbox."""
-    code = "import sys, clicksgroup.sandbox.pytest_plugin; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, capture_output=True, text=True)
-    modules = {name for name in loaded.stdout.split() if name.startswith("clicksgroup.sandbox.")}
-    assert modules == {"clicksgroup.sandbox.pytest_plugin"}
