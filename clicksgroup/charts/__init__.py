@@ -2,19 +2,25 @@
 
 `summarise` reduces records to a `Summary`. `table` (extra `cli`) and `render` (extra `chart`) draw it. `calendar`
 (extra `cli`) draws a `Coverage`. All of them count clicks: unique users do not add up over days or groups.
+
+What `specification`, `table` and `calendar` return shows itself where it is the last line of a notebook's cell.
 """
 
-from clicksgroup.charts.series import Change, Series, Summary, summarise
+from clicksgroup.charts.series import Change, Covered, Series, Summary, coverage_notes, summarise
 from clicksgroup.charts.terminal import calendar, table
-from clicksgroup.charts.vega import FORMATS, THEMES, render, specification
+from clicksgroup.charts.themes import THEMES
+from clicksgroup.charts.vega import FORMATS, Specification, render, specification
 
 __all__ = [
     "FORMATS",
     "THEMES",
     "Change",
+    "Covered",
     "Series",
+    "Specification",
     "Summary",
     "calendar",
+    "coverage_notes",
     "render",
     "specification",
     "summarise",

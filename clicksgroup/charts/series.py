@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import operator
 import statistics
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
 from clicksgroup.models import GroupClicks
+
+_values = operator.attrgetter(*(field.name for field in attrs.fields(GroupClicks)))
 
 Clicks: TypeAlias = tuple[int | None, ...]
 """Clicks of each date; None where the date is not known."""
@@ -19,8 +22,18 @@ Clicks: TypeAlias = tuple[int | None, ...]
 WEEK = 7
 """Days that are compared with as many days before. Whole weeks, since weekends differ."""
 
+MOST_UNFINISHED = 3
+"""How many of the last dates may be provisional because they had not ended when they were fetched.
+
+The time zones of the Earth span 26 hours, so three dates at most are under way at a time.
+"""
+
 FEWEST_PAIRS = 4
 """Of the 7 days, how many must be known together with the same weekday a week earlier."""
+
+
+MAX_RANGES = 3
+"""Ranges of dates that a note names."""
 
 
 @attrs.frozen
@@ -50,12 +63,14 @@ class Series:
         clicks: of each date; None where it is not known.
         share: of all clicks, from 0 to 1.
         groups: how many groups are summed in it.
+        provisional: the indices of dates whose clicks may still change.
     """
 
     label: str
     clicks: Clicks
     share: float
     groups: int = 1
+    provisional: frozenset[int] = frozenset()
 
     @property
     def total(self) -> int:
@@ -69,8 +84,8 @@ class Series:
 
     @property
     def change(self) -> Change | None:
-        """The last 7 days against the 7 before, up to the last known date; None if too few dates are known."""
-        end = max(self._known_indices(), default=-1) + 1
+        """The last 7 finished days against the 7 before; None if too few dates are known."""
+        end = self._finished_end()
         if end < 2 * WEEK:
             return None
         last, before = self.clicks[end - WEEK : end], self.clicks[end - 2 * WEEK : end - WEEK]
@@ -79,11 +94,19 @@ class Series:
             return None
         return Change(sum(a for a, _ in pairs), sum(b for _, b in pairs))
 
-    def weekly_mean(self, index: int) -> float | None:
-        """The mean of that date and the 6 before, as far as they are known; None if the date is not."""
-        if self.clicks[index] is None:
-            return None
-        return round(statistics.fmean(without_gaps(self.clicks[max(index - WEEK + 1, 0) : index + 1])), 1)
+    def weekly_means(self) -> list[float | None]:
+        """The mean of each date and the 6 before, as far as they are known; None if it is not known or not finished."""
+        means: list[float | None] = [None] * len(self.clicks)
+        for index, clicks in enumerate(self.clicks[: self._finished_end()]):
+            if clicks is not None:
+                week = self.clicks[max(index - WEEK + 1, 0) : index + 1]
+                means[index] = round(statistics.fmean(without_gaps(week)), 1)
+        return means
+
+    def _finished_end(self) -> int:
+        """The index after the last date that counts fully. Provisional dates before the last three count as known."""
+        last = self._known_indices()[-MOST_UNFINISHED:]
+        return max((index + 1 for index in last if index not in self.provisional), default=min(last, default=0))
 
     def _known_indices(self) -> list[int]:
         return [index for index, count in enumerate(self.clicks) if count is not None]
@@ -96,10 +119,14 @@ class Summary:
     Args:
         dates: what the series span.
         series: one for each group.
+        provisional: the dates whose clicks may still change.
+        missing: the dates that are not known.
     """
 
     dates: Sequence[datetime.date]
     series: tuple[Series, ...]
+    provisional: Sequence[datetime.date] = ()
+    missing: Sequence[datetime.date] = ()
 
     @property
     def total(self) -> int:
@@ -113,8 +140,9 @@ class Summary:
             return self
         days = [without_gaps(day) for day in zip(*(series.clicks for series in rest), strict=True)]
         clicks = tuple(sum(day) if day else None for day in days)
-        other = Series("other", clicks, sum(series.share for series in rest), sum(series.groups for series in rest))
-        return Summary(self.dates, (*self.series[:count], other))
+        share, groups = sum(series.share for series in rest), sum(series.groups for series in rest)
+        other = Series("other", clicks, share, groups, rest[0].provisional)
+        return attrs.evolve(self, series=(*self.series[:count], other))
 
 
 async def summarise(
@@ -122,6 +150,7 @@ async def summarise(
     dates: Sequence[datetime.date],
     *,
     known: Container[datetime.date] | None = None,
+    provisional: Container[datetime.date] = (),
 ) -> Summary:
     """Reduce records to series.
 
@@ -130,19 +159,24 @@ async def summarise(
         dates: what the series span, such as `date_range(start, end)`.
         known: the dates that were fetched whole, on which a group without a record had no clicks. On other dates its
             clicks are not known. None: all dates that have records.
+        provisional: known dates whose clicks may still change, such as today. Up to three of them at the end may not
+            have ended, so they are left out of the last 7 days.
     """
     indices = {date: index for index, date in enumerate(dates)}
-    found: dict[int, dict[int, int]] = {}
+    found: defaultdict[int, dict[int, int]] = defaultdict(dict)
     names: dict[int, tuple[int, str]] = {}
-    async for record in _each(records):
-        index = indices.get(record.date)
-        if index is not None:
-            found.setdefault(record.group_id, {})[index] = record.clicks
-            names[record.group_id] = max((index, record.group_name), names.get(record.group_id, (-1, "")))
+    async for rows in _rows(records):
+        for date, group, name, clicks, _ in rows:
+            index = indices.get(date)
+            if index is not None:
+                found[group][index] = clicks
+                if index >= names.get(group, (-1,))[0]:
+                    names[group] = index, name
     if known is None:
         whole = {index for clicks in found.values() for index in clicks}
     else:
         whole = {index for date, index in indices.items() if date in known}
+    changing = frozenset(index for index in whole if dates[index] in provisional)
     labels = _labels({group: name for group, (_, name) in names.items()})
     total = sum(sum(clicks.values()) for clicks in found.values())
     series = [
@@ -150,10 +184,16 @@ async def summarise(
             labels[group],
             tuple(clicks.get(index, 0 if index in whole else None) for index in range(len(dates))),
             sum(clicks.values()) / total if total else 0.0,
+            provisional=changing,
         )
         for group, clicks in found.items()
     ]
-    return Summary(dates, tuple(sorted(series, key=lambda one: (-one.total, one.label))))
+    return Summary(
+        dates,
+        tuple(sorted(series, key=lambda one: (-one.total, one.label))),
+        [date for date, index in indices.items() if index in changing],
+        [date for date, index in indices.items() if index not in whole],
+    )
 
 
 def percent_share(share: float) -> str:
@@ -162,12 +202,12 @@ def percent_share(share: float) -> str:
 
 
 def percent_change(change: Change | None) -> str:
-    """A change in percent, or as a factor where it is large; a dash where it is not known."""
+    """A change in percent, or as a factor where it is large; `stopped` without clicks; a dash if it is not known."""
     if change is None:
         return "-"
     if change.ratio is None:
-        return "new" if change.last else "0%"
-    return f"{change.ratio:+.0%}" if change.ratio < 9.995 else f"x{change.ratio + 1:,.0f}"
+        return "new" if change.last else "stopped"
+    return f"{change.ratio:+z.0%}" if change.ratio < 9.995 else f"x{change.ratio + 1:,.0f}"
 
 
 def date_span(dates: Sequence[datetime.date]) -> str:
@@ -175,18 +215,66 @@ def date_span(dates: Sequence[datetime.date]) -> str:
     return f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
 
 
+class Covered(Protocol):
+    """A `Summary`, or the `Coverage` of a store."""
+
+    @property
+    def provisional(self) -> Sequence[datetime.date]:
+        """The dates whose clicks may still change."""
+
+    @property
+    def missing(self) -> Sequence[datetime.date]:
+        """The dates that are not known."""
+
+
+def coverage_notes(covered: Covered) -> list[str]:
+    """One sentence each about the dates that are provisional and those that are missing, where there are any.
+
+    >>> import datetime
+    >>> from clicksgroup.charts import coverage_notes
+    >>> from clicksgroup.store import Coverage
+    >>> days = [datetime.date(2025, 1, day) for day in (3, 5, 6, 7)]
+    >>> for note in coverage_notes(Coverage(final=[], provisional=days[3:], missing=days[:3])):
+    ...     print(note)
+    1 date is provisional and may still change: 2025-01-07.
+    3 dates are missing: 2025-01-03, 2025-01-05 to 2025-01-06.
+    """
+    notes = []
+    for dates, state in ((covered.provisional, "provisional and may still change"), (covered.missing, "missing")):
+        if dates:
+            count = "1 date is" if len(dates) == 1 else f"{len(dates):,} dates are"
+            notes.append(f"{count} {state}: {_date_ranges(dates)}.")
+    return notes
+
+
+def _date_ranges(dates: Sequence[datetime.date]) -> str:
+    """The first three ranges, and how many dates follow."""
+    ranges: list[list[datetime.date]] = []
+    for date in dates:
+        if ranges and date.toordinal() == ranges[-1][-1].toordinal() + 1:
+            ranges[-1].append(date)
+        else:
+            ranges.append([date])
+    shown, rest = ranges[:MAX_RANGES], ranges[MAX_RANGES:]
+    more = f" and {sum(map(len, rest)):,} more" if rest else ""
+    return ", ".join(map(date_span, shown)) + more
+
+
 def without_gaps(clicks: Iterable[int | None]) -> list[int]:
     """The clicks of the known dates."""
     return [count for count in clicks if count is not None]
 
 
-async def _each(records: Iterable[GroupClicks] | AsyncIterable[GroupClicks]) -> AsyncIterator[GroupClicks]:
-    if isinstance(records, AsyncIterable):
+async def _rows(records: Iterable[GroupClicks] | AsyncIterable[GroupClicks]) -> AsyncIterator[Iterable[Any]]:
+    """The records as tuples, in the order of `GroupClicks`. A stream of a store gives whole columns of them."""
+    if hasattr(records, "columns"):
+        async for columns in records.columns():
+            yield zip(*columns, strict=True)
+    elif isinstance(records, AsyncIterable):
         async for record in records:
-            yield record
+            yield [_values(record)]
     else:
-        for record in records:
-            yield record
+        yield map(_values, records)
 
 
 def _labels(names: dict[int, str]) -> dict[int, str]:

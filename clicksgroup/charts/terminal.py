@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 import itertools
 import math
 import statistics
@@ -41,6 +42,9 @@ _SHORTEST_SPARKLINE = 4
 
 # The column with the peaks is left out before names become shorter than this.
 _SHORT_NAME = 12
+
+_NOTEBOOK_WIDTH = 110
+_NOTEBOOK_HTML = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-family:monospace">{code}</pre>'
 
 # Changes of at least this ratio get a colour.
 _STEEP = 0.3
@@ -93,8 +97,20 @@ def _equal_parts(clicks: Clicks, columns: int) -> list[Clicks]:
     return [clicks[i * len(clicks) // columns : (i + 1) * len(clicks) // columns] for i in range(columns)]
 
 
+class _Shown:
+    """What rich prints, notebooks show as text of one width."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), record=True, width=_NOTEBOOK_WIDTH, force_jupyter=False)
+        console.print(self)
+        html = console.export_html(inline_styles=True, code_format=_NOTEBOOK_HTML, clear=False)
+        return {"text/html": html, "text/plain": console.export_text()}
+
+
 @attrs.frozen
-class _ClicksTable:
+class _ClicksTable(_Shown):
     summary: Summary
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -133,13 +149,17 @@ class _ClicksTable:
         for one, label, cells in zip(series, labels, zip(*columns.values(), strict=True), strict=True):
             line = Text(sparkline(one.clicks, spark_width, ascii_only=_ascii_only(options)))
             line.highlight_regex(GAP, "dim")
+            # With fewer columns than dates, the last bar is a mean that a date under way changes little.
+            if len(line) == len(dates):
+                for index in one.provisional:
+                    line.stylize("dim", index, index + 1)
             *figures, change = cells
             table.add_row(Text(label, "dim" if one.groups > 1 else ""), line, *figures, Text(change, _colour(one)))
         yield table
 
 
 @attrs.frozen
-class _Calendar:
+class _Calendar(_Shown):
     marks: dict[datetime.date, str]
     title: str | None
 
@@ -158,7 +178,8 @@ class _Calendar:
                 row.append(glyphs[glyph], style)
             counts = {mark: list(days.values()).count(mark) for mark in ("missing", "failed")}
             lacking = ", ".join(f"{count} {mark}" for mark, count in counts.items() if count)
-            row.append(f"  {lacking}" if lacking else "", "dim")
+            if lacking and len(row) + 2 + len(lacking) <= options.max_width:
+                row.append(f"  {lacking}", "dim")
             yield row
         legend = Text()
         for mark, (glyphs, style) in _MARKS.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import html
 import itertools
-import json
 import os
 import unicodedata
 import warnings
@@ -13,13 +12,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from clicksgroup.charts.series import Series, Summary, date_span, percent_change, percent_share
+from clicksgroup.charts.page import page
+from clicksgroup.charts.series import (
+    WEEK,
+    Series,
+    Summary,
+    coverage_notes,
+    date_span,
+    percent_change,
+    percent_share,
+)
+from clicksgroup.charts.themes import FONTS, INDENT, PALETTES, THEMES, Palette, config, title_style
 from clicksgroup.errors import ConfigurationError
 
 FORMATS = ("html", "svg", "png")
-THEMES = ("light", "dark")
 
 
 def render(
@@ -49,17 +55,12 @@ def render(
     """
     if format not in FORMATS:
         raise ConfigurationError(f"format: {format!r} is not supported; use one of {', '.join(FORMATS)}")
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise ImportError('charts in a file need an extra: pip install "clicksgroup[chart]"') from error
+    vl_convert = _vl_convert()
     chart = specification(summary, theme=theme, top=top)
     if format == "svg":
-        return vl_convert.vegalite_to_svg(chart).encode()
+        return _titled_svg(vl_convert, chart).encode()
     if format == "html":
-        safe = json.dumps(chart).replace("<", _LESS_THAN)
-        page = vl_convert.vegalite_to_html(safe, bundle=True, renderer="svg").replace(_LESS_THAN, "\\u003c")
-        return _with_head(page, _title(summary), _PALETTES[theme]).encode()
+        return page(vl_convert, chart).encode()
     if fonts is not None:
         vl_convert.register_font_directory(str(Path(fonts).resolve()))
     if missing := _without_font(vl_convert, "".join(series.label for series in summary.top(top).series)):
@@ -69,11 +70,19 @@ def render(
             "viewer's fonts",
             stacklevel=2,
         )
-    return vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)
+    png: bytes = vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)
+    return png
 
 
-def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> dict[str, Any]:
-    """The chart as a Vega-Lite specification.
+class Specification(dict[str, Any]):
+    """A Vega-Lite specification, which a notebook shows as a picture."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"image/svg+xml": _titled_svg(_vl_convert(), self)}
+
+
+def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> Specification:
+    """The chart as a Vega-Lite specification, which a notebook shows as a picture.
 
     Raises:
         ConfigurationError: an unknown theme, or a summary without clicks.
@@ -83,43 +92,41 @@ def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> d
     shown = summary.top(top)
     if not shown.series:
         raise ConfigurationError("the summary has no clicks to draw")
-    palette = _PALETTES[theme]
+    palette = PALETTES[theme]
     groups = [_description(number, series) for number, series in enumerate(shown.series)]
     points = [point for number, series in enumerate(shown.series) for point in _points(number, series, shown.dates)]
-    return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "title": {"text": _title(summary), "subtitle": _subtitle(summary), "anchor": "start", "offset": 12},
-        "data": {"values": points},
-        "transform": [{"lookup": "group", "from": {"data": {"values": groups}, "key": "group", "fields": [*_FIELDS]}}],
-        "facet": {"field": "group", "header": {"title": None, "labelExpr": "''", "labelPadding": 0}},
-        "columns": _columns(len(shown.series)),
-        "spacing": {"row": 14, "column": 32},
-        "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": _layers(len(shown.dates), palette)},
-        "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
-        "config": _config(palette),
-        "background": palette.background,
-        "padding": 20,
-        # Vega-Embed's other actions need a network.
-        "usermeta": {
-            "embedOptions": {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
-        },
-    }
+    return Specification(
+        {
+            "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+            "description": _title(summary),
+            "title": {"text": _title(summary), "subtitle": _subtitle(summary), "anchor": "start", "offset": 12}
+            | title_style(palette),
+            "data": {"values": points},
+            "transform": [
+                {"lookup": "group", "from": {"data": {"values": groups}, "key": "group", "fields": [*_FIELDS]}}
+            ],
+            "facet": {"field": "group", "header": {"title": None, "labelExpr": "''", "labelPadding": 0}},
+            "columns": _columns(len(shown.series)),
+            "spacing": {"row": 14, "column": 32},
+            "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": _layers(shown.dates, palette)},
+            "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
+            "config": config(palette),
+            "background": palette.background,
+            "padding": 20,
+            # Vega-Embed's other actions need a network.
+            "usermeta": {
+                "charts": len(shown.series),
+                "embedOptions": {
+                    "renderer": "svg",
+                    "actions": {"export": True, "source": False, "compiled": False, "editor": False},
+                },
+            },
+        }
+    )
 
-
-# Hangul first where a system has it: Apple's, Microsoft's and Linux's own fonts, then any other.
-_FONTS = (
-    "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Apple SD Gothic Neo', 'Malgun Gothic', 'Noto Sans CJK KR', "
-    "'Noto Sans KR', NanumGothic, 'Noto Sans', 'DejaVu Sans', sans-serif"
-)
-
-# Stands for "<" until the page is made: vl-convert copies names into a script as they are, "</script>" included.
-_LESS_THAN = "\ue03c"
 
 # The size of one chart in pixels.
 _WIDTH, _HEIGHT = 240, 84
-
-# Pixels that the labels of the y axis take. Titles begin where they do.
-_INDENT = 30
 
 # The ticks of the y axis, about.
 _TICKS = 3
@@ -134,33 +141,19 @@ _MANY_DAYS = 90
 _FALL = -0.5
 
 
-@attrs.frozen
-class _Palette:
-    background: str
-    ink: str
-    quiet: str
-    grid: str
-    normal: str
-    fallen: str
-    other: str
-
-
-_PALETTES = {
-    "light": _Palette("#ffffff", "#1f2328", "#656d76", "#e4e7eb", "#2f6fde", "#d1242f", "#8b949e"),
-    "dark": _Palette("#15181e", "#e6e9ee", "#98a1ad", "#2b313a", "#6ba4ff", "#ff7b72", "#8b949e"),
-}
-
-
 def _points(number: int, series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
     clicks = [None, *series.clicks, None]
+    means = series.weekly_means() if len(dates) >= _MANY_DAYS else None
     for index, date in enumerate(dates):
         before, count, after = clicks[index : index + 3]
         point: dict[str, Any] = {"group": number, "date": str(date), "clicks": count}
-        if len(dates) >= _MANY_DAYS:
-            point["mean"] = series.weekly_mean(index)
+        if means is not None:
+            point["mean"] = means[index]
         # A line would not show a date between two gaps.
         if count is not None and before is None and after is None:
             point["alone"] = True
+        if index in series.provisional:
+            point["provisional"] = True
         yield point
 
 
@@ -178,18 +171,24 @@ def _description(number: int, series: Series) -> dict[str, Any]:
     return {"group": number, "title": _shortened(label), "facts": " · ".join(facts), "kind": kind}
 
 
-def _layers(days: int, palette: _Palette) -> list[dict[str, Any]]:
-    many = days >= _MANY_DAYS
+def _layers(dates: Sequence[datetime.date], palette: Palette) -> list[dict[str, Any]]:
+    many = len(dates) >= _MANY_DAYS
     colours = {"normal": palette.normal, "fallen": palette.fallen, "other": palette.other}
     y = {
         "field": "clicks",
         "type": "quantitative",
-        # A group without any clicks gets an axis from 0 to 1.
-        "scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS},
+        "scale": {"nice": _TICKS},
         "axis": {"tickCount": _TICKS, "tickMinStep": 1, "labelExpr": "datum.value ? format(datum.value, '~s') : '0'"},
     }
+    x = {
+        "field": "date",
+        "type": "temporal",
+        # Given, since charts without a point in one of the layers would warn in the browser's console.
+        "scale": {"type": "utc", "domain": [_milliseconds(dates[0]), _milliseconds(dates[-1])]},
+        "axis": _date_axis(dates),
+    }
     shape = {
-        "x": {"field": "date", "type": "temporal", "scale": {"type": "utc"}, "axis": _date_axis(days)},
+        "x": x,
         "y": y,
         "color": {"field": "kind", "scale": {"domain": [*colours], "range": [*colours.values()]}, "legend": None},
         "tooltip": [
@@ -199,7 +198,11 @@ def _layers(days: int, palette: _Palette) -> list[dict[str, Any]]:
     }
     alarm = {"condition": {"test": "datum.kind === 'fallen'", "value": palette.fallen}, "value": palette.quiet}
     return [
-        {"mark": {"type": "area", "opacity": 0.3 if many else 0.16}, "encoding": shape},
+        {
+            "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
+            # A group without any clicks gets an axis from 0 to 1.
+            "encoding": shape | {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
+        },
         {
             "mark": {"type": "line", "strokeWidth": 1.6},
             "encoding": shape | {"y": y | {"field": "mean" if many else "clicks"}},
@@ -209,9 +212,18 @@ def _layers(days: int, palette: _Palette) -> list[dict[str, Any]]:
             "mark": {"type": "point", "filled": True, "size": 14},
             "encoding": shape,
         },
+        {
+            "transform": [{"filter": "datum.provisional"}],
+            "mark": {"type": "point", "shape": "square", "filled": True, "size": 14, "opacity": 1, "yOffset": 3},
+            "encoding": shape | {"y": {"value": "height"}, "color": {"value": palette.provisional}},
+        },
         _heading("title", 28, {"value": palette.ink}, fontSize=13, fontWeight=600),
         _heading("facts", 12, alarm, fontSize=11),
     ]
+
+
+def _milliseconds(date: datetime.date) -> int:
+    return int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1000)
 
 
 def _heading(field: str, height: int, color: dict[str, Any], **font: float) -> dict[str, Any]:
@@ -219,7 +231,7 @@ def _heading(field: str, height: int, color: dict[str, Any], **font: float) -> d
     return {
         "transform": [{"aggregate": [], "groupby": [field, "kind"]}],
         "mark": {"type": "text", "align": "left", "baseline": "bottom", "limit": _WIDTH, **font},
-        "encoding": {"text": {"field": field}, "color": color, "x": {"value": -_INDENT}, "y": {"value": -height}},
+        "encoding": {"text": {"field": field}, "color": color, "x": {"value": -INDENT}, "y": {"value": -height}},
     }
 
 
@@ -246,39 +258,20 @@ def _pixels(char: str) -> float:
     return 13.0 if unicodedata.east_asian_width(char) in "WF" else 10.5 if char.isupper() else 8.8
 
 
-def _date_axis(days: int) -> dict[str, Any]:
+def _date_axis(dates: Sequence[datetime.date]) -> dict[str, Any]:
+    days, one_year = len(dates), dates[0].year == dates[-1].year
+    if days > 800:
+        return {"format": "%Y", "tickCount": {"interval": "year", "step": 1}}
     if days <= 70:
-        return {"format": "%-d %b", "tickCount": 4, "labelOverlap": True}
-    if days <= 800:
-        return {"format": "%b", "tickCount": {"interval": "month", "step": 1 if days <= 150 else 2}}
-    return {"format": "%Y", "tickCount": {"interval": "year", "step": 1}}
-
-
-def _config(palette: _Palette) -> dict[str, Any]:
-    return {
-        "font": _FONTS,
-        "view": {"stroke": None},
-        "axis": {
-            "domain": False,
-            "ticks": False,
-            "title": None,
-            "gridColor": palette.grid,
-            "labelColor": palette.quiet,
-            "labelFontSize": 10,
-            "labelPadding": 5,
-        },
-        "axisX": {"grid": False, "labelFlush": True},
-        "axisY": {"minExtent": _INDENT},
-        "line": {"strokeJoin": "round"},
-        "title": {
-            "color": palette.ink,
-            "fontSize": 13,
-            "fontWeight": 600,
-            "subtitleColor": palette.quiet,
-            "subtitleFontSize": 11,
-            "subtitlePadding": 3,
-        },
-    }
+        axis: dict[str, Any] = {"format": "%-d %b", "tickCount": 4, "labelOverlap": True}
+        in_new_year = "true"
+    else:
+        axis = {"format": "%b", "tickCount": {"interval": "month", "step": 1 if days <= 150 else 2}}
+        in_new_year = "datum.index === 0 || utcmonth(datum.value) === 0"
+    if not one_year:
+        # The year on a second line, of months only where it begins.
+        axis["labelExpr"] = f"{in_new_year} ? [datum.label, utcFormat(datum.value, '%Y')] : datum.label"
+    return axis
 
 
 def _columns(charts: int) -> int:
@@ -291,17 +284,29 @@ def _title(summary: Summary) -> str:
 
 def _subtitle(summary: Summary) -> list[str]:
     groups = sum(series.groups for series in summary.series)
-    line = " Line: mean of 7 days." if len(summary.dates) >= _MANY_DAYS else ""
-    gaps = " Gaps: not fetched." if any(None in series.clicks for series in summary.series) else ""
+    line = f" Line: mean of {WEEK} days." if len(summary.dates) >= _MANY_DAYS else ""
+    ended = ", without provisional dates at the end" if summary.provisional else ""
+    dots = " Dots below the axis: provisional dates." if summary.provisional else ""
     return [
         f"{summary.total:,} clicks in {groups:,} group{'' if groups == 1 else 's'}",
-        f"Each chart has its own scale. 7 days: the last 7 against the 7 before.{line}{gaps}",
+        f"Each chart has its own scale. {WEEK} days: the last {WEEK} against the {WEEK} before{ended}.{line}{dots}",
+        *coverage_notes(summary),
     ]
 
 
-def _with_head(page: str, title: str, palette: _Palette) -> str:
-    style = f"<style>body{{background:{palette.background};margin:0}}</style>"
-    return page.replace("<title>Chart</title>", f"<title>{html.escape(title)}</title>{style}", 1)
+def _vl_convert() -> Any:
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise ImportError('charts in a file need an extra: pip install "clicksgroup[chart]"') from error
+    return vl_convert
+
+
+def _titled_svg(vl_convert: Any, chart: Specification) -> str:
+    """An SVG with a title, which is its accessible name and its tooltip in a browser."""
+    svg: str = vl_convert.vegalite_to_svg(chart)
+    tag, _, rest = svg.partition(">")
+    return f'{tag} role="img"><title>{html.escape(chart["description"])}</title>{rest}'
 
 
 def _without_font(vl_convert: Any, text: str) -> list[str]:
@@ -311,7 +316,7 @@ def _without_font(vl_convert: Any, text: str) -> list[str]:
 
 
 def _drawn(vl_convert: Any, char: str) -> bytes:
-    text = f'<text y="30" font-size="24" font-family="{_FONTS}">{html.escape(char)}</text>'
+    text = f'<text y="30" font-size="24" font-family="{FONTS}">{html.escape(char)}</text>'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{text}</svg>'
     drawn: bytes = vl_convert.svg_to_png(svg)
     return drawn
