@@ -11,7 +11,7 @@ from aiohttp.client_middlewares import ClientHandlerType
 
 from clicksgroup.errors import ClientClosedError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse, too_large
-from clicksgroup.quota.shared import ORPHAN_HOLD, Slot
+from clicksgroup.quota.shared import Slot
 from clicksgroup.retries import parse_retry_after
 from clicksgroup.transport_errors import timeout_text, transport_error
 
@@ -81,11 +81,9 @@ class Attempt:
         except TimeoutError:
             self.timed_out = True
             outcome = self._failure(None)
+            self._give_slot_back(ended=False)
         except asyncio.CancelledError:
-            if self._sent:
-                self._slot.abandon()
-            else:
-                self._slot.refund()
+            self._give_slot_back(ended=False)
             raise
         except BaseException:
             self._give_slot_back()
@@ -100,6 +98,7 @@ class Attempt:
         request.headers.update(self._transport.headers)
         if self._transport.reuses_nothing():
             request.headers["Connection"] = "close"
+            request.response_class = _ClosingResponse
         before = request.response
         try:
             response = await handler(request)
@@ -108,14 +107,11 @@ class Attempt:
             if request.response is before:
                 self._transport.counters.requests -= 1
                 self._sent = False
-            # Middlewares of the session see aiohttp's own errors: the outermost middleware stops the resend.
-            if self._transport.session_middlewares or not _would_resend(error):
-                raise
-            dropped = _DroppedError(error)
-        else:
-            self._head_arrived(response)
-            return response
-        raise dropped
+            elif isinstance(error, (asyncio.CancelledError, TimeoutError)):
+                self._slot.abandon()
+            raise
+        self._head_arrived(response)
+        return response
 
     def __deepcopy__(self, memo: object) -> Attempt:
         """Itself: mock libraries copy what a request is given, and the event loop behind this cannot be copied."""
@@ -183,14 +179,22 @@ class Attempt:
         self.waited += clock() - began
         self._timeout.reschedule(clock() + self._seconds)
 
-    def _give_slot_back(self) -> None:
+    def _give_slot_back(self, *, ended: bool = True) -> None:
         if not self._sent:
             self._slot.refund()
-        elif self.timed_out:
-            # The server may be working on it still.
-            asyncio.get_running_loop().call_later(min(self._seconds, ORPHAN_HOLD), self._slot.release)
-        else:
+        elif ended:
             self._slot.release()
+        else:
+            # The server may be working on it still.
+            self._slot.abandon()
+
+
+class _ClosingResponse(aiohttp.ClientResponse):
+    """One whose connection is not used again."""
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        connection.protocol.force_close()
+        return await super().start(connection)
 
 
 class _DroppedError(aiohttp.ClientConnectionError):

@@ -27,12 +27,10 @@ from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
 from clicksgroup.streams import Stream
-from clicksgroup.transport import Counters, Transport, new_session
+from clicksgroup.transport import Counters, Transport
 
-_CLICKS: ItemFactory[GroupClicks] = ItemFactory(page=lambda response: response.records())
+_RECORDS: ItemFactory[Any] = ItemFactory(page=lambda response: response.records())
 _PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: [response.page()])
-_TOTALS: ItemFactory[GroupTotals] = ItemFactory(page=lambda response: response.records())
-_GROUPS: ItemFactory[Group] = ItemFactory(page=lambda response: response.records())
 
 
 class ClicksClient:
@@ -92,9 +90,8 @@ class ClicksClient:
         self._headers = request_headers(api_key, user_agent, choice("language", language, "en", "ko"))
         self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
-        example = "Quota((24, 60), in_flight=2)"
         quota = Quota.of(self._plan) if quota is None else quota
-        self._quota = instance("quota", quota, Quota, SharedQuota, example=example)
+        self._quota = instance("quota", quota, Quota, SharedQuota, example="Quota((24, 60), in_flight=2)")
         self._given_session = instance("session", session, aiohttp.ClientSession, type(None))
         self._timeout = positive("timeout", timeout)
         self._retry = instance("retry", retry, RetryPolicy, example="RetryPolicy(attempts=3)")
@@ -129,7 +126,7 @@ class ClicksClient:
                 the stream).
             RequestError: (in the stream) a date failed, after all that came before it has been given.
         """
-        return self._lifecycle.stream(_CLICKS, self._paginators(dates, groups), ordered=ordered)
+        return self._lifecycle.stream(_RECORDS, self._paginators(dates, groups), ordered=ordered)
 
     def pages(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True, start: int = 1
@@ -228,7 +225,9 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be had.
         """
         queries = self._planner.totals(start, end, groups)
-        return self._lifecycle.stream(_TOTALS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)]))
+        return self._lifecycle.stream(
+            _RECORDS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)])
+        )
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
         """The account's link groups, or those whose name contains `name`: where group ids come from.
@@ -238,8 +237,10 @@ class ClicksClient:
         Raises:
             RequestError: (in the stream) a page cannot be fetched.
         """
-        query = self._planner.list_groups(name)
-        return self._lifecycle.stream(_GROUPS, iter([Paginator([query], None, self._check, warned=self._warned_kinds)]))
+        queries = self._planner.list_groups(name)
+        return self._lifecycle.stream(
+            _RECORDS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)])
+        )
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
@@ -327,15 +328,14 @@ class ClicksClient:
             quota = local_quota(self._quota, (self.origin, digest))
         await exits.enter_async_context(quota)
         session = self._given_session
-        fresh: aiohttp.ClientSession | None = None
         if session is None:
-            session = await exits.enter_async_context(new_session())
-            fresh = await exits.enter_async_context(new_session(force_close=True))
+            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            await exits.enter_async_context(session)
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
         decoder = Decoder(self._check)
-        transport = Transport(session, fresh, self._base_url, self._headers, key, decoder, self._counters)
+        transport = Transport(session, self._base_url, self._headers, key, decoder, self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _paginators(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
 from typing import Protocol
@@ -107,15 +108,13 @@ class _PageFetch:
             return
         clock = asyncio.get_running_loop().time
         began = clock()
-        try:
-            async with asyncio.timeout(self._time_left):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._time_left - self._longest_attempt):
                 await self._fetcher.breaker.wait(self)
-        except TimeoutError:
-            self._time_left = 0.0
-        else:
-            self._time_left -= clock() - began
-        if self._time_left <= 0:
-            raise self._final(self._failure)
+        self._time_left -= clock() - began
+        if self._time_left <= self._longest_attempt:
+            deadline = self._fetcher.retry.deadline
+            raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
 
     async def _acquire(self) -> Slot:
         clock = asyncio.get_running_loop().time
@@ -177,8 +176,8 @@ class _PageFetch:
         # not count against the deadline, but must not be longer.
         needed = max(delay, self._longest_attempt) if attempt.pause is not None else delay + self._longest_attempt
         if needed >= self._time_left:
-            reason = f"to wait {asked:g} s as asked would pass" if asked >= self._time_left else "another would pass"
-            raise self._final(error, f"{reason} RetryPolicy's deadline of {retry.deadline:g} s")
+            what = f"to wait {asked:g} s as asked" if 0 < self._time_left <= asked else "another"
+            raise self._final(error, f"{what} would pass RetryPolicy's deadline of {retry.deadline:g} s")
         return delay
 
     def _final(self, error: RequestError, reason: str = "") -> RequestError:

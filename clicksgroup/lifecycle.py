@@ -48,6 +48,8 @@ class Lifecycle:
         self._loop = asyncio.get_running_loop()
         try:
             self.fetcher = await self._connect(self._exits)
+            if self.closed:
+                raise ClientClosedError("the client was closed while it was being opened")
         except BaseException:
             self.closed = True
             await self._exits.aclose()

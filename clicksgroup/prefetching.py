@@ -212,10 +212,11 @@ class Prefetcher(Generic[T]):
     def _may_go_on(self, state: DateState) -> bool:
         """Whether the next page of a date that has begun may be fetched.
 
-        Where the reader waits, the first date may. So may those that fetch a page at a time, or places would be empty.
+        Where the reader waits, the first date may. So may all where any of them may be given, and those that fetch a
+        page at a time: places would be empty.
         """
-        waits = self._reader_waits()
-        return self._has_room() or (waits and (state is self._states[0] or not state.paginator.parallel))
+        alone = self._ordered and state.paginator.parallel and state is not self._states[0]
+        return self._has_room() or (self._reader_waits() and not alone)
 
     def _has_room(self) -> bool:
         """Whether the pages ahead of the reader are fewer than may be, without those of the date that it waits for."""
@@ -240,7 +241,7 @@ class Prefetcher(Generic[T]):
             paginator = next(paginators, None)
         except BaseException as error:
             # Out of the caller's iterable of dates.
-            self._last_error = _raisable(error)
+            self._last_error = error
             paginator = None
         if paginator is None:
             self._paginators = None
@@ -293,7 +294,8 @@ class Prefetcher(Generic[T]):
                 self._states.remove(state)
         if self._paginators is None and not self._states:
             if self._last_error is not None and not self._over:
-                self._error, self._traceback = self._last_error, self._last_error.__traceback__
+                self._error = _raisable(self._last_error)
+                self._traceback = self._error.__traceback__
             self._finish()
         elif self._ready:
             self._wake()
@@ -332,6 +334,6 @@ def _raisable(error: BaseException) -> BaseException:
     """The error as a stream can raise it: as for any generator, one that means "the end" becomes a RuntimeError."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
-    raised = RuntimeError(f"the iterable of dates raised {type(error).__name__}")
+    raised = RuntimeError(f"the work behind the stream raised {type(error).__name__}")
     raised.__cause__ = error
     return raised

@@ -63,12 +63,12 @@ class QueryPlanner:
             )
         return tuple(Query(first, last, part, "v2", "totals") for part in self._parts(self.group_ids(groups)))
 
-    def list_groups(self, name: str | None) -> Query:
+    def list_groups(self, name: str | None) -> tuple[Query, ...]:
         """The query for the account's link groups, or for those whose name contains `name`."""
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name: expected a str, got {type(name).__name__}")
         today = datetime.datetime.now(datetime.UTC).date()
-        return Query(today, today, kind="groups", name=name)
+        return (Query(today, today, kind="groups", name=name),)
 
     def requests_per_date(self, groups: Iterable[int] | None, group_count: int | None) -> int:
         """How many requests a date takes, of these groups or of so many; one, where neither is known."""

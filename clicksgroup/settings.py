@@ -46,7 +46,10 @@ def parse_api_key(api_key: str | None) -> Secret:
     if api_key is None:
         raise ConfigurationError("api_key: there is no API key; pass api_key= or set CLICKSGROUP_API_KEY")
     if not isinstance(api_key, str):
-        raise TypeError(f"api_key: expected a str, got {type(api_key).__name__}")
+        kind = type(api_key).__name__
+        # Tracebacks may show locals.
+        del api_key
+        raise TypeError(f"api_key: expected a str, got {kind}")
     return Secret(api_key)
 
 

@@ -150,6 +150,9 @@ class SharedAnswer(Generic[T]):
             self._callers -= 1
             if not self._callers:
                 self._last_caller_left()
+        # Every caller raises the same exception: without this its traceback would grow with each.
+        if (error := self._task.exception()) is not None:
+            raise error.with_traceback(None)
         return self._task.result()
 
     def _last_caller_left(self) -> None:

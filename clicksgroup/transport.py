@@ -45,7 +45,6 @@ class Transport:
 
     Args:
         session: its connections, middlewares and traces are used.
-        fresh_session: one that reuses no connection, where the client has such a session.
         base_url: what comes before the path.
         headers: sent with every request, whatever the session would send.
         key: redacted where a server echoes it.
@@ -54,7 +53,6 @@ class Transport:
     """
 
     session: aiohttp.ClientSession
-    fresh_session: aiohttp.ClientSession | None
     base_url: str
     headers: dict[str, str]
     key: Secret
@@ -69,9 +67,7 @@ class Transport:
     def get(self, target: str, attempt: ClientMiddlewareType) -> Awaitable[aiohttp.ClientResponse]:
         """The answer's head. `attempt` is the innermost middleware: it sees every request on the wire."""
         path, _, query = target.partition("?")
-        fresh = self.reuses_nothing()
-        session = self.fresh_session if fresh and self.fresh_session is not None else self.session
-        return session.get(
+        return self.session.get(
             # To parse a URL takes seven times as long as to build it.
             URL.build(
                 scheme=self._url.scheme,
@@ -85,9 +81,7 @@ class Transport:
             auto_decompress=True,
             read_bufsize=CHUNK_BYTES,
             timeout=_NO_TIMEOUT,
-            middlewares=(without_resend, *self.session_middlewares, attempt)
-            if self.session_middlewares
-            else (attempt,),
+            middlewares=(without_resend, *self.session_middlewares, attempt),
         )
 
     def reuses_nothing(self) -> bool:
@@ -132,9 +126,3 @@ def _middlewares_of(session: aiohttp.ClientSession) -> tuple[ClientMiddlewareTyp
     aiohttp has no public name for them. Where the private one is gone, they are taken to be none.
     """
     return tuple(getattr(session, "_middlewares", ()))
-
-
-def new_session(*, force_close: bool = False) -> aiohttp.ClientSession:
-    """A session of the client's own: no cookies, no proxy variables; with `force_close` no connection is reused."""
-    connector = aiohttp.TCPConnector(force_close=force_close)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())

@@ -20,7 +20,7 @@ class Worker:
     stop in the middle of one finishes it, for the client, and ends then.
     """
 
-    __slots__ = ("_prefetcher", "_request_under_way", "_stop_requested", "_task", "state")
+    __slots__ = ("_prefetcher", "_request", "_request_under_way", "_stop_requested", "_task", "state")
 
     def __init__(self, prefetcher: Prefetcher[Any], state: DateState, request: PageRequest) -> None:
         # The date that a page is being fetched of, if one is.
@@ -28,6 +28,7 @@ class Worker:
         self._prefetcher = prefetcher
         self._request_under_way = False
         self._stop_requested = False
+        self._request = request
         self._task = asyncio.create_task(self._run(state, request), name="clicksgroup worker")
         self._task.add_done_callback(self._ended)
 
@@ -38,8 +39,8 @@ class Worker:
             self._task.cancel()
 
     def request_started(self) -> None:
-        """A request is about to be sent. Raises `CancelledError` where the stream has been dropped."""
-        if self._prefetcher.abandoned:
+        """A request is about to be sent. Raises `CancelledError` where its page is not wanted any more."""
+        if self._prefetcher.abandoned or (self.state and not self.state.paginator.wants(self._request)):
             self._stop_requested = True
             raise asyncio.CancelledError
         self._request_under_way = True
@@ -85,6 +86,7 @@ class Worker:
     async def _fetch(self, state: DateState, request: PageRequest) -> PageResponse | BaseException:
         """The page, or whatever ends the fetch: the reader meets it, be it an `Exception` or not."""
         self.state = state
+        self._request = request
         if state.paginator.fetched_at is None:
             state.paginator.fetched_at = datetime.datetime.now(datetime.UTC)
         try:
@@ -100,7 +102,11 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         # A task that is cancelled before its first step never runs, so it is removed here.
         self._prefetcher.worker_ended(self)
-        if task.cancelled() and not self._stop_requested:
-            self._prefetcher.close(ClientClosedError("the task that fetched for this stream was cancelled"))
+        if task.cancelled():
+            if not self._stop_requested:
+                self._prefetcher.close(ClientClosedError("the task that fetched for this stream was cancelled"))
+        elif (error := task.exception()) is not None:
+            # A fault of our own: the reader must not wait for ever.
+            self._prefetcher.close(error)
         # A worker that was stopped leaves its place to a date that had to wait.
         self._prefetcher.fill()

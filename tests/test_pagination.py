@@ -288,6 +288,8 @@ async def _fetched(answer: Callable[[Request], bytes]) -> tuple[list[GroupClicks
                 records.append(record)  # noqa: PERF401
         except ClicksGroupError as raised:
             error = raised
+        # Another page of the date may be on its way.
+        await server.wait_for(client.stats.requests)
         assert client.stats.requests == len(server.requests)
         return records, error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from clicksgroup.errors import PaginationError, PaginationWarning
@@ -67,6 +68,7 @@ class Paginator:
         # totalCount of the parts before.
         self._total_before = 0
         self._part = 0
+        self._last_number = self._next_number = start
         self._begin_part()
 
     @property
@@ -84,9 +86,16 @@ class Paginator:
         return request
 
     def receive(self, request: PageRequest, outcome: PageResponse | BaseException) -> None:
-        """Take what came for a request, in whichever order. What nobody asks for any more is dropped."""
-        if self._asked.get(request.number) is request:
+        """Take what came for a request, in whichever order. A page that is not wanted any more is dropped."""
+        if self.wants(request):
             self._arrived[request.number] = outcome
+            # A failure or an end that comes out of turn: no page after it is worth a request.
+            if not isinstance(outcome, PageResponse) or outcome.extra.nextYn != "Y":
+                self._last_number = self._next_number - 1
+
+    def wants(self, request: PageRequest) -> bool:
+        """Whether the page of a request is still needed: the date was not begun again, and has not ended."""
+        return self._asked.get(request.number) is request
 
     def accepted(self) -> Iterator[PageResponse]:
         """The pages whose turn has come, checked. A date that moved is begun again, and gives nothing then.
@@ -130,8 +139,11 @@ class Paginator:
         self._asked: dict[int, PageRequest] = {}
         self._arrived: dict[int, PageResponse | BaseException] = {}
         # The page to ask for next, the last one that may be asked for, and the one to accept next.
-        self._turn = self._next_number = self._last_number = self._start if self._part == 0 else 1
+        first = self._start if self._part == 0 else 1
+        self._turn = self._next_number = self._last_number = first
         self._listed: set[int] = set()
+        # The server ignores the list of groups, which check="warn" lets pass.
+        self._ignored = False
         self._received = 0
         self._total: int | None = None
 
@@ -151,6 +163,11 @@ class Paginator:
         self._received += count
         if self._keep_pages:
             self._pages.append(response.rows)
+        if self._ignored and self._listed.issuperset(self._query.groups or ()):
+            # All that were asked for have come. What follows are others, and totalCount is of all groups.
+            self._total = sum(map(len, self._pages[self._before_part[0] :])) if self._keep_pages else self._received
+            self._end_part()
+            return
         if self._start == 1:
             self._check_total(response, more)
         self._advance(number, more, count)
@@ -182,9 +199,8 @@ class Paginator:
             if ids <= self._listed and more:
                 what = "list repeats only groups that were listed before, and nextYn is Y"
                 raise self._error(response, what, moved=True)
-            twice = next(
-                number for i, number in enumerate(group_ids) if number in self._listed or number in group_ids[:i]
-            )
+            again = [number for number in group_ids if number in self._listed]
+            twice = again[0] if again else Counter(group_ids).most_common(1)[0][0]
             self._disagree(response, "grpIdx", f"grpIdx {twice} is listed twice")
         self._listed |= ids
         if self._query.groups is not None and not ids.issubset(self._query.groups):
@@ -198,6 +214,7 @@ class Paginator:
             raise self._error(
                 response, what, advice='check="warn" keeps only those that were asked for', stops_all=True
             )
+        self._ignored = True
         self._note(response, f"{what}; they are left out", kind="grpIdxList")
         wanted = frozenset(self._query.groups or ())
         response.rows = RecordRows(row for row in response.rows if row[0] in wanted)
