@@ -7,13 +7,13 @@ import datetime
 import random
 from collections.abc import Callable
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clicksgroup import Quota, RequestError, RetryPolicy, ServerError, StatusError
-from clicksgroup.attempts import Exchange
+from clicksgroup import Quota, RequestError, RetryPolicy, ServerError, StatusError, TransportError
 from clicksgroup.fetching import Fetcher
 from clicksgroup.protocol import PageRequest, Query
 from clicksgroup.quota.local import LocalQuota
@@ -28,7 +28,7 @@ ATTEMPTS = 1000
 
 
 class FailingTransport:
-    """Takes as long as the test says, and then gives a 503, or is cut by its bound."""
+    """Makes attempts that take as long as the test says, and then end in a 503, or are cut by their bound."""
 
     def __init__(self, latency: Callable[[], float]) -> None:
         self.counters = Counters()
@@ -36,29 +36,44 @@ class FailingTransport:
         # Of each attempt: seconds that it was allowed, and seconds that it took.
         self.attempts: list[tuple[float, float]] = []
 
-    async def send(self, request: PageRequest, slot: Slot, seconds: float, bound: str, **_: Any) -> Exchange:
-        took = min(self.latency(), seconds)
-        self.attempts.append((seconds, took))
+
+class FailingAttempt:
+    """One of them, in place of `clicksgroup.attempts.Attempt`."""
+
+    status = retry_after = pause = None
+    waited = 0.0
+
+    def __init__(self, transport: FailingTransport, request: PageRequest, slot: Slot, *_: object) -> None:
+        self._transport = transport
+        self._where: dict[str, Any] = {"date": request.query.start, "page": request.number}
+        self._slot = slot
+        self.timed_out = False
+
+    async def run(self, seconds: float, bound: str) -> RequestError:
+        took = min(self._transport.latency(), seconds)
+        self._transport.attempts.append((seconds, took))
         await asyncio.sleep(took)
-        slot.answered()
-        slot.release()
-        where = {"date": request.query.start, "page": request.number}
-        if took == seconds:
-            return Exchange(RequestError("cut", retryable=True, **where), timed_out=True)  # type: ignore[arg-type]
-        return Exchange(ServerError("HTTP 503", status=503, **where), 503)  # type: ignore[arg-type]
+        self._slot.answered()
+        self._slot.release()
+        self.timed_out = took == seconds
+        if self.timed_out:
+            return TransportError(f"no response ({bound})", **self._where)
+        return ServerError("HTTP 503", status=503, **self._where)
 
 
 class Hooks:
+    """Nobody stops the page."""
+
     def request_started(self) -> None: ...
     def request_ended(self) -> None: ...
     def backing_off(self, waiting: bool) -> None: ...
 
 
-async def fail(transport: FailingTransport, retry: RetryPolicy, timeout: float = 30) -> RequestError:
-    fetcher = Fetcher(
-        cast("Transport", transport), LocalQuota(Quota(), asyncio.get_running_loop()), retry, timeout=timeout
-    )
-    with pytest.raises(RequestError) as caught:
+async def fail(transport: FailingTransport, retry: RetryPolicy) -> RequestError:
+    """The error of a page that is fetched through that transport."""
+    quota = LocalQuota(Quota(), asyncio.get_running_loop())
+    fetcher = Fetcher(cast("Transport", transport), quota, retry, timeout=30)
+    with mock.patch("clicksgroup.fetching.Attempt", FailingAttempt), pytest.raises(RequestError) as caught:
         await fetcher.fetch(Query(DATE, DATE).page(1), Hooks())
     assert caught.value.attempts == len(transport.attempts)
     return caught.value
