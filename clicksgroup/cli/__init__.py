@@ -16,6 +16,7 @@ except ImportError as error:
 from clicksgroup.cli import backfill, clicks, doctor, reading, sandbox
 from clicksgroup.cli.console import use_utf8
 from clicksgroup.cli.run import exit_on_error
+from clicksgroup.settings import package_version
 
 __all__ = ["clicksgroup"]
 
@@ -51,7 +52,7 @@ With your own key (each command has a --help):
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 incomplete (run the command again to continue),
 130 or 143 interrupted by SIGINT or SIGTERM (backfill continues where it stopped).""",
 )
-@click.version_option(package_name="clicksgroup", message="%(package)s %(version)s")
+@click.version_option(package_version(), message="clicksgroup %(version)s")
 def clicksgroup() -> None:
     """Fetch clicks per link group from Vivoldi's API, within its quota.
 
