@@ -89,12 +89,16 @@ class GroupItem:
     memo: str | None = None
 
 
+# Within the class the name of its field would hide `list`.
+GroupItems: TypeAlias = list[GroupItem]
+
+
 @attrs.define
 class GroupListing:
     """The vendor's `result`, of the list of groups."""
 
     extra: Extra
-    list: list[GroupItem]
+    list: GroupItems
 
 
 class _MismatchError(Exception):
