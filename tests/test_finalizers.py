@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from clicksgroup import Quota, prefetching, workers
-from tests.test_streams import DELIVERIES, World, day, tasks, turns
 from tests.virtual_time import in_virtual_time
+from tests.world import DELIVERIES, World, day, tasks, turns
 
 FILES = {prefetching.__file__, workers.__file__}
 
