@@ -15,6 +15,7 @@ PARTS = {
     "walk": "What a page costs",
     "decode": "What decoding costs, and what it lets through",
     "scale": "A longer stream",
+    "latency": "How long a user waits for a large date",
     "quota": "What is used of a quota, and what goes over it",
     "store": "Storing a year",
 }

@@ -21,25 +21,38 @@ from tests.world import DELIVERIES, World, day, read, tasks, turns
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("kind", DELIVERIES)
 @pytest.mark.parametrize("pages", [0, 1, 2, 50])
-async def test_a_reader_that_stops_stops_the_requests_though_dates_never_end(
-    kind: str, ordered: bool, pages: int
-) -> None:
+async def test_reader_stops(kind: str, ordered: bool, pages: int) -> None:
+    """A reader that stops stops the requests, though dates never end: a few pages ahead, however large dates are."""
     world = World(lambda number: 1 if number == 0 else pages, Quota(in_flight=2))
     stream = world.stream(map(day, itertools.count()), kind, ordered=ordered)
     await anext(stream)
     await asyncio.sleep(10_000)
     assert not tasks()
-    whole = kind == "days" or not ordered
-    ahead = 2 + LOOK_AHEAD
-    most = 1 + ahead * (max(pages, 1) if whole else 1)
-    assert len(world.requests) <= most + (0 if whole else 1)
+    assert len(world.requests) <= 1 + 2 + LOOK_AHEAD
+    await stream.aclose()
+
+
+@in_virtual_time
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+async def test_days_of_ten_pages(in_flight: int, ordered: bool) -> None:
+    """After one date of ten pages was read, a few more pages were asked for, or another date where that is more."""
+    world = World(lambda _: 10, Quota(in_flight=in_flight))
+    stream = world.stream(map(day, itertools.count()), "days", ordered=ordered)
+    for dates in range(1, 4):
+        await anext(stream)
+        await asyncio.sleep(10_000)
+        assert len(world.requests) <= 10 * dates + max(in_flight + LOOK_AHEAD, 10)
+        # The first date alone: whatever is in flight beside it, and the few pages ahead.
+        assert dates > 1 or len(world.requests) <= 10 + in_flight + LOOK_AHEAD
     await stream.aclose()
 
 
 @in_virtual_time
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("kind", DELIVERIES)
-async def test_a_slow_reader_never_waits_since_the_work_is_done_ahead(kind: str, ordered: bool) -> None:
+async def test_slow_reader(kind: str, ordered: bool) -> None:
+    """A slow reader never waits, since the work is done ahead."""
     world = World(lambda number: number % 4, Quota(in_flight=2))
     stream = world.stream(map(day, range(1, 20)), kind, ordered=ordered)
     await anext(stream)
@@ -52,7 +65,8 @@ async def test_a_slow_reader_never_waits_since_the_work_is_done_ahead(kind: str,
 
 
 @in_virtual_time
-async def test_while_an_errand_rests_another_has_its_place_and_no_longer() -> None:
+async def test_backing_off() -> None:
+    """While a worker backs off another has its place, and no longer."""
     backing_off = iter([100.0])
     world = World(lambda _: 3, Quota(in_flight=1), backing_off=lambda: next(backing_off, 0.0))
     reading = asyncio.create_task(read(world.stream(map(day, range(100)), "days", ordered=False)))

@@ -1,4 +1,4 @@
-"""The types of the public interface. mypy checks this file; it is never run."""
+"""The types of the public interface: every public call. mypy and pyright check this file; it is never run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import datetime
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import assert_type
 
 import aiohttp
@@ -16,9 +17,13 @@ from clicksgroup import (
     ClicksGroupError,
     ClientClosedError,
     ConfigurationError,
+    DateLike,
+    DateRange,
+    DatesLike,
     Day,
     DecodeError,
     Estimate,
+    Group,
     GroupClicks,
     GroupTotals,
     Page,
@@ -33,7 +38,11 @@ from clicksgroup import (
     Stream,
     date_range,
 )
+from clicksgroup.exports import write_csv, write_ndjson, write_parquet
 from clicksgroup.quota import FileQuota
+from clicksgroup.redis import RedisQuota
+from clicksgroup.sandbox import Fault, Sandbox
+from clicksgroup.store import BackfillReport, ClickStore
 
 
 def dates() -> Iterator[datetime.date]:
@@ -56,6 +65,60 @@ async def streams(client: ClicksClient) -> None:
         assert_type([page async for page in pages], list[Page])
 
 
+async def opened() -> None:
+    client = await ClicksClient("key").open()
+    assert_type(client, ClicksClient)
+    assert_type(client.origin, str)
+    await client.aclose()
+
+
+async def link_groups(client: ClicksClient) -> None:
+    assert_type(client.groups(name="Coffee"), Stream[Group])
+    async for group in client.groups():
+        assert_type((group.id, group.name, group.memo, group.link_count), tuple[int, str, str, int])
+
+
+async def resumed(client: ClicksClient, wanted: DatesLike) -> None:
+    failed: dict[datetime.date, ClicksGroupError] = {}
+    assert_type([day async for day in client.days(wanted, failed=failed)], list[Day])
+    one: DateLike = "2025-01-01"
+    assert_type(await client.day(one), Day)
+
+    def fatal(date: datetime.date, error: ClicksGroupError) -> bool:
+        return error.stops_all
+
+    async for date, outcome in client.day_outcomes(wanted, fatal=fatal):
+        assert_type((date, outcome), tuple[datetime.date, Day | ClicksGroupError])
+
+
+async def stored(client: ClicksClient) -> None:
+    async with ClickStore("clicks.sqlite", settle=datetime.timedelta(days=3)) as store:
+        report = await store.backfill(client, "2025-01-01", progress=lambda progress: print(progress.eta))
+        assert_type(report, BackfillReport)
+        assert_type(report.failed, dict[datetime.date, ClicksGroupError])
+        coverage = await store.coverage("2025-01-01", "2025-01-31")
+        assert_type(coverage.missing, list[datetime.date])
+        async for record in store.clicks("2025-01-01", "2025-01-31", groups=[151]):
+            assert_type(record, GroupClicks)
+        async for day in store.days("2025-01-01", "2025-01-31"):
+            await store.put(day)
+
+
+async def played() -> None:
+    async with Sandbox(groups=40, plan="business", faults=[Fault(status=503)]) as sandbox, sandbox.client() as client:
+        assert_type(client, ClicksClient)
+        assert_type(sandbox.truth("2025-01-03"), list[GroupClicks])
+        assert_type(sandbox.truth_groups("Coffee"), list[Group])
+        assert_type(sandbox.requests[0].page, int | None)
+
+
+async def written(client: ClicksClient) -> None:
+    with Path("clicks.csv").open("wb") as file:
+        assert_type(await write_csv(client.clicks("2025-01-01"), file), int)
+        assert_type(await write_ndjson(client.clicks("2025-01-01"), file), int)
+        assert_type(await write_parquet(await client.day("2025-01-01"), file), int)
+
+
 async def answers(client: ClicksClient) -> None:
     assert_type(await client.day("2025-01-01", groups=[1]), Day)
     assert_type(await client.page("2025-01-01", 2), Page)
@@ -74,7 +137,9 @@ def values(record: GroupClicks, page: Page, day: Day, totals: GroupTotals, estim
     assert_type(
         (day.records, day.fetched_at, day.problems), tuple[tuple[GroupClicks, ...], datetime.datetime, tuple[str, ...]]
     )
-    assert_type(list(day), list[GroupClicks])
+    assert_type((list(day), len(day), bool(day)), tuple[list[GroupClicks], int, bool])
+    assert_type((list(page), len(page)), tuple[list[GroupClicks], int])
+    day.__arrow_c_stream__()
     assert_type((totals.start, totals.end, totals.clicks), tuple[datetime.date, datetime.date, int])
     assert_type((estimate.requests, estimate.seconds), tuple[int, float])
     assert_type((stats.requests, stats.waited), tuple[int, float])
@@ -84,13 +149,17 @@ def ranges() -> None:
     span: Sequence[datetime.date] = date_range("2025-01-01", "2025-01-31")
     assert_type(span[0], datetime.date)
     assert_type(date_range("2025-01-01", "2025-01-31")[0], datetime.date)
+    assert_type(date_range("2025-01-01", "2025-01-31"), DateRange)
 
 
 async def clients(session: aiohttp.ClientSession) -> None:
     quota = Quota((24, 60), (1250, 3600.0), in_flight=2)
     assert_type((quota.limits, quota.in_flight), tuple[tuple[tuple[int, float], ...], int])
     assert_type(Quota.of("business"), Quota)
-    shared: SharedQuota = FileQuota("quota.json", quota)
+    shared: SharedQuota = FileQuota("quota.json", quota, outage_timeout=5.0)
+    shared = RedisQuota("redis://localhost", quota, name="clicks", outage_timeout=5.0)
+    async with shared as entered:
+        assert_type(entered.quota, Quota)
     retry = RetryPolicy(attempts=3, backoff=0.1, max_backoff=1.0, deadline=60)
     async with ClicksClient(
         "key", plan=Plan.BUSINESS, quota=shared, base_url="http://localhost", user_agent="Acme", language="ko",
@@ -117,4 +186,6 @@ def errors(error: RequestError) -> None:
             assert_type((error.code, error.message), tuple[int, str])
         case DecodeError():
             assert_type((error.field, error.snippet), tuple[str, str])
+        case _:
+            assert_type((error.retryable, error.stops_all), tuple[bool, bool])
     del base, also
