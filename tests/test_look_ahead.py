@@ -80,7 +80,8 @@ async def test_backing_off() -> None:
 
 
 @in_virtual_time
-async def test_dates_are_taken_no_earlier_than_they_are_needed() -> None:
+async def test_dates_are_lazy() -> None:
+    """Dates are taken from the caller no earlier than they are needed."""
     taken: list[datetime.date] = []
 
     def dates() -> Iterator[datetime.date]:
@@ -98,7 +99,8 @@ async def test_dates_are_taken_no_earlier_than_they_are_needed() -> None:
 
 
 @in_virtual_time
-async def test_a_thousand_streams_that_nobody_reads_cost_nothing() -> None:
+async def test_unread_streams() -> None:
+    """A thousand streams that nobody reads cost nothing."""
     world = World()
     streams = [world.stream(map(day, itertools.count())) for _ in range(1000)]
     await turns()

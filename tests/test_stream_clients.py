@@ -27,7 +27,7 @@ from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.world import read, tasks, turns, worker_tasks
 
 
-async def test_leaving_the_client_ends_its_streams(sandbox: Sandbox) -> None:
+async def test_client_is_left(sandbox: Sandbox) -> None:
     """One that waits, one that is read in between, one that has not begun, and one that has ended."""
     async with sandbox.client() as client:
         ended, read_in_between, not_begun = (client.clicks("2025-01-01") for _ in range(3))
@@ -45,7 +45,8 @@ async def test_leaving_the_client_ends_its_streams(sandbox: Sandbox) -> None:
     assert not [task for task in tasks() if "clicksgroup" in task.get_name()]
 
 
-async def test_leaving_the_client_ends_requests_that_would_go_on_for_long() -> None:
+async def test_client_is_left_in_flight() -> None:
+    """Leaving the client ends requests that would go on for long."""
     async with Sandbox(latency=3600, quota=Quota(in_flight=2)) as sandbox:
         async with sandbox.client() as client:
             waiting = asyncio.create_task(read(client.clicks(date_range("2025-01-01", "2025-12-31"))))
@@ -54,7 +55,8 @@ async def test_leaving_the_client_ends_requests_that_would_go_on_for_long() -> N
             await waiting
 
 
-async def test_a_client_can_be_left_the_moment_its_stream_has_begun(sandbox: Sandbox) -> None:
+async def test_client_is_left_at_once(sandbox: Sandbox) -> None:
+    """A client can be left the moment its stream has begun."""
     for wait in range(9):
         async with sandbox.client() as client:
             reading = asyncio.create_task(read(client.clicks("2025-01-01")))
@@ -63,7 +65,8 @@ async def test_a_client_can_be_left_the_moment_its_stream_has_begun(sandbox: San
             await reading
 
 
-async def test_a_break_finishes_what_is_in_flight_and_no_more(sandbox: Sandbox) -> None:
+async def test_break(sandbox: Sandbox) -> None:
+    """A break finishes the requests in flight, and no more."""
     async with sandbox.client() as client:
         async for _ in client.clicks(date_range("2025-01-01", "2025-12-31")):
             break
@@ -75,7 +78,8 @@ async def test_a_break_finishes_what_is_in_flight_and_no_more(sandbox: Sandbox) 
         assert len(await client.day("2025-01-01")) == 95
 
 
-async def test_a_stream_outside_its_clients_block_is_refused_though_it_was_made_without_complaint() -> None:
+async def test_client_is_not_open() -> None:
+    """A stream of a client that is not open is refused when it is read."""
     client = ClicksClient("key")
     stream = client.clicks("2025-01-01")
     for _ in range(2):
@@ -83,7 +87,8 @@ async def test_a_stream_outside_its_clients_block_is_refused_though_it_was_made_
             await anext(stream)
 
 
-def test_a_stream_belongs_to_the_loop_of_its_client() -> None:
+def test_other_loop() -> None:
+    """A stream belongs to the event loop of its client."""
     with asyncio.Runner() as here, asyncio.Runner() as there:
 
         async def begin() -> tuple[ClicksClient, Stream[GroupClicks]]:
@@ -102,7 +107,8 @@ def test_a_stream_belongs_to_the_loop_of_its_client() -> None:
         here.run(leave(client))
 
 
-async def test_dates_that_cannot_be_are_an_error_in_their_turn(sandbox: Sandbox) -> None:
+async def test_impossible_dates(sandbox: Sandbox) -> None:
+    """Dates that cannot be are an error in their turn."""
     async with sandbox.client() as client:
         stream = client.days(iter(["2025-01-01", "2025-02-30", "2025-03-01"]))
         assert (await anext(stream)).date == datetime.date(2025, 1, 1)
@@ -117,7 +123,7 @@ async def sandbox() -> Any:
         yield sandbox
 
 
-async def test_a_date_that_had_to_wait_goes_on_when_those_behind_it_are_called_back() -> None:
+async def test_date_goes_on() -> None:
     """Three dates rest before they are tried again; one comes back to no place, one fails, one is dropped."""
     a, b, c = (datetime.date(2025, 1, number) for number in (1, 2, 3))
 
@@ -146,7 +152,7 @@ async def read_into(items: list[Any], stream: Stream[Any]) -> None:
         items.append(item)  # noqa: PERF401
 
 
-async def test_nothing_is_sent_for_a_closed_stream_after_a_middleware_of_the_session_has_failed() -> None:
+async def test_closed_after_a_middleware_failed() -> None:
     """The worker that met it goes on to another date, and waits for quota when the stream is closed."""
     looked_ahead = asyncio.Event()
 

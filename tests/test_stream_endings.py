@@ -108,7 +108,7 @@ kept: list[object] = []
         drops_it_in_a_thread,
     ],
 )
-def test_whatever_ends_it_within_three_turns_it_has_no_task_and_starts_no_request(
+def test_every_way_to_end(
     way: Callable[[World], Awaitable[None]], quota: Quota, flaky: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Besides requests that are in flight, which are finished; and nobody hears of it."""
@@ -138,7 +138,7 @@ def test_whatever_ends_it_within_three_turns_it_has_no_task_and_starts_no_reques
 
 
 @in_virtual_time
-async def test_it_can_be_closed_in_any_turn_of_its_life() -> None:
+async def test_close_in_any_turn() -> None:
     """Also before the tasks that it has just started have made their first step."""
     for wait in range(25):
         world = World(latency=lambda: 0.0)
@@ -156,7 +156,8 @@ async def test_it_can_be_closed_in_any_turn_of_its_life() -> None:
 
 
 @in_virtual_time
-async def test_a_stream_that_was_closed_before_it_began_gives_nothing() -> None:
+async def test_close_before_it_began() -> None:
+    """A stream that was closed before it began gives nothing."""
     world = World()
     stream = world.stream([day(0)])
     await stream.aclose()
@@ -165,7 +166,8 @@ async def test_a_stream_that_was_closed_before_it_began_gives_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_closed_stream_gives_nothing_of_what_it_had_ready() -> None:
+async def test_close_with_items_at_hand() -> None:
+    """A closed stream gives nothing of what it had ready."""
     world = World()
     stream = world.stream([day(0)])
     await anext(stream)
@@ -175,7 +177,8 @@ async def test_a_closed_stream_gives_nothing_of_what_it_had_ready() -> None:
 
 
 @in_virtual_time
-async def test_closing_a_stream_that_has_ended_changes_nothing() -> None:
+async def test_close_after_the_end() -> None:
+    """Closing a stream that has ended changes nothing."""
     world = World()
     stream = world.stream([day(0)])
     assert len(await read(stream)) == 6
@@ -184,7 +187,8 @@ async def test_closing_a_stream_that_has_ended_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_who_cancels_all_tasks_there_are_does_not_leave_the_reader_waiting() -> None:
+async def test_all_tasks_cancelled() -> None:
+    """A program that cancels all tasks does not leave the reader waiting."""
     world = World()
     stream = world.stream([day(0)])
     reading = asyncio.create_task(read(stream))

@@ -42,7 +42,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 @pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(worlds())
-def test_whatever_happens_a_reader_gets_exactly_what_there_is_and_then_the_error(how: dict[str, Any]) -> None:
+def test_whatever_happens(how: dict[str, Any]) -> None:
     """Random latencies, backoffs, failures, pauses and cancellations: nothing hangs, and nothing is left behind."""
     rng = random.Random(how["seed"])
 
@@ -111,7 +111,8 @@ def judge(world: World, how: dict[str, Any], got: list[Any], failure: Exception 
 
 
 @in_virtual_time
-async def test_dates_are_read_at_once_and_given_in_their_order() -> None:
+async def test_ordered() -> None:
+    """Dates are read at once, and given in their order."""
     slow_first = iter([9.0, *itertools.repeat(1.0, 9)])
     world = World(lambda _: 1, Quota(in_flight=3), latency=lambda: next(slow_first))
     got = [record.date async for record in world.stream(map(day, range(5)))]
@@ -120,7 +121,8 @@ async def test_dates_are_read_at_once_and_given_in_their_order() -> None:
 
 
 @in_virtual_time
-async def test_without_an_order_they_are_given_as_they_complete() -> None:
+async def test_unordered() -> None:
+    """Without an order they are given as they complete."""
     slow_first = iter([9.0, *itertools.repeat(1.0, 9)])
     world = World(lambda _: 1, Quota(in_flight=2), latency=lambda: next(slow_first))
     got = [page.date async for page in world.stream(map(day, range(4)), "pages", ordered=False)]
@@ -130,7 +132,7 @@ async def test_without_an_order_they_are_given_as_they_complete() -> None:
 @in_virtual_time
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("kind", DELIVERIES)
-async def test_all_that_may_be_in_flight_is_in_flight_as_long_as_there_is_work(kind: str, ordered: bool) -> None:
+async def test_all_places_used(kind: str, ordered: bool) -> None:
     """Even where the first date is long: those behind it that have begun are read on."""
     world = World(lambda _: 20, Quota(in_flight=2))
     assert len(await read(world.stream(map(day, range(4)), kind, ordered=ordered))) > 3
@@ -138,7 +140,8 @@ async def test_all_that_may_be_in_flight_is_in_flight_as_long_as_there_is_work(k
 
 
 @in_virtual_time
-async def test_a_date_that_moved_is_read_again_twice_at_most() -> None:
+async def test_rereads() -> None:
+    """A date that moved is read again, twice at most."""
     world = World(lambda _: 2, moves={0: 2})
     (got,) = [item async for item in world.stream([day(0)], "days")]
     assert [request.number for request in world.requests] == [1, 2] * 3
@@ -151,7 +154,8 @@ async def test_a_date_that_moved_is_read_again_twice_at_most() -> None:
 
 @in_virtual_time
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_an_error_comes_bare_after_what_precedes_it_and_again_every_time(ordered: bool) -> None:
+async def test_error(ordered: bool) -> None:
+    """An error comes bare, after what precedes it, and again every time."""
     world = World(lambda _: 2, Quota(in_flight=1), fails=[(1, 2)])
     stream = world.stream(map(day, range(9)), "pages", ordered=ordered)
     assert [await anext(stream) for _ in range(3)] == [*world.pages_of(0), world.page_of(1, 1)]
@@ -167,7 +171,8 @@ async def test_an_error_comes_bare_after_what_precedes_it_and_again_every_time(o
 
 
 @in_virtual_time
-async def test_nothing_is_asked_for_after_a_failure_that_nobody_will_read() -> None:
+async def test_no_request_after_failure() -> None:
+    """Nothing is asked for after a failure that nobody will read."""
     world = World(lambda _: 3, Quota(in_flight=2), fails=[(0, 1)])
     with pytest.raises(TransportError):
         await read(world.stream(map(day, range(9))))
@@ -177,7 +182,8 @@ async def test_nothing_is_asked_for_after_a_failure_that_nobody_will_read() -> N
 
 
 @in_virtual_time
-async def test_what_is_before_a_failed_date_is_read_to_its_end_first() -> None:
+async def test_dates_before_a_failure() -> None:
+    """The dates before one that failed are read to their ends first."""
     world = World(lambda number: 5 if number == 0 else 1, Quota(in_flight=2), fails=[(1, 1)])
     stream = world.stream(map(day, range(9)), "pages")
     for page in world.pages_of(0):
@@ -188,7 +194,9 @@ async def test_what_is_before_a_failed_date_is_read_to_its_end_first() -> None:
 
 @in_virtual_time
 @pytest.mark.parametrize("ordered", [True, False])
-async def test_dates_that_fail_to_come_are_an_error_in_their_turn(ordered: bool) -> None:
+async def test_dates_raise(ordered: bool) -> None:
+    """An exception of the caller's dates comes in its turn."""
+
     def dates() -> Iterator[datetime.date]:
         yield day(0)
         yield day(1)
@@ -205,7 +213,8 @@ async def test_dates_that_fail_to_come_are_an_error_in_their_turn(ordered: bool)
 
 
 @in_virtual_time
-async def test_no_dates_are_no_items() -> None:
+async def test_no_dates() -> None:
+    """No dates are no items."""
     world = World()
     assert await read(world.stream([])) == []
     assert not world.requests

@@ -16,7 +16,8 @@ from tests.world import World, day, read, turns
 
 
 @in_virtual_time
-async def test_a_second_reader_is_refused_and_the_first_gets_everything() -> None:
+async def test_second_reader() -> None:
+    """A second reader is refused, and the first gets everything."""
     world = World(lambda _: 1)
     stream = world.stream([day(0)])
     first = asyncio.create_task(read(stream))
@@ -27,7 +28,7 @@ async def test_a_second_reader_is_refused_and_the_first_gets_everything() -> Non
 
 
 @in_virtual_time
-async def test_a_cancelled_anext_loses_nothing() -> None:
+async def test_cancelled_anext() -> None:
     """Whichever turn it is cancelled in: before, as and after the item comes."""
     world = World(lambda _: 1, latency=lambda: 0.0)
     for wait in range(12):
@@ -41,7 +42,8 @@ async def test_a_cancelled_anext_loses_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_timeout_around_anext_loses_nothing() -> None:
+async def test_timeout_around_anext() -> None:
+    """A timeout around `anext` loses nothing."""
     world = World(lambda _: 1, latency=lambda: 10.0)
     stream = world.stream([day(0)])
     for _ in range(9):
@@ -52,14 +54,16 @@ async def test_a_timeout_around_anext_loses_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_stream_of_which_only_its_anext_is_kept_is_read() -> None:
+async def test_only_anext_is_kept() -> None:
+    """A stream of which only its `anext` is kept is read."""
     world = World()
     assert await anext(world.stream([day(0)], "pages")) == world.page_of(0, 1)
     assert await anext(world.stream([]), "nothing") == "nothing"
 
 
 @in_virtual_time
-async def test_it_is_an_async_generator_in_all_its_ways() -> None:
+async def test_generator() -> None:
+    """It is an async generator in all its ways."""
     world = World()
     stream = world.stream([day(0)], "pages")
     assert await stream.asend(None) == world.page_of(0, 1)
@@ -71,7 +75,8 @@ async def test_it_is_an_async_generator_in_all_its_ways() -> None:
 
 
 @in_virtual_time
-async def test_its_repr_says_what_is_going_on() -> None:
+async def test_repr() -> None:
+    """Its repr says what is going on."""
     world = World(lambda _: 1, Quota(in_flight=2), fails=[(0, 1)])
     stream = world.stream([day(0)])
     with contextlib.suppress(TimeoutError):
