@@ -148,7 +148,9 @@ class Prefetcher(Generic[T]):
         if self._active() > self._in_flight:
             return None
         for state in self._states:
-            if not state.done and self._may_go_on(state) and (request := state.paginator.next_request()) is not None:
+            if state.done or not self._may_go_on(state):
+                continue
+            if (request := state.paginator.next_request(self._in_flight)) is not None:
                 self._recount(state)
                 return state, request
         if self._paginators is None or not self._has_room():

@@ -242,3 +242,15 @@ async def test_stops_at_the_lie() -> None:
         requests = len(world.requests)
         await asyncio.sleep(100)
         assert len(world.requests) == requests
+
+
+@in_virtual_time
+@pytest.mark.parametrize("kind", DELIVERIES)
+@pytest.mark.parametrize("in_flight", [1, 2, 3, 5])
+async def test_slow_lie(kind: str, in_flight: int) -> None:
+    """However late the page comes that shows it: a lie costs at most the other requests that may be in flight."""
+    latencies = itertools.chain([1.0, 1000.0], itertools.repeat(1.0))
+    world = World(lambda _: 34, Quota(in_flight=in_flight), latency=lambda: next(latencies), fails=[(0, 2)])
+    with pytest.raises(TransportError):
+        await read(world.stream([day(0)], kind))
+    assert [request.number for request in world.requests] == list(range(1, 2 + in_flight))

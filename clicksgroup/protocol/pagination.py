@@ -76,9 +76,14 @@ class Paginator:
         """Pages that were asked for and are not accepted yet, and those that are kept for `day`."""
         return len(self._asked) + len(self._pages)
 
-    def next_request(self) -> PageRequest | None:
-        """The next page to ask for now. None at the end, and while it is not known whether there is another."""
-        if self._next_number > self._last_number:
+    def next_request(self, most: int = MAX_PAGES) -> PageRequest | None:
+        """The next page to ask for now. None at the end, and while it is not known whether there is another.
+
+        Args:
+            most: pages that may be asked for and not accepted yet, this one included. It bounds the requests that are
+                in vain where an earlier page turns out to be wrong.
+        """
+        if self._next_number > self._last_number or len(self._asked) >= most:
             return None
         request = self._query.page(self._next_number)
         self._asked[self._next_number] = request
