@@ -268,7 +268,7 @@ async def test_arrow_empty(read: Any) -> None:
 
 def test_errors_need_date_and_page() -> None:
     """A `RequestError` never goes without its date and page."""
-    for cls in vars(clicksgroup).values():
+    for cls in (getattr(clicksgroup, name) for name in clicksgroup.__all__):
         if isinstance(cls, type) and issubclass(cls, RequestError):
             with pytest.raises(TypeError, match=r"date|page"):
                 cls("text")  # type: ignore[call-arg]

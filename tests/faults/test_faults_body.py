@@ -31,7 +31,12 @@ CUT = [
     Case("after a backslash", http(b'{"code": 0, "message": "\\'), DecodeError),
 ]
 NOT_JSON = [
-    Case("HTML", http(b"<html><body>Maintenance</body></html>"), DecodeError, ["expected a JSON envelope", "<html>", "does base_url name the API"]),
+    Case(
+        "HTML",
+        http(b"<html><body>Maintenance</body></html>"),
+        DecodeError,
+        ["expected a JSON envelope", "<html>", "does base_url name the API"],
+    ),
     Case("UTF-16", http(WHOLE.decode().encode("utf-16")), DecodeError),
     Case("invalid UTF-8", http(WHOLE.replace(b"Group 2", b"Gr\xff 2")), DecodeError),
     Case("NaN", http(WHOLE.replace(b'"acesCnt": 4', b'"acesCnt": NaN')), DecodeError),
