@@ -10,16 +10,8 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import (
-    LiveLine,
-    format_count,
-    format_duration,
-    is_interactive,
-    joined,
-    progress_text,
-    say,
-    ticking,
-)
+from clicksgroup.cli.console import LiveLine, format_count, format_duration, joined, note, say
+from clicksgroup.cli.progress import State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client, open_store_to_write
 from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run_resumable
 from clicksgroup.dates import DateRange
@@ -27,9 +19,6 @@ from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clicksgroup.store import BackfillProgress, BackfillReport
-
-LINE_SECONDS = 300.0
-"""Seconds between two lines of progress where stderr is no terminal: a log of hours fits on a screen or two."""
 
 MAX_FAILURES = 10
 """Failed dates that are named."""
@@ -89,12 +78,11 @@ async def backfill(
     async with open_store_to_write(choice, settle, sandbox=access.sandbox) as store, open_client(access) as opened:
         progress = _Progress(opened, len(dates))
         try:
-            async with ticking(progress.show):
+            async with showing(progress.state, LiveLine()):
                 report = await store.backfill(
                     opened.client, dates, groups=groups, progress=progress.update, refresh=refresh
                 )
         finally:
-            progress.line.hide()
             resumption.begun = opened.client.stats.requests > 0
     _print_report(report)
     if not report.failed:
@@ -107,38 +95,27 @@ async def backfill(
 
 @attrs.define
 class _Progress:
-    """How many of the `total` dates are done: a bar on a terminal, elsewhere a line every `LINE_SECONDS`."""
+    """How many of the `total` dates are done."""
 
     opened: OpenedClient
     total: int
-    line: LiveLine = attrs.field(factory=LiveLine)
     latest: BackfillProgress | None = None
     updated_at: float = 0.0
-    printed_at: float = attrs.field(factory=time.monotonic)
 
     def update(self, latest: BackfillProgress) -> None:
         self.latest = latest
         self.updated_at = time.monotonic()
 
-    def show(self) -> None:
-        if is_interactive():
-            self.line.show(self._text(), done=self._done / self.total)
-        elif time.monotonic() - self.printed_at >= LINE_SECONDS:
-            self.printed_at = time.monotonic()
-            say(self._text())
-
-    @property
-    def _done(self) -> int:
-        return self.latest.done if self.latest is not None else 0
-
-    def _text(self) -> str:
-        left = self.latest.eta if self.latest is not None else None
-        return progress_text(
-            f"{self._done:,} of {format_count(self.total, 'date')}",
+    def state(self) -> State:
+        done = self.latest.done if self.latest is not None else 0
+        parts = (
+            f"{done:,} of {format_count(self.total, 'date')}",
             format_count(self.opened.client.stats.requests, "request"),
-            waited=self.opened.quota.longest_wait,
-            left=left if left is None else max(left - (time.monotonic() - self.updated_at), 0.0),
         )
+        left = self.latest.eta if self.latest is not None else None
+        if left is not None:
+            left = max(left - (time.monotonic() - self.updated_at), 0.0)
+        return State(parts, self.opened.quota.next_request, left, done / self.total)
 
 
 def _print_report(report: BackfillReport) -> None:
@@ -147,7 +124,7 @@ def _print_report(report: BackfillReport) -> None:
         say(f"failed: {report.failed[date]}", "red")
     if failed > MAX_FAILURES:
         say(f"… and {format_count(failed - MAX_FAILURES, 'date')} more: clicksgroup status shows which", "red")
-    say(
+    note(
         joined(
             f"{format_count(report.fetched, 'date')} fetched",
             f"{report.skipped:,} final already" if report.skipped else None,

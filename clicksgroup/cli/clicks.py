@@ -11,18 +11,10 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import (
-    LiveLine,
-    format_count,
-    format_duration,
-    is_interactive,
-    joined,
-    progress_text,
-    say,
-    ticking,
-)
+from clicksgroup.cli.console import LiveLine, format_count, format_duration, is_interactive, joined, note
 from clicksgroup.cli.output import Output
 from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.progress import Pace, State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client
 from clicksgroup.cli.run import run_async
 from clicksgroup.client import ClicksClient
@@ -57,15 +49,13 @@ async def clicks(dates: DateRange, groups: tuple[int, ...] | None, output: Outpu
     Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
     add them over dates or groups.
     """
-    progress, line = _Progress(len(dates)), LiveLine()
+    line = LiveLine()
     async with open_client(access) as opened:
-        try:
-            async with ticking(lambda: line.show(progress.text(opened))):
-                await output.write(_batches(opened.client, dates, groups, progress), line)
-        finally:
-            line.hide()
+        progress = _Progress(opened, len(dates))
+        async with showing(progress.state, line):
+            await output.write(_batches(opened.client, dates, groups, progress), line)
     if is_interactive():
-        say(progress.summary(opened, sandbox=access.sandbox), "dim")
+        note(progress.summary(sandbox=access.sandbox), "dim")
 
 
 async def _batches(
@@ -81,13 +71,17 @@ async def _batches(
 class _Progress:
     """How much of a stream of pages has arrived. `total` is the number of dates."""
 
+    opened: OpenedClient
     total: int
     dates: int = 0
     pages: int = 0
     records: int = 0
     pages_of_date: int = 0
     last: Page | None = None
-    started_at: float = attrs.field(factory=time.monotonic)
+    pace: Pace = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pace = Pace(self.opened)
 
     def add(self, page: Page) -> None:
         if self.last is None or self.last.date != page.date:
@@ -98,26 +92,24 @@ class _Progress:
         self.pages_of_date += 1
         self.records += len(page.records)
 
-    def text(self, opened: OpenedClient) -> str:
+    def state(self) -> State:
         done = self.dates - 1 if self.last is not None and self.last.next_number is not None else self.dates
-        return progress_text(
+        parts = (
             f"{done:,} of {format_count(self.total, 'date')}",
             format_count(self.pages, "page"),
             format_count(self.records, "record"),
-            waited=opened.quota.longest_wait,
-            left=self._seconds_left(opened),
         )
+        return State(parts, self.opened.quota.next_request, self._seconds_left())
 
-    def summary(self, opened: OpenedClient, *, sandbox: bool) -> str:
+    def summary(self, *, sandbox: bool) -> str:
         return joined(
             f"{format_count(self.records, 'record')} of {format_count(self.dates, 'date')}",
-            format_count(opened.client.stats.requests, "request"),
-            format_duration(time.monotonic() - self.started_at),
+            format_count(self.opened.client.stats.requests, "request"),
+            format_duration(time.monotonic() - self.pace.started_at),
             "made up by the sandbox" if sandbox else None,
         )
 
-    def _seconds_left(self, opened: OpenedClient) -> float | None:
-        """By the pace so far, or by the quota if that takes longer."""
+    def _seconds_left(self) -> float | None:
         if self.last is None:
             return None
         dates_before = self.dates - 1
@@ -125,9 +117,9 @@ class _Progress:
         in_this_date = max(math.ceil(self.last.total_count / PAGE_SIZE), self.pages_of_date)
         in_each_date = pages_before / dates_before if dates_before else in_this_date
         # The stream fetches ahead of its reader, so these are more than were read.
-        fetched = opened.client.stats.pages
-        left = math.ceil(max(pages_before + in_this_date + in_each_date * (self.total - self.dates) - fetched, 0))
-        return max((time.monotonic() - self.started_at) / fetched * left, opened.quota.quota.seconds_for(left))
+        fetched = self.opened.client.stats.pages
+        pages = pages_before + in_this_date + in_each_date * (self.total - self.dates)
+        return self.pace.seconds_left(math.ceil(pages - fetched))
 
 
 @click.command(

@@ -2,52 +2,72 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Iterator
+from typing import IO
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-QUIET_SECONDS = 1.0
-"""Work that ends sooner shows no progress."""
-
-TICK_SECONDS = 0.5
-"""Seconds between two updates of the progress."""
-
-LONG_WAIT = 1.0
-"""Seconds of waiting for quota from which on the progress says so."""
+VERBOSITY = "clicksgroup.verbosity"
+"""The key in click's context under which `-v` leaves how much of the log is wanted, and `--quiet` leaves -1."""
 
 _WIDEST_BAR = 72
 
-stderr = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
-
-def say(line: str, style: str | None = None) -> None:
-    """Print a line to stderr, above the live line. It is never wrapped, so that `grep` and logs see it whole."""
-    stderr.print(printable(line), style=style, soft_wrap=True)
-
-
-def stdout() -> Console:
-    """A console for tables on stdout, as wide as the terminal is now."""
-    return _StdoutConsole(highlight=False, markup=False, emoji=False)
-
-
-class _StdoutConsole(Console):
+class _Console(Console):
     def on_broken_pipe(self) -> None:
         # rich would exit with status 1. A reader that has read enough, such as `head`, is not a failure.
         raise BrokenPipeError
 
 
+stderr = _Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def say(line: str, style: str | None = None) -> None:
+    """Print a line to stderr, above the live line. It is never wrapped, so that `grep` and logs see it whole."""
+    with _unless_gone():
+        stderr.print(printable(line), style=style, soft_wrap=True)
+
+
+def note(line: str, style: str | None = None) -> None:
+    """The same for what a user can do without: nothing is printed with --quiet."""
+    if not is_quiet():
+        say(line, style)
+
+
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(VERBOSITY, 0) < 0
+
+
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Swallow failures to write to stderr, as logging does: a terminal that goes away must not end a job."""
+    try:
+        yield
+    except BlockingIOError:
+        pass
+    except (OSError, ValueError):
+        discard(sys.stderr)
+
+
+def stdout() -> Console:
+    """A console for tables on stdout, as wide as the terminal is now."""
+    return _Console(highlight=False, markup=False, emoji=False)
+
+
 def is_interactive() -> bool:
-    """Whether stderr is a terminal that can redraw a line."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    """Whether stderr is a terminal that can redraw a line, by its own word and by that of the environment."""
+    return sys.stderr.isatty() and stderr.is_terminal and not stderr.is_dumb_terminal
 
 
 class LiveLine:
@@ -63,38 +83,22 @@ class LiveLine:
         """Draw the line, with a bar above it if `done` (from 0 to 1) is given."""
         if not is_interactive():
             return
-        if not self._shown:
-            self._live.start()
-            self._shown = True
         drawn = Table.grid()
         if done is not None:
             drawn.add_row(ProgressBar(total=1, completed=done, width=min(stderr.width, _WIDEST_BAR)))
         drawn.add_row(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
-        self._live.update(drawn, refresh=True)
+        with _unless_gone():
+            if not self._shown:
+                self._shown = True
+                self._live.start()
+            self._live.update(drawn, refresh=True)
 
     def hide(self) -> None:
         """Remove the line from the terminal, until it is shown again."""
         if self._shown:
-            self._live.stop()
             self._shown = False
-
-
-@contextlib.asynccontextmanager
-async def ticking(tick: Callable[[], None]) -> AsyncIterator[None]:
-    """Call `tick` every `TICK_SECONDS` while the block runs, and not before `QUIET_SECONDS` have passed."""
-    task = asyncio.create_task(_tick(tick))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def _tick(tick: Callable[[], None]) -> None:
-    await asyncio.sleep(QUIET_SECONDS)
-    while True:
-        tick()
-        await asyncio.sleep(TICK_SECONDS)
+            with _unless_gone():
+                self._live.stop()
 
 
 def printable(text: str) -> str:
@@ -108,21 +112,6 @@ _REPLACED = dict.fromkeys(("Cc", "Cs", "Zl", "Zp"), "\N{REPLACEMENT CHARACTER}")
 def joined(*parts: str | None) -> str:
     """The parts that are not empty, as one line."""
     return " · ".join(part for part in parts if part)
-
-
-def progress_text(*parts: str, waited: float, left: float | None) -> str:
-    """`3 of 31 dates · 3 requests · waiting for quota, 12 s · about 2 h left`.
-
-    Args:
-        parts: how much is done.
-        waited: seconds of waiting for quota.
-        left: seconds that the work will take; None where that is not known.
-    """
-    return joined(
-        *parts,
-        f"waiting for quota, {format_duration(waited)}" if waited >= LONG_WAIT else None,
-        f"about {format_duration(left)} left" if left is not None else None,
-    )
 
 
 def format_count(number: int, noun: str) -> str:
@@ -153,8 +142,8 @@ def use_utf8() -> None:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def discard_stdout() -> None:
-    """Send the rest of the buffer of stdout nowhere, so that the exit neither blocks nor fails on it."""
-    # A stdout that is not a file has nothing left in a buffer.
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def discard(stream: IO[str]) -> None:
+    """Send the rest of a stream's buffer nowhere, so that the exit neither blocks nor fails on it."""
+    # A stream that is not a file has nothing left in a buffer.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, printable, say, stdout
+from clicksgroup.cli.console import format_count, note, printable, stdout
 from clicksgroup.cli.parsing import today_in
 from clicksgroup.cli.resources import open_client
 from clicksgroup.cli.run import FAILED, run
@@ -46,7 +46,7 @@ def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Acc
 
 
 async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: options.Access) -> int | None:
-    say(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
+    note(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
     recorder = Recorder()
     async with (
         aiohttp.ClientSession(middlewares=(recorder,), cookie_jar=aiohttp.DummyCookieJar()) as session,
@@ -57,7 +57,7 @@ async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: o
     _print(findings)
     verdicts = [finding.verdict for finding in findings]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
-    say(f"{counts}; {format_count(sent, 'request')}")
+    note(f"{counts}; {format_count(sent, 'request')}")
     return FAILED if Verdict.DIFFERS in verdicts else None
 
 

@@ -10,8 +10,8 @@ import attrs
 import click
 from click.core import ParameterSource
 
+from clicksgroup.cli.console import VERBOSITY
 from clicksgroup.cli.parsing import parse_dates, parse_duration, parse_group_ids, parse_limit, read_key, today_in
-from clicksgroup.cli.run import VERBOSITY
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.settings import Secret
 
@@ -132,14 +132,25 @@ def _decorated(command: F, decorators: tuple[Any, ...]) -> F:
     return command
 
 
-def _set_verbosity(context: click.Context, parameter: click.Parameter, count: int) -> None:  # noqa: ARG001
-    context.meta[VERBOSITY] = count
+def _set_verbosity(context: click.Context, parameter: click.Parameter, value: int) -> None:
+    if value:
+        context.meta[VERBOSITY] = -1 if parameter.name == "quiet" else value
 
 
-verbose = click.option(
-    "-v", "--verbose", count=True, expose_value=False, is_eager=True, callback=_set_verbosity,
-    help="Log pauses to stderr; -vv logs each request too.",
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_set_verbosity,
+    help="Print nothing but data and errors, so that a cron job that succeeds sends no mail.",
 )  # fmt: skip
+
+
+def verbose(command: F) -> F:
+    """The options `-v` and `--quiet`; they change what is printed to stderr, and the command receives neither."""
+    option = click.option(
+        "-v", "--verbose", count=True, expose_value=False, callback=_set_verbosity,
+        help="Log pauses to stderr; -vv logs each request too.",
+    )  # fmt: skip
+    return option(quiet(command))
+
 
 check = click.option(
     "--check", type=click.Choice(["strict", "warn"]), default="strict", show_default=True,

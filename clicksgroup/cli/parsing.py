@@ -132,6 +132,8 @@ def read_key(file: str | None) -> Secret:
         return Secret(key)
     try:
         if file == "-":
+            if sys.stdin is None:
+                raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -")
             raw = sys.stdin.buffer.read(_MAX_KEY_BYTES + 1)
         else:
             with Path(file).open("rb") as stream:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import LiveLine, format_count, is_interactive, printable, say, stdout
+from clicksgroup.cli.console import LiveLine, format_count, is_interactive, note, printable, say, stdout
 from clicksgroup.cli.output import Output, atomic_file
 from clicksgroup.cli.output import options as output_options
 from clicksgroup.cli.resources import open_store_to_read
@@ -48,6 +48,7 @@ Examples:
 @options.settle
 @options.groups
 @sandbox
+@options.quiet
 @run_async
 async def status(
     dates: DateRange | None,
@@ -86,6 +87,7 @@ Examples:
 @options.groups
 @output_options
 @sandbox
+@options.quiet
 @run_async
 async def export(
     dates: DateRange | None,
@@ -105,7 +107,7 @@ async def export(
 
 def _warn_of_missing(coverage: Coverage, span: DateRange) -> None:
     if missing := coverage.missing:
-        say(
+        note(
             f"warning: {len(missing):,} of {format_count(len(span), 'date')} are not in the store, {missing[0]} first; "
             "clicksgroup status shows which, backfill fetches them",
             "yellow",
@@ -146,6 +148,7 @@ Examples:
     "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
 )
 @sandbox
+@options.quiet
 @run_async
 async def chart(
     dates: DateRange | None,
@@ -182,4 +185,4 @@ async def chart(
         stream.write(drawn)
     if is_interactive():
         shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
-        say(f"{printable(file)}: {shown}", "dim")
+        note(f"{printable(file)}: {shown}", "dim")

@@ -7,14 +7,14 @@ import contextlib
 import datetime
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
 
-from clicksgroup.cli.console import say
+from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
@@ -68,25 +68,41 @@ async def open_client(
 
 
 class WatchedQuota(SharedQuota):
-    """A quota that also knows how long its callers have been waiting."""
+    """A quota that also knows whether, and how long, callers have been waiting for it."""
 
     def __init__(self, inner: SharedQuota) -> None:
         super().__init__(inner.quota)
         self._inner = inner
-        self._waiting_since: dict[object, float] = {}
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self._waited = 0.0
 
     @property
-    def longest_wait(self) -> float:
-        """Seconds that the first caller in line has waited; 0 if there is none."""
-        return max((time.monotonic() - since for since in self._waiting_since.values()), default=0.0)
+    def seconds_waited(self) -> float:
+        """Seconds in which at least one caller waited."""
+        return self._waited + (time.monotonic() - self._waiting_since if self._waiting else 0.0)
+
+    @property
+    def next_request(self) -> float | None:
+        """Seconds until the caller that is next may send its request; None if nobody waits."""
+        return self.seconds_until(1) if self._waiting else None
+
+    def seconds_until(self, requests: int) -> float:
+        """Seconds until the last of so many more requests may start."""
+        # Quotas do not yet tell it from their state.
+        forecast: Callable[[int], float] = getattr(self._inner, "seconds_until", self.quota.seconds_for)
+        return forecast(requests)
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        caller = object()
-        self._waiting_since[caller] = time.monotonic()
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting += 1
         try:
             return await self._inner.acquire(max_pause)
         finally:
-            del self._waiting_since[caller]
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += time.monotonic() - self._waiting_since
 
     async def on_open(self) -> None:
         await self._inner.__aenter__()
@@ -124,7 +140,7 @@ async def open_store_to_write(
 
     location = choice.location
     if sandbox and location is None:
-        say("no --store was named: the made-up clicks are not kept")
+        note("no --store was named: the made-up clicks are not kept")
         location = ":memory:"
     async with ClickStore(_named(location), account=choice.account, settle=settle) as store:
         yield store

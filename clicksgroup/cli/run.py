@@ -18,7 +18,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec
 import attrs
 import click
 
-from clicksgroup.cli.console import discard_stdout, say
+from clicksgroup.cli.console import VERBOSITY, discard, is_quiet, say
 from clicksgroup.errors import ClicksGroupError, ConfigurationError, PaginationWarning, RequestError
 
 P = ParamSpec("P")
@@ -27,9 +27,6 @@ Work = Coroutine[Any, Any, int | None]
 FAILED = 1
 WRONG_USAGE = 2
 INCOMPLETE = 3
-
-VERBOSITY = "clicksgroup.verbosity"
-"""The key in click's context under which `-v` leaves how much of the log is wanted."""
 
 MAX_WARNINGS = 10
 """Lines. A server that disagrees on every page would hide everything else."""
@@ -55,8 +52,16 @@ class Resumption:
         return bool(self.advice) and error.retryable and (self.begun or isinstance(error, RequestError))
 
 
+TERMINATING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that end the work as SIGINT does. SIGHUP comes when its terminal is closed, unless `nohup` ignores it."""
+
+
 class Terminated(KeyboardInterrupt):
-    """SIGTERM ended the work."""
+    """Another signal than SIGINT ended the work."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def run_async(command: Callable[P, Work]) -> Callable[P, None]:
@@ -96,12 +101,12 @@ def exit_on_error(resumption: Resumption | None = None) -> Iterator[None]:
         yield
     except BrokenPipeError:
         # The reader of stdout, such as `head`, has read enough.
-        discard_stdout()
+        discard(sys.stdout)
         sys.exit(0)
     except KeyboardInterrupt as interrupt:
-        discard_stdout()
+        discard(sys.stdout)
         say(f"interrupted; {resumption.advice}" if resumption.advice else "interrupted")
-        sys.exit(128 + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT))
+        sys.exit(128 + (interrupt.signum if isinstance(interrupt, Terminated) else signal.SIGINT))
     except click.ClickException as error:
         _exit_on_click_error(error)
     except ConfigurationError as error:
@@ -116,7 +121,7 @@ def exit_on_error(resumption: Resumption | None = None) -> Iterator[None]:
             raise
         _fail(str(error), WRONG_USAGE)
     except OSError as error:
-        discard_stdout()
+        discard(sys.stdout)
         what = error.filename or ("cannot write the output" if error.errno in _DISK_ERRORS else type(error).__name__)
         _fail(f"{what}: {error.strerror or error}", FAILED)
 
@@ -137,27 +142,32 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _run_until_signal(work: Work) -> int | None:
-    """Run work to its end. The first SIGINT or SIGTERM cancels it, the second aborts it.
+    """Run work to its end. The first signal cancels it, the second aborts it.
 
     Raises:
         KeyboardInterrupt: SIGINT ended it.
-        Terminated: SIGTERM ended it.
+        Terminated: another signal ended it.
     """
+    received = signal.SIGTERM
 
     async def main() -> int | None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+            nonlocal received
+            received = signal.Signals(signum)
             if task.cancelling():
-                raise Terminated
+                raise Terminated(signum)
             task.cancel()
             # The event loop may be asleep.
             loop.call_soon_threadsafe(lambda: None)
 
         # The Runner handles SIGINT alone. This is not the event loop's own handler, because that one could not abort
         # code that blocks the event loop.
-        with _signal_handler(signal.SIGTERM, terminate):
+        with contextlib.ExitStack() as stack:
+            for signum in TERMINATING:
+                stack.enter_context(_signal_handler(signum, terminate))
             try:
                 return await work
             except Exception as error:
@@ -172,7 +182,7 @@ def _run_until_signal(work: Work) -> int | None:
             with asyncio.Runner() as runner:
                 return runner.run(main())
         except asyncio.CancelledError:
-            raise Terminated from None
+            raise Terminated(received) from None
 
 
 @contextlib.contextmanager
@@ -191,11 +201,11 @@ def _signal_handler(signum: signal.Signals, handler: Callable[[int, FrameType | 
 
 @contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Print the log: warnings, with -v pauses of the quota too, with -vv each request too."""
+    """Print the log: warnings (not with --quiet), with -v pauses of the quota too, with -vv each request too."""
     verbosity = click.get_current_context().meta.get(VERBOSITY, 0)
     logger, handler = logging.getLogger("clicksgroup"), _StderrHandler()
     level, propagate = logger.level, logger.propagate
-    logger.setLevel((logging.WARNING, logging.INFO)[verbosity] if verbosity < 2 else logging.DEBUG)
+    logger.setLevel(_LEVELS[min(verbosity, 2)])
     logger.propagate = False
     logger.addHandler(handler)
     try:
@@ -204,6 +214,9 @@ def _log_on_stderr() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.removeHandler(handler)
+
+
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
 class _StderrHandler(logging.Handler):
@@ -219,6 +232,8 @@ def _warnings_on_stderr() -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         nonlocal count
+        if is_quiet():
+            return
         count += 1
         if count <= MAX_WARNINGS or not issubclass(category, PaginationWarning):
             say(f"warning: {message}", "yellow")

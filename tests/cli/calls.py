@@ -14,6 +14,14 @@ from clicksgroup.sandbox import Sandbox
 
 PointAt = Callable[[Sandbox], None]
 
+PROGRESS_AT_ONCE = """
+from clicksgroup.cli import progress
+progress.LINE_SECONDS = 0.01
+from clicksgroup.__main__ import main
+main()
+"""
+"""The command, with lines of progress that come as fast as they can."""
+
 
 def call(*args: str, stdin: str | bytes | None = None) -> Result:
     """Call it in this process. An exception that it does not handle is raised."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import os
 import re
 import ssl
 import sys
@@ -18,7 +19,7 @@ from clicksgroup.cli.backfill import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
 from clicksgroup.store.writing import Writer
-from tests.cli.calls import PointAt, call, call_beside, fill
+from tests.cli.calls import PROGRESS_AT_ONCE, PointAt, call, call_beside, fill
 
 FAST = Quota(in_flight=4)
 
@@ -204,15 +205,6 @@ async def test_store_from_the_environment(point_at: PointAt, store: str, monkeyp
     assert (await call_beside("status")).exit_code == 0
 
 
-PROGRESS_AT_ONCE = """
-from clicksgroup.cli import backfill, console
-backfill.LINE_SECONDS = console.QUIET_SECONDS = console.LONG_WAIT = 0.0
-console.TICK_SECONDS = 0.01
-from clicksgroup.__main__ import main
-main()
-"""
-
-
 @pytest.mark.slow
 async def test_progress_lines(store: str) -> None:
     """Where stderr is no terminal, the progress is a line now and then."""
@@ -225,4 +217,43 @@ async def test_progress_lines(store: str) -> None:
         assert line
     process.kill()
     await process.communicate()
-    assert re.fullmatch(r"9 of 31 dates · 9 requests · waiting for quota, [\d.]+ s · about (2|3) h.* left\n", line)
+    assert re.fullmatch(r"9 of 31 dates · 9 requests · (next request in .* · )?about (2|3) h.* left\n", line)
+
+
+async def test_quiet(point_at: PointAt, store: str) -> None:
+    """With --quiet a job that succeeds writes nothing, although it had to try again."""
+    async with Sandbox(groups=1, quota=FAST, faults=[Fault(date="2025-01-09", status=503)]) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1", "--quiet")
+        loud = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1")
+    assert (result.exit_code, result.output) == (0, "")
+    assert loud.stderr.startswith("0 dates fetched · 31 final already")
+
+
+async def test_quiet_failure(point_at: PointAt, store: str) -> None:
+    """With --quiet failures are still named."""
+    async with Sandbox(groups=1, quota=FAST, faults=[Fault(date="2025-01-09", status=404)]) as sandbox:
+        point_at(sandbox)
+        result = await call_beside("backfill", "2025-01", "--store", store, "--quota", "1000/1", "-q")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "failed: 2025-01-09 page 1: HTTP 404" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+async def test_stderr_goes_away(point_at: PointAt, store: str, kind: str) -> None:
+    """A terminal or a pipe that goes away does not end a backfill, and a complete job ends with status 0."""
+    reads, writes = os.pipe() if kind == "pipe" else os.openpty()
+    async with Sandbox(groups=1, quota=FAST, faults=[Fault(date="2025-01-09", delay=1.5)]) as sandbox:
+        point_at(sandbox)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "clicksgroup", "backfill", "2025-01", "--store", store, "--quota", "1000/1", "-vv"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stderr=writes,
+            start_new_session=True,
+        )
+        os.close(writes)
+        await sandbox.wait_for_requests(1)
+        os.close(reads)
+        assert await process.wait() == 0
+    assert len(await stored(store)) == 31

@@ -165,6 +165,18 @@ async def test_closed_streams(form: str, closed: str, out: bytes) -> None:
     assert (process.returncode, came[:4], err) == (0, out, b"")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes them as on Unix")
+async def test_key_from_closed_stdin() -> None:
+    """A key that is to come from a closed stdin is one line."""
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -W error -m clicksgroup clicks 2025-01-03 --api-key-file - <&-",
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await process.communicate()
+    assert (process.returncode, len(err.splitlines())) == (2, 1)
+    assert b"--api-key-file: stdin is closed" in err
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("form", ["csv", "table", "ndjson"])

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end every command promptly: exit status 130 or 143, one line, no traceback."""
+"""SIGINT, SIGTERM and SIGHUP end every command promptly: exit status 130, 143 or 129, one line, no traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are sen
 NEVER = 3600.0
 """Seconds that no test waits for: a command that does not end at once fails the test."""
 
-ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+ENDS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
 async def ended(process: asyncio.subprocess.Process, signum: signal.Signals) -> tuple[int | None, bytes | None, bytes]:
@@ -113,6 +113,33 @@ async def test_sandbox_server(signum: signal.Signals, status: int) -> None:
     assert await ended(process, signum) == (status, b"", b"interrupted\n")
 
 
+WHILE_IMPORTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.{signum})
+
+sys.meta_path.insert(0, Finder())
+from clicksgroup.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+@pytest.mark.parametrize("module", ["clicksgroup.cli", "rich", "clicksgroup.cli.doctor"])
+async def test_while_importing(module: str, signum: signal.Signals, status: int) -> None:
+    """A signal in the first tenths of a second ends the command with one line."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WHILE_IMPORTING.format(module=module, signum=signum.name), "doctor", "--sandbox"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert await process.communicate() == (b"", b"interrupted\n")
+    assert process.returncode == status
+
+
 STUBBORN = """
 import asyncio, time
 import click
@@ -166,14 +193,15 @@ async def test_ignored_sigint(point_at: PointAt) -> None:
 
 
 @pytest.mark.slow
-async def test_interrupted_file(point_at: PointAt, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("signum", "status"), ENDS)
+async def test_interrupted_file(point_at: PointAt, tmp_path: Path, signum: signal.Signals, status: int) -> None:
     """An interrupted command leaves no file."""
     async with Sandbox(groups=60, faults=[Fault(page=2, delay=NEVER)]) as sandbox:
         point_at(sandbox)
         process = await start("clicks", "2025-01-03", "-o", str(tmp_path / "clicks.csv"))
         await sandbox.wait_for_requests(2)
-        returncode, _, _ = await ended(process, signal.SIGTERM)
-    assert (returncode, [path.name for path in tmp_path.iterdir()]) == (143, ["state"])
+        returncode, _, _ = await ended(process, signum)
+    assert (returncode, [path.name for path in tmp_path.iterdir()]) == (status, ["state"])
 
 
 @pytest.mark.slow

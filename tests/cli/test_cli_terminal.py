@@ -14,12 +14,35 @@ import attrs
 import pytest
 
 from clicksgroup import Quota
+from clicksgroup.cli.progress import State
 from clicksgroup.sandbox import Fault, Sandbox
-from tests.cli.calls import PointAt
+from tests.cli.calls import PROGRESS_AT_ONCE, PointAt
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
 
 NEVER = 3600.0
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (100, "1,234 of 3,650 dates · 1,300 requests · next request in 12 s · about 2 h 42 min left"),
+        (80, "1,234 of 3,650 dates · next request in 12 s · about 2 h 42 min left"),
+        (50, "1,234 of 3,650 dates · about 2 h 42 min left"),
+        (40, "about 2 h 42 min left"),
+        (5, "about 2 h 42 min left"),
+    ],
+)
+def test_narrow_progress(width: int, text: str) -> None:
+    """In few columns the time that is left remains visible."""
+    state = State(["1,234 of 3,650 dates", "1,300 requests"], next_request=12.3, left=9720.0)
+    assert state.text(width) == text
+
+
+def test_progress_without_eta() -> None:
+    """As long as the time that is left is not known, the wait for the quota remains visible."""
+    assert State(["0 of 31 dates", "9 requests"], next_request=51.0).text(25) == "next request in 51 s"
+    assert State(["0 of 31 dates", "9 requests"], next_request=0.3).text(20) == "0 of 31 dates"
 
 
 @attrs.define
@@ -31,9 +54,10 @@ class Terminal:
     process: asyncio.subprocess.Process | None = None
     seen: str = ""
 
-    async def run(self, *args: str, stdout: IO[bytes] | None = None) -> None:
+    async def run(self, *args: str, stdout: IO[bytes] | None = None, code: str | None = None) -> None:
+        start = ("-m", "clicksgroup") if code is None else ("-c", code)
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "clicksgroup", *args),
+            *(sys.executable, *start, *args),
             stdin=self.side,
             stdout=stdout or self.side,
             stderr=self.side,
@@ -105,11 +129,28 @@ async def test_backfill_waits_for_quota(point_at: PointAt, terminal: Terminal, t
         point_at(sandbox)
         store = str(tmp_path / "clicks.db")
         await terminal.run("backfill", "2025-01", "--store", store, "--quota", f"3/{NEVER:g}")
-        await terminal.wait_for(r"3 of 31 dates · 3 requests · waiting for quota, [\d.]+ s · about \d+ h")
+        await terminal.wait_for(r"3 of 31 dates · 3 requests · (next request in \d+ .* · )?about \d+ h")
         terminal.press(b"\x03")
         await terminal.wait_for("run the same command again to go on")
         assert terminal.process is not None
         assert await terminal.process.wait() == 130
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TERM": "unknown"}, {"TTY_COMPATIBLE": "0"}])
+async def test_terminal_without_cursor(
+    point_at: PointAt, terminal: Terminal, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What says of itself that it cannot redraw a line gets the progress as lines, and the data."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:
+        point_at(sandbox)
+        await terminal.run("clicks", "2025-01-03", code=PROGRESS_AT_ONCE)
+        await terminal.wait_for("0 of 1 date · 1 page · 30 records")
+        terminal.press(b"\x03")
+        await terminal.wait_for("interrupted")
+    assert re.search(r"2025-01-03 +207  Kitchenware +15,994 +11,472", terminal.seen)
+    assert "\x1b" not in terminal.seen
 
 
 @pytest.mark.slow
