@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import io
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import LiveLine, format_count, is_interactive, note, printable, say, stdout
-from clicksgroup.cli.output import Output, atomic_file
+from clicksgroup.cli.files import open_to_write
+from clicksgroup.cli.output import STDOUT, Output, send
 from clicksgroup.cli.output import options as output_options
 from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import run_async
@@ -142,7 +144,12 @@ Examples:
     help="Show the N groups with the most clicks, and the sum of the others.",
 )  # fmt: skip
 @click.option(
-    "-o", "--output", "file", metavar="FILE", help="Draw one small chart a group into FILE.html, .svg or .png."
+    "-o",
+    "--output",
+    "file",
+    metavar="FILE",
+    type=click.Path(),
+    help="Draw one small chart a group into FILE.html, .svg or .png.",
 )
 @click.option(
     "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
@@ -169,6 +176,7 @@ async def chart(
     """
     from clicksgroup import charts
 
+    file = None if file in STDOUT else file
     form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
     if form not in (None, "html", "svg", "png"):
         raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
@@ -181,8 +189,8 @@ async def chart(
         stdout().print(charts.table(summary, top=top or TERMINAL_TOP))
         return
     drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
-    with atomic_file(file) as stream:
-        stream.write(drawn)
+    async with open_to_write(file) as stream:
+        await send(io.BytesIO(drawn), stream, LiveLine())
     if is_interactive():
         shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
         note(f"{printable(file)}: {shown}", "dim")

@@ -1,0 +1,117 @@
+"""Records as a table for people, in any number of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import attrs
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from clicksgroup.cli.console import printable
+
+NARROW = 72
+"""Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
+
+_LONGEST_NAME = 48
+_SHORTEST_NAME = 5
+
+
+@attrs.frozen
+class Column:
+    """A column of a table.
+
+    Args:
+        heading: the heading.
+        attribute: of the record, what stands in it.
+        width: at the least; 0 for a name, which gets the room that is left.
+        narrow: the same in a narrow terminal.
+        short: the heading there.
+    """
+
+    heading: str
+    attribute: str
+    width: int = 0
+    narrow: int = 0
+    short: str = ""
+
+
+CLICKS = (
+    Column("date", "date", 10, 10),
+    Column("id", "group_id", 6, 5),
+    Column("group", "group_name"),
+    Column("clicks", "clicks", 11, 7),
+    Column("unique users", "unique_users", 12, 7, "users"),
+)
+
+
+class TableWriter:
+    """Writes records as a table to a binary file. Its columns keep their places if possible, and are never cut.
+
+    Args:
+        file: where to write. It is neither flushed nor closed.
+        console: its width and colours hold. It becomes wider where the columns need more.
+        columns: the columns.
+    """
+
+    def __init__(self, file: BinaryIO, console: Console, columns: Sequence[Column] = CLICKS) -> None:
+        self._file = file
+        self._console = console
+        self._columns = columns
+        self._is_narrow = console.width < NARROW
+        self._room = console.width
+        self._widths = [column.narrow if self._is_narrow else column.width for column in columns]
+        self._begun = False
+
+    def write(self, records: Sequence[Any]) -> None:
+        """Append a row for each record."""
+        if not records:
+            return
+        rows = [[_cell(getattr(record, column.attribute), column) for column in self._columns] for record in records]
+        for i, column in enumerate(self._columns):
+            if column.width:
+                self._widths[i] = max(self._widths[i], *(row[i].cell_len for row in rows))
+        table = self._table(records[0])
+        for row in rows:
+            table.add_row(*row)
+        self._print(table)
+        self._begun = True
+
+    def end(self) -> None:
+        """Append a note if there were no records."""
+        if not self._begun:
+            self._print(Text("no records", "dim"))
+
+    def _print(self, what: Table | Text) -> None:
+        with self._console.capture() as captured:
+            self._console.print(what)
+        self._file.write(captured.get().encode())
+
+    def _table(self, record: Any) -> Table:
+        blanks = 1 if self._is_narrow else 2
+        names = self._widths.count(0)
+        used = sum(self._widths) + blanks * (len(self._widths) - 1)
+        name_width = max(min((self._room - used) // names, _LONGEST_NAME), _SHORTEST_NAME)
+        # rich would cut the columns of a table that does not fit. A terminal wraps it.
+        self._console.width = max(self._room, used + name_width * names)
+        table = Table(
+            box=None, pad_edge=False, padding=(0, blanks, 0, 0), show_header=not self._begun, header_style="bold"
+        )
+        for column, width in zip(self._columns, self._widths, strict=True):
+            table.add_column(
+                column.short if self._is_narrow and column.short else column.heading,
+                justify="right" if type(getattr(record, column.attribute)) is int else "left",
+                width=width or name_width,
+                no_wrap=True,
+                overflow="ellipsis",
+            )
+        return table
+
+
+def _cell(value: object, column: Column) -> Text:
+    if type(value) is int:
+        return Text(str(value) if column.heading == "id" else f"{value:,}")
+    text = printable(str(value))
+    return Text(text) if text else Text("(no name)", "dim")
