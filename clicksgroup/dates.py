@@ -16,6 +16,9 @@ DateLike: TypeAlias = datetime.date | str
 DatesLike: TypeAlias = DateLike | Iterable[DateLike]
 """One date, or any iterable of dates, read lazily; it may be endless."""
 
+FIRST_MIDNIGHT = datetime.timedelta(hours=14)
+"""A date begins first at UTC+14 (Kiritimati), 14 hours before it does in UTC."""
+
 _YMD = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 
 
@@ -70,6 +73,16 @@ def date_range(start: DateLike, end: DateLike) -> DateRange:
     if last < first:
         raise ConfigurationError(f"end: {last} is before start, {first}")
     return DateRange(range(first.toordinal(), last.toordinal() + 1))
+
+
+def latest_date(now: datetime.datetime) -> datetime.date:
+    """Return the latest date that has begun anywhere on Earth at `now` (aware, UTC)."""
+    return (now + FIRST_MIDNIGHT).date()
+
+
+def has_begun(date: datetime.date, now: datetime.datetime) -> bool:
+    """Whether `date` has begun anywhere on Earth at `now` (aware, UTC)."""
+    return date <= latest_date(now)
 
 
 def _parse_text(text: str, name: str) -> datetime.date:

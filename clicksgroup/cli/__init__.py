@@ -49,8 +49,12 @@ With your own key (each command has a --help):
   clicksgroup chart --store clicks.db
 
 \b
+Completion of commands, plans and files (for zsh or fish, write that instead of bash):
+  eval "$(_CLICKSGROUP_COMPLETE=bash_source clicksgroup)"
+
+\b
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 incomplete (run the command again to continue),
-130 or 143 interrupted by SIGINT or SIGTERM (backfill continues where it stopped).""",
+129, 130 or 143 interrupted by SIGHUP, SIGINT or SIGTERM (backfill continues where it stopped).""",
 )
 @click.version_option(package_version(), message="clicksgroup %(version)s")
 def clicksgroup() -> None:

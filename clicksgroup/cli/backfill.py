@@ -15,7 +15,6 @@ from clicksgroup.cli.progress import State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client, open_store_to_write
 from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run_resumable
 from clicksgroup.dates import DateRange
-from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clicksgroup.store import BackfillProgress, BackfillReport
@@ -41,7 +40,7 @@ Examples:
 Every day at seven, with store, key and plan in the environment:
   0 7 * * * clicksgroup backfill 2025-01 yesterday --settle 3d""",
 )
-@options.dates()
+@options.dates(begun=True)
 @options.store
 @options.settle
 @options.groups
@@ -67,13 +66,6 @@ async def backfill(
     A date is final if it was fetched after it had ended everywhere on Earth (12:00 UTC of the next day), plus
     --settle.
     """
-    from clicksgroup.store.coverage import has_begun
-
-    if not has_begun(dates[-1], datetime.datetime.now(datetime.UTC)):
-        raise ConfigurationError(
-            f"END: {dates[-1]} has not begun anywhere on Earth; end yesterday or today: "
-            f"clicksgroup backfill {dates[0]} yesterday"
-        )
     resumption.advice = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
     async with open_store_to_write(choice, settle, sandbox=access.sandbox) as store, open_client(access) as opened:
         progress = _Progress(opened, len(dates))

@@ -33,7 +33,7 @@ Examples:
   clicksgroup clicks 2025-01 -o january.parquet
   clicksgroup clicks today --tz Asia/Seoul --format ndjson | jq .clicks""",
 )
-@options.dates()
+@options.dates(begun=True)
 @options.groups
 @output_options
 @options.access

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 
-import aiohttp
 import attrs
 import click
 from rich.table import Table
@@ -13,10 +12,11 @@ from rich.text import Text
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, note, printable, stdout
 from clicksgroup.cli.parsing import today_in
-from clicksgroup.cli.resources import open_client
+from clicksgroup.cli.resources import new_session, open_client
 from clicksgroup.cli.run import FAILED, run
-from clicksgroup.dates import parse_date
+from clicksgroup.dates import has_begun, parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
+from clicksgroup.errors import ConfigurationError
 from clicksgroup.retries import RetryPolicy
 
 _STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN: "yellow"}
@@ -41,7 +41,12 @@ def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Acc
     what came and what to set), or was not seen. It takes two requests, or three if the date has more than 30 groups.
     Best is a date that is over, with more than 30 groups. The exit status is 1 if anything differs.
     """
-    day = parse_date(date, "DATE") if date is not None else today_in("UTC") - datetime.timedelta(days=2)
+    before_yesterday = today_in("UTC") - datetime.timedelta(days=2)
+    day = parse_date(date, "DATE") if date is not None else before_yesterday
+    if not has_begun(day, datetime.datetime.now(datetime.UTC)):
+        raise ConfigurationError(
+            f"DATE: {day} has not begun anywhere on Earth; name one that is over, such as {before_yesterday}"
+        )
     run(_doctor(day, groups, attrs.evolve(access, check="warn")))
 
 
@@ -49,7 +54,7 @@ async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: o
     note(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
     recorder = Recorder()
     async with (
-        aiohttp.ClientSession(middlewares=(recorder,), cookie_jar=aiohttp.DummyCookieJar()) as session,
+        new_session(access, recorder) as session,
         open_client(access, session=session, retry=RetryPolicy(attempts=1)) as opened,
     ):
         findings = await examine(opened.client, recorder, date, groups=groups)

@@ -11,7 +11,16 @@ import click
 from click.core import ParameterSource
 
 from clicksgroup.cli.console import VERBOSITY
-from clicksgroup.cli.parsing import parse_dates, parse_duration, parse_group_ids, parse_limit, read_key, today_in
+from clicksgroup.cli.parsing import (
+    parse_dates,
+    parse_duration,
+    parse_group_ids,
+    parse_limit,
+    parse_proxy,
+    read_key,
+    require_begun,
+    today_in,
+)
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.settings import Secret
 
@@ -30,6 +39,7 @@ class Access:
         plan: the plan that was named, or None.
         limits: pairs of requests and seconds, instead of the plan's; empty for the plan's.
         in_flight: how many requests may be open at once; None for as many as the plan allows.
+        proxy: the URL of an HTTP proxy, or None.
         api_key: None for a command that needs none.
     """
 
@@ -42,6 +52,7 @@ class Access:
     user_agent: str | None = None
     api_version: Any = "v1"
     check: Any = "strict"
+    proxy: str | None = None
     api_key: Secret | None = None
 
     @property
@@ -91,13 +102,21 @@ def store(command: F) -> F:
     return _decorated(cast("F", wrapped), _STORE)
 
 
-def dates(*, optional: bool = False) -> Callable[[F], F]:
-    """The arguments START and END; the command receives `dates`, None where START is optional and missing."""
+def dates(*, optional: bool = False, begun: bool = False) -> Callable[[F], F]:
+    """The arguments START and END; the command receives `dates`, None where START is optional and missing.
+
+    Args:
+        optional: START may be missing.
+        begun: refuse dates that have not begun anywhere on Earth.
+    """
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
         def wrapped(*args: Any, start: str | None, end: str | None, tz: str, **kwargs: Any) -> Any:
-            span = parse_dates(start, end, today_in(tz)) if start is not None else None
+            today = today_in(tz)
+            span = parse_dates(start, end, today) if start is not None else None
+            if begun and span is not None:
+                require_begun(span, today, click.get_current_context().command_path)
             return command(*args, dates=span, **kwargs)
 
         arguments = click.argument("start", required=not optional), click.argument("end", required=False), timezone
@@ -172,12 +191,18 @@ settle = click.option(
     "For counts that the vendor corrects later.",
 )  # fmt: skip
 
+
+def complete_plans(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """What the shell offers for --plan."""
+    return [plan.value for plan in Plan if plan.value.startswith(incomplete)]
+
+
 _QUOTA: tuple[Any, ...] = (
     click.option(
         "--sandbox", is_flag=True, help="Use made-up clicks from a sandbox on this machine. No key is needed."
     ),
     click.option(
-        "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN",
+        "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN", shell_complete=complete_plans,
         show_default="personal, which is safe on every plan",
         help="personal, premium, business, business_plus or enterprise: its rules and its quota.",
     ),
@@ -199,7 +224,7 @@ _ACCESS: tuple[Any, ...] = (
         "share the quota.",
     ),
     click.option(
-        "--api-key-file", metavar="FILE", show_default="the key in CLICKSGROUP_API_KEY",
+        "--api-key-file", metavar="FILE", type=click.Path(), show_default="the key in CLICKSGROUP_API_KEY",
         help="Read the API key from FILE, or from stdin if FILE is -.",
     ),
     click.option(
@@ -211,6 +236,11 @@ _ACCESS: tuple[Any, ...] = (
         metavar="URL", help="Address of the API.",
     ),
     click.option(
+        "--proxy", envvar="CLICKSGROUP_PROXY", show_envvar=True, metavar="URL", callback=parse_proxy,
+        help="Send all requests through this HTTP proxy, such as http://proxy.example:3128. Other variables, such as "
+        "HTTPS_PROXY, are ignored. A URL with a password belongs in the environment.",
+    ),
+    click.option(
         "--api-version", type=click.Choice(["v1", "v2"]), default="v1", show_default=True,
         help="Version of the vendor's API.",
     ),
@@ -218,7 +248,7 @@ _ACCESS: tuple[Any, ...] = (
 
 _STORE: tuple[Any, ...] = (
     click.option(
-        "--store", "store_url", envvar="CLICKSGROUP_STORE", show_envvar=True, metavar="FILE|URL",
+        "--store", "store_url", envvar="CLICKSGROUP_STORE", show_envvar=True, metavar="FILE|URL", type=click.Path(),
         help="A SQLite file, or a URL such as postgresql+asyncpg://user@host/name. A URL with a password belongs in "
         "the environment.",
     ),

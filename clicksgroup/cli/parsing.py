@@ -9,10 +9,11 @@ import re
 import sys
 import zoneinfo
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
-from clicksgroup.dates import DateRange, date_range
+from clicksgroup.dates import DateRange, date_range, latest_date
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.settings import Secret
 
@@ -41,6 +42,23 @@ def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
     return date_range(first, last)
 
 
+def require_begun(dates: DateRange, today: datetime.date, command: str) -> None:
+    """Refuse dates that have not begun anywhere on Earth, before a request is spent on them.
+
+    Raises:
+        ConfigurationError: there is such a date. The message suggests what is not refused as well.
+    """
+    latest = latest_date(datetime.datetime.now(datetime.UTC))
+    if dates[-1] <= latest:
+        return
+    ends = {"yesterday": today - datetime.timedelta(days=1), "today": today}
+    advice = next(
+        (f"end {word}: {command} {dates[0]} {word}" for word, end in ends.items() if dates[0] <= end),
+        f"the latest date to ask for is {latest}",
+    )
+    raise ConfigurationError(f"END: {dates[-1]} has not begun anywhere on Earth; {advice}")
+
+
 def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
     """Today's date in a time zone, such as `Asia/Seoul`.
 
@@ -53,6 +71,10 @@ def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
     try:
         return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        if not zoneinfo.available_timezones():
+            raise ConfigurationError(
+                f"--tz: {zone!r} cannot be looked up: this system has no time zone data; pip install tzdata"
+            ) from None
         raise ConfigurationError(
             f"--tz: {zone!r} is not a time zone that this system knows; name one such as Asia/Seoul or UTC"
         ) from None
@@ -106,6 +128,18 @@ def parse_group_ids(text: str) -> tuple[int, ...]:
     if not all(_GROUP_ID.fullmatch(part) for part in parts):
         raise click.BadParameter(f"{text!r} is not a list of group ids; write them as 151,207,209")
     return tuple(dict.fromkeys(map(int, parts)))
+
+
+def parse_proxy(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+    """`http://proxy.example:3128`, as it is. The message does not show it: it may hold a password."""
+    try:
+        parts = urlsplit(url or "")
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if url and not usable:
+        raise click.BadParameter("it is not the URL of an HTTP proxy; write one such as http://proxy.example:3128")
+    return url or None
 
 
 def _seconds(text: str, default_unit: str = "") -> float | None:

@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import datetime
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 import aiohttp
 import attrs
+from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
-from clicksgroup.errors import ConfigurationError
+from clicksgroup.errors import ConfigurationError, TransportError
 from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
@@ -48,10 +52,12 @@ async def open_client(
         "user_agent": access.user_agent,
         "api_version": access.api_version,
         "check": access.check,
-        "session": session,
         "retry": retry or RetryPolicy(),
     }
     async with contextlib.AsyncExitStack() as stack:
+        if session is None and access.proxy and not access.sandbox:
+            session = await stack.enter_async_context(new_session(access))
+        common["session"] = session
         if access.sandbox:
             from clicksgroup.quota.local import LocalQuota
             from clicksgroup.sandbox import Sandbox
@@ -64,7 +70,35 @@ async def open_client(
             client = ClicksClient(
                 access.api_key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common
             )
-        yield OpenedClient(await stack.enter_async_context(client), quota)
+        opened = OpenedClient(await stack.enter_async_context(client), quota)
+        try:
+            yield opened
+        except TransportError as error:
+            if not access.sandbox and (hint := _proxy_hint(access)):
+                error.add_note(hint)
+            raise
+
+
+def new_session(access: Access, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
+    """A session with the proxy that was named, and no other: without cookies and variables of the environment."""
+    return aiohttp.ClientSession(
+        proxy=None if access.sandbox else access.proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar()
+    )
+
+
+def _proxy_hint(access: Access) -> str | None:
+    """What an error of the connection has to do with proxies. Users, passwords and paths of their URLs are left out."""
+    if access.proxy:
+        parts = urlsplit(access.proxy)
+        return f"the request went through the proxy {parts.hostname}:{parts.port or 'its default port'}"
+    url = urlsplit(parse_base_url(access.base_url, allow_http=False))
+    names = [name for name in os.environ if name.lower() == f"{url.scheme}_proxy" and os.environ[name]]
+    if not names or proxy_bypass(url.hostname or ""):
+        return None
+    return (
+        f"{names[0]} names a proxy, and is ignored: if this machine reaches the API through it, add --proxy or set "
+        "CLICKSGROUP_PROXY"
+    )
 
 
 class WatchedQuota(SharedQuota):

@@ -112,9 +112,10 @@ def exit_on_error(resumption: Resumption | None = None) -> Iterator[None]:
     except ConfigurationError as error:
         _fail(str(error), WRONG_USAGE)
     except ClicksGroupError as error:
+        text = "; ".join([str(error), *getattr(error, "__notes__", ())])
         if resumption.helps(error):
-            _fail(f"{error}. Everything fetched so far is stored: {resumption.advice}", INCOMPLETE)
-        _fail(str(error), FAILED)
+            _fail(f"{text}. Everything fetched so far is stored: {resumption.advice}", INCOMPLETE)
+        _fail(text, FAILED)
     except ImportError as error:
         # An extra that is missing says how to install it. Any other failed import is a bug.
         if "pip install" not in str(error):

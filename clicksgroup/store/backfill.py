@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from clicksgroup.dates import DatesLike, date_range, parse_dates
+from clicksgroup.dates import DatesLike, date_range, has_begun, latest_date, parse_dates
 from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
-from clicksgroup.store.coverage import has_begun, latest_date
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.writing import Writer
 

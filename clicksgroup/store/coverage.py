@@ -6,9 +6,6 @@ import datetime
 
 import attrs
 
-FIRST_MIDNIGHT = datetime.timedelta(hours=14)
-"""A date begins first at UTC+14 (Kiritimati), 14 hours before it does in UTC."""
-
 LAST_MIDNIGHT = datetime.timedelta(hours=12)
 """A date ends last at UTC-12, 12 hours after it does in UTC."""
 
@@ -49,16 +46,6 @@ class FetchedDate:
     def is_final(self, settle: datetime.timedelta) -> bool:
         """Whether the counts could no longer change when they were fetched."""
         return not self.problems and self.fetched_at - _utc_midnight(self.date) - LAST_MIDNIGHT >= settle + ONE_DAY
-
-
-def latest_date(now: datetime.datetime) -> datetime.date:
-    """Return the latest date that has begun anywhere on Earth at `now` (aware, UTC)."""
-    return (now + FIRST_MIDNIGHT).date()
-
-
-def has_begun(date: datetime.date, now: datetime.datetime) -> bool:
-    """Whether `date` has begun anywhere on Earth at `now` (aware, UTC)."""
-    return date <= latest_date(now)
 
 
 def _utc_midnight(date: datetime.date) -> datetime.datetime:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import zoneinfo
 
 import pytest
 
 from clicksgroup import ConfigurationError
-from clicksgroup.cli.parsing import parse_dates, today_in
+from clicksgroup.cli.parsing import parse_dates, require_begun, today_in
 
 TODAY = datetime.date(2025, 3, 1)
 
@@ -54,6 +55,38 @@ def test_not_a_date(start: str, end: str | None, word: str) -> None:
     """Anything else is refused, by the name of its argument."""
     with pytest.raises(ConfigurationError, match=word):
         parse_dates(start, end, TODAY)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "advice"),
+    [
+        ("2025-02", "2999-01", "end yesterday: clicksgroup clicks 2025-02-01 yesterday"),
+        ("2025-03-01", "2999-01", "end today: clicksgroup clicks 2025-03-01 today"),
+        ("2999-01", "2999-02", "the latest date to ask for is 20"),
+    ],
+)
+def test_advice_about_the_future(start: str, end: str, advice: str) -> None:
+    """A date that has not begun is refused, and what is suggested is not refused as well."""
+    with pytest.raises(ConfigurationError, match=f"has not begun anywhere on Earth; {advice}"):
+        require_begun(parse_dates(start, end, TODAY), TODAY, "clicksgroup clicks")
+    if "end" in advice:
+        *_, first, last = advice.split()
+        require_begun(parse_dates(first, last, TODAY), TODAY, "clicksgroup clicks")
+
+
+def test_today_has_begun_everywhere() -> None:
+    """Today is accepted in every time zone."""
+    now = datetime.datetime.now(datetime.UTC)
+    for zone in ("Pacific/Kiritimati", "Etc/GMT+12", "UTC"):
+        today = today_in(zone, now)
+        require_begun(parse_dates("today", None, today), today, "clicksgroup clicks")
+
+
+def test_no_zone_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no time zone data, the error names the package that brings it."""
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    with pytest.raises(ConfigurationError, match="pip install tzdata"):
+        today_in("Mars")
 
 
 def test_today_in_a_time_zone() -> None:

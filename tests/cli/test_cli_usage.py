@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import datetime
+import os
 import re
 import socket
 import subprocess
@@ -57,7 +58,9 @@ def test_help() -> None:
         (["clicks", "2025-01", "--sandbox", "-o", "/no/such/folder/x.csv"], "cannot write"),
         (["clicks", "2025-01", "--api-key-file", "/no/such/key"], "cannot read"),
         (["backfill", "2025-01", "--sandbox", "--settle", "3"], "3d"),
-        (["backfill", "2999-01-01", "--sandbox"], "yesterday"),
+        (["backfill", "2999-01-01", "--sandbox"], "has not begun anywhere on Earth; the latest date to ask for is"),
+        (["clicks", "2025-01", "2999-01-01", "--sandbox"], "end yesterday: clicksgroup clicks 2025-01-01 yesterday"),
+        (["doctor", "2999-01-01", "--sandbox"], "DATE: 2999-01-01 has not begun anywhere on Earth; name one"),
         (["status"], "CLICKSGROUP_STORE"),
         (["status", "--store", "/no/such/file.db"], "backfill"),
         (["chart", "--sandbox", "-o", "x.pdf"], ".svg"),
@@ -76,6 +79,30 @@ def test_wrong_usage(args: list[str], word: str) -> None:
     assert line.startswith("error: ")
     assert word in line
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("clicksgroup clicks --plan bus", ["plain,business", "plain,business_plus"]),
+        ("clicksgroup backfill --store cli", ["file,cli"]),
+        ("clicksgroup clicks -o cli", ["file,cli"]),
+        ("clicksgroup chart -o cli", ["file,cli"]),
+        ("clicksgroup clicks --api-key-file k", ["file,k"]),
+        ("clicksgroup back", ["plain,backfill"]),
+    ],
+)
+def test_completion(words: str, offered: list[str]) -> None:
+    """The shell completes commands, plans and files."""
+    environment = {"_CLICKSGROUP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(
+        [sys.executable, "-m", "clicksgroup"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.splitlines(), done.stderr) == (offered, "")
 
 
 def test_zero_duration() -> None:
