@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
-from clicksgroup.cli import backfill, clicks, doctor, reading, sandbox
+from clicksgroup.cli import backfill, clicks, doctor, groups, planning, reading, sandbox
 from clicksgroup.cli.console import use_utf8
 from clicksgroup.cli.run import exit_on_error
 from clicksgroup.settings import package_version
@@ -67,7 +67,9 @@ def clicksgroup() -> None:
 
 for _command in (
     clicks.clicks,
-    clicks.estimate,
+    groups.totals,
+    groups.groups,
+    planning.estimate,
     backfill.backfill,
     reading.status,
     reading.export,

@@ -10,7 +10,10 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import LiveLine, format_count, format_duration, joined, note, say
+from clicksgroup.cli.console import LiveLine, format_count, format_duration, joined, note, print_json, say
+from clicksgroup.cli.groups import find_ids, list_ids
+from clicksgroup.cli.parsing import GroupChoice
+from clicksgroup.cli.planning import find_outstanding
 from clicksgroup.cli.progress import State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client, open_store_to_write
 from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run_resumable
@@ -35,16 +38,24 @@ Examples:
   clicksgroup backfill 2025-01 yesterday --store clicks.db
   clicksgroup backfill 2024-01 2024-12 --store clicks.db --plan business
   clicksgroup backfill 2025-01 --sandbox --store try.db
+  clicksgroup backfill 2025-01 yesterday --store clicks.db --dry-run
 
 \b
 Every day at seven, with store, key and plan in the environment:
-  0 7 * * * clicksgroup backfill 2025-01 yesterday --settle 3d""",
+  0 7 * * * clicksgroup backfill 2025-01 yesterday --settle 3d --quiet
+
+\b
+--json prints one object when the job has ended: dates, fetched, skipped (final already), failed (the
+error of each date), requests, seconds. With --dry-run: dates, stored (dates that are final already),
+missing (the dates to ask for), requests, seconds, at_least.""",
 )
 @options.dates(begun=True)
 @options.store
 @options.settle
 @options.groups
 @click.option("--refresh", is_flag=True, help="Fetch final dates again too.")
+@click.option("--dry-run", is_flag=True, help="Only print which dates would be asked for, and what that costs.")
+@options.as_json
 @options.access
 @options.check
 @options.verbose
@@ -54,8 +65,10 @@ async def backfill(
     dates: DateRange,
     choice: options.StoreChoice,
     settle: datetime.timedelta,
-    groups: tuple[int, ...] | None,
+    groups: GroupChoice,
     refresh: bool,
+    dry_run: bool,
+    as_json: bool,
     access: options.Access,
 ) -> int | None:
     """Fetch the dates from START to END that the store lacks, or that were fetched before they were final.
@@ -66,17 +79,21 @@ async def backfill(
     A date is final if it was fetched after it had ended everywhere on Earth (12:00 UTC of the next day), plus
     --settle.
     """
+    if dry_run:
+        await _print_outstanding(dates, choice, settle, groups, access, refresh=refresh, as_json=as_json)
+        return None
     resumption.advice = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
     async with open_store_to_write(choice, settle, sandbox=access.sandbox) as store, open_client(access) as opened:
+        ids = await find_ids(opened, access, groups)
         progress = _Progress(opened, len(dates))
         try:
             async with showing(progress.state, LiveLine()):
                 report = await store.backfill(
-                    opened.client, dates, groups=groups, progress=progress.update, refresh=refresh
+                    opened.client, dates, groups=ids, progress=progress.update, refresh=refresh
                 )
         finally:
             resumption.begun = opened.client.stats.requests > 0
-    _print_report(report)
+    _print_report(report, as_json=as_json)
     if not report.failed:
         return None
     if report.fetched + report.skipped == 0:
@@ -110,12 +127,39 @@ class _Progress:
         return State(parts, self.opened.quota.next_request, left, done / self.total)
 
 
-def _print_report(report: BackfillReport) -> None:
+async def _print_outstanding(
+    dates: DateRange,
+    choice: options.StoreChoice,
+    settle: datetime.timedelta,
+    groups: GroupChoice,
+    access: options.Access,
+    *,
+    refresh: bool,
+    as_json: bool,
+) -> None:
+    ids = await list_ids(access, groups)
+    outstanding = await find_outstanding(choice, dates, settle, ids, refresh=refresh)
+    cost = outstanding.cost(access, ids)
+    stored = len(dates) - len(outstanding.dates)
+    if as_json:
+        missing = list(outstanding.dates)
+        print_json({"dates": len(dates), "stored": stored, "missing": missing, **attrs.asdict(cost)})
+        return
+    click.echo(f"{len(outstanding.dates):,} of {format_count(len(dates), 'date')}: {cost.text()}")
+    for span in outstanding.spans():
+        click.echo(span)
+
+
+def _print_report(report: BackfillReport, *, as_json: bool) -> None:
     failed = len(report.failed)
     for date in sorted(report.failed)[:MAX_FAILURES]:
         say(f"failed: {report.failed[date]}", "red")
     if failed > MAX_FAILURES:
         say(f"… and {format_count(failed - MAX_FAILURES, 'date')} more: clicksgroup status shows which", "red")
+    if as_json:
+        errors = {str(date): str(error) for date, error in sorted(report.failed.items())}
+        print_json(attrs.asdict(report, recurse=False) | {"failed": errors})
+        return
     note(
         joined(
             f"{format_count(report.fetched, 'date')} fetched",

@@ -1,4 +1,4 @@
-"""`clicksgroup clicks` and `estimate`: the records of some dates from the API, and what they cost."""
+"""`clicksgroup clicks`: the records of some dates from the API."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import LiveLine, format_count, format_duration, is_interactive, joined, note
+from clicksgroup.cli.groups import find_ids
 from clicksgroup.cli.output import Output
 from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.parsing import GroupChoice
 from clicksgroup.cli.progress import Pace, State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client
 from clicksgroup.cli.run import run_async
@@ -35,12 +37,12 @@ Examples:
 )
 @options.dates(begun=True)
 @options.groups
-@output_options
+@output_options()
 @options.access
 @options.check
 @options.verbose
 @run_async
-async def clicks(dates: DateRange, groups: tuple[int, ...] | None, output: Output, access: options.Access) -> None:
+async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
     """Print the clicks of each group from START to END, both included.
 
     START and END are 2025-01-31, 2025-01 (the whole month), today or yesterday. Without END, only the dates of START
@@ -51,9 +53,10 @@ async def clicks(dates: DateRange, groups: tuple[int, ...] | None, output: Outpu
     """
     line = LiveLine()
     async with open_client(access) as opened:
+        ids = await find_ids(opened, access, groups)
         progress = _Progress(opened, len(dates))
         async with showing(progress.state, line):
-            await output.write(_batches(opened.client, dates, groups, progress), line)
+            await output.write(_batches(opened.client, dates, ids, progress), line)
     if is_interactive():
         note(progress.summary(sandbox=access.sandbox), "dim")
 
@@ -120,31 +123,3 @@ class _Progress:
         fetched = self.opened.client.stats.pages
         pages = pages_before + in_this_date + in_each_date * (self.total - self.dates)
         return self.pace.seconds_left(math.ceil(pages - fetched))
-
-
-@click.command(
-    short_help="Show how many requests a job takes, and how long.",
-    epilog="""\b
-Examples:
-  clicksgroup estimate 2025-01 2025-12 --group-count 100 --plan business
-  clicksgroup estimate 2025-01 --groups 151,207,209 --quota 24/60 --quota 1250/1h""",
-)
-@options.dates()
-@options.groups
-@click.option("--group-count", type=click.IntRange(0), metavar="N", help="How many groups each date has, roughly.")
-@options.access_without_key
-def estimate(dates: DateRange, groups: tuple[int, ...] | None, group_count: int | None, access: options.Access) -> None:
-    """Show how many requests the dates from START to END take, and how long they last within the quota.
-
-    A request brings at most 30 groups of one date. Nothing is sent, and no key is needed.
-    """
-    client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
-    estimated = client.estimate(dates, groups=groups, group_count=group_count)
-    at_least = "at least " if groups is None and group_count is None else ""
-    duration = f"{at_least or 'about '}{format_duration(estimated.seconds)}" if estimated.seconds else "at once"
-    click.echo(f"{at_least}{format_count(estimated.requests, 'request')}, {duration}")
-    limits = [f"{format_count(count, 'request')} in {format_duration(window)}" for count, window in access.quota.limits]
-    pace = f"{' and '.join(limits) or 'no limit'}, {access.quota.in_flight} in flight"
-    click.echo(f"for {format_count(len(dates), 'date')} at {pace}", err=True)
-    if at_least:
-        click.echo("assuming one page of 30 groups for each date; say how many there are with --group-count", err=True)

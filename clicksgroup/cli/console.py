@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 import click
+import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -63,6 +64,11 @@ def _unless_gone() -> Iterator[None]:
 def stdout() -> Console:
     """A console for tables on stdout, as wide as the terminal is now."""
     return _Console(highlight=False, markup=False, emoji=False)
+
+
+def print_json(value: object) -> None:
+    """Print an object as one line of JSON to stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 def is_interactive() -> bool:

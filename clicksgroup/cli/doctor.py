@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, note, printable, stdout
+from clicksgroup.cli.console import format_count, note, print_json, printable, stdout
 from clicksgroup.cli.parsing import today_in
 from clicksgroup.cli.resources import new_session, open_client
 from clicksgroup.cli.run import FAILED, run
@@ -28,13 +28,18 @@ _STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN:
 Examples:
   clicksgroup doctor
   clicksgroup doctor 2025-01-31 --groups 151,207,209
-  clicksgroup doctor --sandbox""",
+  clicksgroup doctor --sandbox
+
+\b
+--json prints one object: date, requests, findings; each finding has assumption, verdict ("held",
+"differs" or "not seen"), came and advice.""",
 )
 @click.argument("date", required=False)
-@options.groups
+@options.group_ids
+@options.as_json
 @options.access
 @options.verbose
-def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Access) -> None:
+def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> None:
     """Ask for one date (by default the day before yesterday) and check each assumption about the service.
 
     This client was written from the vendor's documentation alone. Each assumption held, differs (then the command says
@@ -47,10 +52,12 @@ def doctor(date: str | None, groups: tuple[int, ...] | None, access: options.Acc
         raise ConfigurationError(
             f"DATE: {day} has not begun anywhere on Earth; name one that is over, such as {before_yesterday}"
         )
-    run(_doctor(day, groups, attrs.evolve(access, check="warn")))
+    run(_doctor(day, groups, as_json, attrs.evolve(access, check="warn")))
 
 
-async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: options.Access) -> int | None:
+async def _doctor(
+    date: datetime.date, groups: tuple[int, ...] | None, as_json: bool, access: options.Access
+) -> int | None:
     note(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
     recorder = Recorder()
     async with (
@@ -59,7 +66,11 @@ async def _doctor(date: datetime.date, groups: tuple[int, ...] | None, access: o
     ):
         findings = await examine(opened.client, recorder, date, groups=groups)
         sent = opened.client.stats.requests
-    _print(findings)
+    if as_json:
+        shown = [attrs.asdict(finding) | {"verdict": finding.verdict.value} for finding in findings]
+        print_json({"date": date, "requests": sent, "findings": shown})
+    else:
+        _print(findings)
     verdicts = [finding.verdict for finding in findings]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict)
     note(f"{counts}; {format_count(sent, 'request')}")

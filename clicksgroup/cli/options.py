@@ -12,9 +12,11 @@ from click.core import ParameterSource
 
 from clicksgroup.cli.console import VERBOSITY
 from clicksgroup.cli.parsing import (
+    ALL,
     parse_dates,
     parse_duration,
     parse_group_ids,
+    parse_groups,
     parse_limit,
     parse_proxy,
     read_key,
@@ -131,7 +133,7 @@ def _with_access(command: F, options: tuple[Any, ...], *, needs_key: bool) -> F:
         values = {field.name: kwargs.pop(field.name) for field in attrs.fields(Access) if field.name in kwargs}
         values["plan"] = _in_force("plan", values["plan"])
         file = kwargs.pop("api_key_file", None)
-        if needs_key and not values["sandbox"]:
+        if needs_key and not values["sandbox"] and not (file is None and kwargs.get("dry_run")):
             values["api_key"] = read_key(file)
         return command(*args, access=Access(**values), **kwargs)
 
@@ -176,9 +178,22 @@ check = click.option(
     help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
 )  # fmt: skip
 
-groups = click.option(
+group_ids = click.option(
     "--groups", type=parse_group_ids, metavar="IDS", help="Only the groups with these ids, such as 151,207."
 )
+
+groups = click.option(
+    "--groups", type=parse_groups, metavar="IDS|all",
+    help="Only the groups with these ids, such as 151,207; `all` is the default, except for Premium, where all groups "
+    "of the account are listed first.",
+)  # fmt: skip
+
+stored_groups = click.option(
+    "--groups", type=parse_groups, metavar="IDS|all", callback=lambda _c, _p, value: None if value == ALL else value,
+    help="Only the groups with these ids, such as 151,207.",
+)  # fmt: skip
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout (its keys: below).")
 
 timezone = click.option(
     "--tz", default="UTC", show_default=True, metavar="ZONE",

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import csv
 import functools
 import io
 import select
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 import attrs
 import click
+import orjson
 from rich.console import Console
 
 from clicksgroup import exports
 from clicksgroup.cli.console import LiveLine, stdout
 from clicksgroup.cli.files import is_special, open_to_write
-from clicksgroup.cli.tables import TableWriter
+from clicksgroup.cli.tables import CLICKS, Layout, TableWriter
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.models import GroupClicks
 
 F = TypeVar("F", bound=Callable[..., Any])
-Batches = AsyncIterator[Sequence[GroupClicks]]
+Batches = AsyncIterator[Sequence[Any]]
 
 FORMATS = ("table", "csv", "ndjson", "parquet")
+SMALL_FORMATS = FORMATS[:3]
+"""For records that are few."""
+
 ENDINGS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".txt": "table"}
 
 STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
@@ -41,27 +45,40 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
 (https://owasp.org/www-community/attacks/CSV_Injection, read on 2026-11-29)."""
 
+_TEXTS = ("group_name", "name", "memo")
 
-def options(command: F) -> F:
+
+def options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
     """The options `--format`, `-o` and `--excel`; the command receives one `output`."""
+    return functools.partial(_with_output, formats)
+
+
+def _with_output(formats: Sequence[str], command: F) -> F:
+    endings = {ending: form for ending, form in ENDINGS.items() if form in formats}
 
     @functools.wraps(command)
     def wrapped(*args: Any, format: str | None, file: str | None, excel: bool, **kwargs: Any) -> Any:  # noqa: A002
-        return command(*args, output=Output.chosen(format, file, excel=excel), **kwargs)
+        return command(*args, output=Output.chosen(format, file, excel=excel, endings=endings), **kwargs)
 
     form = click.option(
-        "--format", type=click.Choice(FORMATS),
+        "--format", type=click.Choice(formats),
         help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
     )  # fmt: skip
     to_file = click.option(
         "-o", "--output", "file", metavar="FILE", type=click.Path(),
-        help=f"Write to FILE, which appears only when it is complete; - is stdout. It ends in {', '.join(ENDINGS)}.",
+        help=f"Write to FILE, which appears only when it is complete; - is stdout. It ends in {', '.join(endings)}.",
     )  # fmt: skip
     excel = click.option(
         "--excel", is_flag=True,
         help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
     )  # fmt: skip
     return cast("F", form(to_file(excel(wrapped))))
+
+
+class Writer(Protocol):
+    """Writes records in as many calls as they take."""
+
+    def write(self, records: Sequence[Any]) -> None: ...
 
 
 @attrs.frozen
@@ -73,49 +90,57 @@ class Output:
     excel: bool = False
 
     @classmethod
-    def chosen(cls, format: str | None, file: str | None, *, excel: bool = False) -> Output:  # noqa: A002
+    def chosen(
+        cls,
+        format: str | None,  # noqa: A002
+        file: str | None,
+        *,
+        excel: bool = False,
+        endings: Mapping[str, str] = ENDINGS,
+    ) -> Output:
         """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
 
         Raises:
             ConfigurationError: format, ending and `excel` do not agree, or nothing says the format of a file.
         """
         file = None if file in STDOUT else file
-        ending = _ending(file) if file is not None else None
+        ending = _format_of(file, endings) if file is not None else None
         if excel and {format, ending} - {None, "csv"}:
             raise ConfigurationError("--excel: it is CSV; leave --format out, and end the file in .csv")
         if format and ending and format != ending:
             raise ConfigurationError(f"-o: {file} ends as {ending} does, and --format says {format}; leave one out")
         if format is None and ending is None and file is not None and not is_special(file):
-            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {_or_endings()}")
+            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {_end_in(endings)}")
         on_terminal = file is None and not excel and sys.stdout.isatty()
         format = format or ending or ("table" if on_terminal else "csv")  # noqa: A001
         if format == "parquet" and (file is None or is_special(file)):
             raise ConfigurationError("--format parquet: it needs a regular file: add -o FILE.parquet")
         return cls(format, file, excel)
 
-    async def write(self, batches: Batches, line: LiveLine) -> None:
+    async def write(self, batches: Batches, line: LiveLine, layout: Layout = CLICKS) -> None:
         """Write records as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), line)
+            await self._write(batches, sys.stdout.buffer, stdout(), line, layout)
             return
         async with open_to_write(self.file) as file:
             if self.format == "parquet":
                 await exports.write_parquet((record async for records in batches for record in records), file)
             else:
                 plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                await self._write(batches, file, plain, line)
+                await self._write(batches, file, plain, line, layout)
 
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, line: LiveLine) -> None:
+    def _writer(self, buffer: BinaryIO, console: Console, layout: Layout) -> Writer:
+        if self.format == "table":
+            return TableWriter(buffer, console, layout.columns)
+        if self.format == "csv":
+            return exports.CsvWriter(buffer) if layout is CLICKS else _CsvWriter(buffer, layout.record)
+        return exports.NdjsonWriter(buffer) if layout is CLICKS else _NdjsonWriter(buffer)
+
+    async def _write(self, batches: Batches, file: BinaryIO, console: Console, line: LiveLine, layout: Layout) -> None:
         buffer = io.BytesIO()
-        writer: exports.CsvWriter | exports.NdjsonWriter | TableWriter
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        if self.format == "csv":
-            writer = exports.CsvWriter(buffer)
-        elif self.format == "ndjson":
-            writer = exports.NdjsonWriter(buffer)
-        else:
-            writer = TableWriter(buffer, console)
+        writer = self._writer(buffer, console, layout)
         async for records in batches:
             writer.write([_harmless(record) for record in records] if self.excel else records)
             await send(buffer, file, line)
@@ -124,22 +149,48 @@ class Output:
         await send(buffer, file, line)
 
 
-def _ending(file: str) -> str | None:
+class _CsvWriter:
+    """As that of `exports`, for records of any class."""
+
+    def __init__(self, file: BinaryIO, record: type) -> None:
+        self._file = file
+        self._write_row([field.name for field in attrs.fields(record)])
+
+    def write(self, records: Iterable[Any]) -> None:
+        for record in records:
+            self._write_row(attrs.astuple(record))
+
+    def _write_row(self, row: Iterable[object]) -> None:
+        text = io.StringIO(newline="")
+        # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
+        csv.writer(text, lineterminator="\r\n").writerow(row)
+        self._file.write(text.getvalue().removesuffix("\r\n").encode() + b"\n")
+
+
+class _NdjsonWriter:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, records: Iterable[Any]) -> None:
+        self._file.writelines(orjson.dumps(attrs.asdict(r), option=orjson.OPT_APPEND_NEWLINE) for r in records)
+
+
+def _format_of(file: str, endings: Mapping[str, str]) -> str | None:
     suffix = Path(file).suffix.lower()
-    if suffix and suffix not in ENDINGS:
-        raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {_or_endings()}")
-    return ENDINGS.get(suffix)
+    if suffix and suffix not in endings:
+        raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {_end_in(endings)}")
+    return endings.get(suffix)
 
 
-def _or_endings() -> str:
-    *first, last = ENDINGS
+def _end_in(endings: Mapping[str, str]) -> str:
+    *first, last = endings
     return f"end the name in {', '.join(first)} or {last}"
 
 
-def _harmless(record: GroupClicks) -> GroupClicks:
-    if not record.group_name.lstrip().startswith(_FORMULA):
-        return record
-    return attrs.evolve(record, group_name=f"'{record.group_name}")
+def _harmless(record: Any) -> Any:
+    texts = {name: text for name in _TEXTS if isinstance(text := getattr(record, name, None), str)}
+    formulas = {name: f"'{text}" for name, text in texts.items() if text.lstrip().startswith(_FORMULA)}
+    return attrs.evolve(record, **formulas) if formulas else record
 
 
 async def send(buffer: io.BytesIO, file: BinaryIO, line: LiveLine) -> None:

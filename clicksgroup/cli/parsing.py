@@ -9,6 +9,7 @@ import re
 import sys
 import zoneinfo
 from pathlib import Path
+from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import click
@@ -20,6 +21,10 @@ from clicksgroup.settings import Secret
 _MAX_KEY_BYTES = 4096
 _MAX_SECONDS = 10 * 365 * 86400
 """Ten years: a longer duration is a typing error."""
+
+ALL: Literal["all"] = "all"
+GroupChoice: TypeAlias = tuple[int, ...] | Literal["all"] | None
+"""The ids of groups that were named; None if --groups was not given."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
@@ -120,6 +125,11 @@ def parse_limit(text: str) -> tuple[int, float]:
     if not _REQUESTS.fullmatch(count) or not seconds or seconds > _MAX_SECONDS:
         raise click.BadParameter(f"{text!r} is not a limit; write REQUESTS/SECONDS, such as 24/60 or 1250/1h")
     return int(count), seconds
+
+
+def parse_groups(text: str) -> GroupChoice:
+    """`151,207`, or `all`."""
+    return ALL if text == "all" else parse_group_ids(text)
 
 
 def parse_group_ids(text: str) -> tuple[int, ...]:

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import datetime
 import io
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import LiveLine, format_count, is_interactive, note, printable, say, stdout
+from clicksgroup.cli.console import (
+    LiveLine,
+    format_count,
+    is_interactive,
+    is_quiet,
+    note,
+    print_json,
+    printable,
+    say,
+    stdout,
+)
 from clicksgroup.cli.files import open_to_write
 from clicksgroup.cli.output import STDOUT, Output, send
 from clicksgroup.cli.output import options as output_options
 from clicksgroup.cli.resources import open_store_to_read
-from clicksgroup.cli.run import run_async
+from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
@@ -43,12 +55,19 @@ sandbox = click.option(
     epilog="""\b
 Examples:
   clicksgroup status --store clicks.db
-  clicksgroup status 2025-01 yesterday --settle 3d""",
+  clicksgroup status 2025-01 yesterday --settle 3d
+  clicksgroup status 2025-01 yesterday --check --quiet || echo "dates are missing"
+
+\b
+--json prints one object: account, start, end, and the dates that are final, provisional, missing and
+failed (at the last attempt, with the error).""",
 )
 @options.dates(optional=True)
 @options.store
 @options.settle
-@options.groups
+@options.stored_groups
+@click.option("--check", is_flag=True, help="Exit with status 3 if dates are missing.")
+@options.as_json
 @sandbox
 @options.quiet
 @run_async
@@ -57,8 +76,10 @@ async def status(
     choice: options.StoreChoice,
     settle: datetime.timedelta,
     groups: tuple[int, ...] | None,
+    check: bool,
+    as_json: bool,
     sandbox: bool,
-) -> None:
+) -> int | None:
     """Show for each date from START to END whether the store has it: final, provisional, missing or failed.
 
     Without START, it shows all dates from the first in the store to the last. Provisional dates were fetched before
@@ -69,12 +90,20 @@ async def status(
     async with open_store_to_read(choice, dates, sandbox=sandbox, settle=settle) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         failures = await store.failures(span[0], span[-1])
+    status = INCOMPLETE if check and coverage.missing else None
+    if as_json:
+        ends = {"account": choice.account, "start": span[0], "end": span[-1]}
+        print_json(ends | attrs.asdict(coverage) | {"failed": failures})
+        return status
+    if is_quiet():
+        return status
     stdout().print(calendar(coverage, failures, title=f"account {choice.account}, {span[0]} to {span[-1]}"))
     failed = [date for date in failures if date not in set(coverage.final)]
     for date in failed[:MAX_FAILURES]:
         say(f"failed {date}: {failures[date]}", "red")
     if len(failed) > MAX_FAILURES:
         say(f"… and {format_count(len(failed) - MAX_FAILURES, 'date')} more that failed", "red")
+    return status
 
 
 @click.command(
@@ -86,8 +115,8 @@ Examples:
 )
 @options.dates(optional=True)
 @options.store
-@options.groups
-@output_options
+@options.stored_groups
+@output_options()
 @sandbox
 @options.quiet
 @run_async
@@ -103,17 +132,34 @@ async def export(
     Without START, it writes all dates of the store. Unique users are people: never add them over dates or groups.
     """
     async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
-        _warn_of_missing(await store.coverage(span[0], span[-1], groups=groups), span)
+        _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups), span)
         await output.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
 
 
-def _warn_of_missing(coverage: Coverage, span: DateRange) -> None:
+def _warn_of_gaps(coverage: Coverage, span: DateRange) -> int:
+    """Say which dates are missing or provisional, in so many lines."""
+    warnings = []
     if missing := coverage.missing:
-        note(
-            f"warning: {len(missing):,} of {format_count(len(span), 'date')} are not in the store, {missing[0]} first; "
-            "clicksgroup status shows which, backfill fetches them",
-            "yellow",
+        warnings.append(
+            f"{len(missing):,} of {format_count(len(span), 'date')} are not in the store, {missing[0]} first; "
+            "clicksgroup status shows which, backfill fetches them"
         )
+    if provisional := coverage.provisional:
+        warnings.append(
+            f"{len(provisional):,} of {format_count(len(span), 'date')} are provisional, {provisional[0]} first: "
+            "their counts may still change; backfill fetches them again"
+        )
+    for warning in warnings:
+        note(f"warning: {warning}", "yellow")
+    return len(warnings)
+
+
+def _rows_that_fit(warnings: int) -> int:
+    """How many groups the terminal shows without scrolling the largest away: below them come others, and the prompt."""
+    if not sys.stdout.isatty():
+        return TERMINAL_TOP
+    used = 2 + 1 + 1 + 2 * warnings
+    return max(min(TERMINAL_TOP, stdout().height - used), 1)
 
 
 async def _batches(records: AsyncIterator[GroupClicks]) -> AsyncIterator[Sequence[GroupClicks]]:
@@ -138,9 +184,10 @@ Examples:
 )
 @options.dates(optional=True)
 @options.store
-@options.groups
+@options.stored_groups
 @click.option(
-    "--top", type=click.IntRange(1), metavar="N", show_default=f"{TERMINAL_TOP}, in a file {FILE_TOP}",
+    "--top", type=click.IntRange(1), metavar="N",
+    show_default=f"what fits the terminal, {TERMINAL_TOP} at most; in a file {FILE_TOP}",
     help="Show the N groups with the most clicks, and the sum of the others.",
 )  # fmt: skip
 @click.option(
@@ -184,9 +231,9 @@ async def chart(
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         known = {*coverage.final, *coverage.provisional}
         summary = await charts.summarise(store.clicks(span[0], span[-1], groups=groups), span, known=known)
-    _warn_of_missing(coverage, span)
+    lines = _warn_of_gaps(coverage, span)
     if file is None or form is None:
-        stdout().print(charts.table(summary, top=top or TERMINAL_TOP))
+        stdout().print(charts.table(summary, top=top or _rows_that_fit(lines)))
         return
     drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
     async with open_to_write(file) as stream:

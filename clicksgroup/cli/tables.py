@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup.cli.console import printable
+from clicksgroup.models import GroupClicks
 
 NARROW = 72
 """Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
@@ -38,12 +39,23 @@ class Column:
     short: str = ""
 
 
-CLICKS = (
-    Column("date", "date", 10, 10),
-    Column("id", "group_id", 6, 5),
-    Column("group", "group_name"),
-    Column("clicks", "clicks", 11, 7),
-    Column("unique users", "unique_users", 12, 7, "users"),
+@attrs.frozen
+class Layout:
+    """What a command prints: records of this class, and the columns of their table."""
+
+    record: type
+    columns: Sequence[Column]
+
+
+CLICKS = Layout(
+    GroupClicks,
+    (
+        Column("date", "date", 10, 10),
+        Column("id", "group_id", 6, 5),
+        Column("group", "group_name"),
+        Column("clicks", "clicks", 11, 7),
+        Column("unique users", "unique_users", 12, 7, "users"),
+    ),
 )
 
 
@@ -56,7 +68,7 @@ class TableWriter:
         columns: the columns.
     """
 
-    def __init__(self, file: BinaryIO, console: Console, columns: Sequence[Column] = CLICKS) -> None:
+    def __init__(self, file: BinaryIO, console: Console, columns: Sequence[Column]) -> None:
         self._file = file
         self._console = console
         self._columns = columns
@@ -114,4 +126,4 @@ def _cell(value: object, column: Column) -> Text:
     if type(value) is int:
         return Text(str(value) if column.heading == "id" else f"{value:,}")
     text = printable(str(value))
-    return Text(text) if text else Text("(no name)", "dim")
+    return Text("(no name)", "dim") if not text and column.heading == "group" else Text(text)

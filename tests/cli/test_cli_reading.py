@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import re
 import sqlite3
 from pathlib import Path
 
@@ -77,6 +79,17 @@ def test_export(store: str) -> None:
     partly = call("export", "2025-01-03", "2025-01-05", "--store", store, "--groups", "151,207", "--format", "ndjson")
     assert len(partly.stdout.splitlines()) == 2
     assert partly.stderr.startswith("warning: 2 of 3 dates are not in the store, 2025-01-04 first")
+
+
+async def test_provisional_dates(store: str) -> None:
+    """`export` and `chart` say which dates are provisional: their counts may still change."""
+    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
+    await asyncio.to_thread(fill, store, str(yesterday - datetime.timedelta(days=3)), str(yesterday))
+    for command in ("export", "chart"):
+        result = await asyncio.to_thread(call, command, "--store", store)
+        (line,) = result.stderr.splitlines()
+        assert re.fullmatch(r"warning: [12] of 4 dates are provisional, \S+ first: their counts may still .*", line)
+        assert (await asyncio.to_thread(call, command, "--store", store, "--quiet")).stderr == ""
 
 
 def test_export_format(store: str, tmp_path: Path) -> None:

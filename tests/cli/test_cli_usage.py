@@ -18,7 +18,7 @@ from clicksgroup import __main__
 from clicksgroup.cli.parsing import parse_duration, read_key
 from tests.cli.calls import call
 
-COMMANDS = ("backfill", "chart", "clicks", "doctor", "estimate", "export", "sandbox", "status")
+COMMANDS = (*("backfill", "chart", "clicks", "doctor", "estimate", "export", "groups", "sandbox", "status", "totals"),)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
