@@ -132,26 +132,18 @@ async def export(
     Without START, it writes all dates of the store. Unique users are people: never add them over dates or groups.
     """
     async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
-        _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups), span)
+        _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups))
         await output.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
 
 
-def _warn_of_gaps(coverage: Coverage, span: DateRange) -> int:
+def _warn_of_gaps(coverage: Coverage) -> int:
     """Say which dates are missing or provisional, in so many lines."""
-    warnings = []
-    if missing := coverage.missing:
-        warnings.append(
-            f"{len(missing):,} of {format_count(len(span), 'date')} are not in the store, {missing[0]} first; "
-            "clicksgroup status shows which, backfill fetches them"
-        )
-    if provisional := coverage.provisional:
-        warnings.append(
-            f"{len(provisional):,} of {format_count(len(span), 'date')} are provisional, {provisional[0]} first: "
-            "their counts may still change; backfill fetches them again"
-        )
-    for warning in warnings:
-        note(f"warning: {warning}", "yellow")
-    return len(warnings)
+    from clicksgroup.charts import coverage_notes
+
+    notes = coverage_notes(coverage)
+    for sentence in notes:
+        note(f"warning: {sentence} clicksgroup backfill fetches them", "yellow")
+    return len(notes)
 
 
 def _rows_that_fit(warnings: int) -> int:
@@ -230,8 +222,10 @@ async def chart(
     async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         known = {*coverage.final, *coverage.provisional}
-        summary = await charts.summarise(store.clicks(span[0], span[-1], groups=groups), span, known=known)
-    lines = _warn_of_gaps(coverage, span)
+        records = store.clicks(span[0], span[-1], groups=groups)
+        provisional = set(coverage.provisional)
+        summary = await charts.summarise(records, span, known=known, provisional=provisional)
+    lines = _warn_of_gaps(coverage)
     if file is None or form is None:
         stdout().print(charts.table(summary, top=top or _rows_that_fit(lines)))
         return

@@ -128,7 +128,7 @@ main()
 
 
 @pytest.mark.parametrize(("signum", "status"), ENDS)
-@pytest.mark.parametrize("module", ["clicksgroup.cli", "rich", "clicksgroup.cli.doctor"])
+@pytest.mark.parametrize("module", ["clicksgroup.cli", "rich", "aiohttp"])
 async def test_while_importing(module: str, signum: signal.Signals, status: int) -> None:
     """A signal in the first tenths of a second ends the command with one line."""
     process = await asyncio.create_subprocess_exec(
