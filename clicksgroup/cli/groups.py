@@ -21,6 +21,7 @@ from clicksgroup.cli.tables import Column, Layout
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupTotals
+from clicksgroup.plans import Plan
 from clicksgroup.streams import Stream
 
 T = TypeVar("T", Group, GroupTotals)
@@ -68,7 +69,7 @@ Examples:
   clicksgroup totals 2025-01-01 2025-01-07
   clicksgroup totals 2025-01 --plan business --groups 151,207 -o january.csv""",
 )
-@options.dates(begun=True)
+@options.dates(begun=True, longest=Plan.PERSONAL.totals_days)
 @options.groups
 @output_options(SMALL_FORMATS)
 @options.access

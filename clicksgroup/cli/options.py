@@ -104,12 +104,13 @@ def store(command: F) -> F:
     return _decorated(cast("F", wrapped), _STORE)
 
 
-def dates(*, optional: bool = False, begun: bool = False) -> Callable[[F], F]:
+def dates(*, optional: bool = False, begun: bool = False, longest: int | None = None) -> Callable[[F], F]:
     """The arguments START and END; the command receives `dates`, None where START is optional and missing.
 
     Args:
         optional: START may be missing.
         begun: refuse dates that have not begun anywhere on Earth.
+        longest: days that every plan allows to ask for at once.
     """
 
     def decorate(command: F) -> F:
@@ -118,7 +119,7 @@ def dates(*, optional: bool = False, begun: bool = False) -> Callable[[F], F]:
             today = today_in(tz)
             span = parse_dates(start, end, today) if start is not None else None
             if begun and span is not None:
-                require_begun(span, today, click.get_current_context().command_path)
+                require_begun(span, today, longest=longest)
             return command(*args, dates=span, **kwargs)
 
         arguments = click.argument("start", required=not optional), click.argument("end", required=False), timezone

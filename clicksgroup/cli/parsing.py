@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import math
 import os
 import re
 import sys
@@ -43,12 +44,18 @@ def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
     if end is not None:
         last = _first_and_last(end, "END", today)[1]
     if last < first:
-        raise ConfigurationError(f"END: {last} is before START, {first}; swap them")
+        advice = "; swap them" if first <= today else ", which has not begun"
+        raise ConfigurationError(f"END: {last} is before START, {first}{advice}")
     return date_range(first, last)
 
 
-def require_begun(dates: DateRange, today: datetime.date, command: str) -> None:
+def require_begun(dates: DateRange, today: datetime.date, *, longest: int | None = None) -> None:
     """Refuse dates that have not begun anywhere on Earth, before a request is spent on them.
+
+    Args:
+        dates: the dates.
+        today: today's date, where the user is.
+        longest: days that may be asked for at once; a longer range is not suggested.
 
     Raises:
         ConfigurationError: there is such a date. The message suggests what is not refused as well.
@@ -57,10 +64,8 @@ def require_begun(dates: DateRange, today: datetime.date, command: str) -> None:
     if dates[-1] <= latest:
         return
     ends = {"yesterday": today - datetime.timedelta(days=1), "today": today}
-    advice = next(
-        (f"end {word}: {command} {dates[0]} {word}" for word, end in ends.items() if dates[0] <= end),
-        f"the latest date to ask for is {latest}",
-    )
+    accepted = [word for word, end in ends.items() if 0 <= (end - dates[0]).days < (longest or math.inf)]
+    advice = f"write {dates[0]} {accepted[0]}" if accepted else f"the latest date to ask for is {latest}"
     raise ConfigurationError(f"END: {dates[-1]} has not begun anywhere on Earth; {advice}")
 
 

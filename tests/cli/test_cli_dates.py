@@ -58,20 +58,30 @@ def test_not_a_date(start: str, end: str | None, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "advice"),
+    ("start", "end", "longest", "advice"),
     [
-        ("2025-02", "2999-01", "end yesterday: clicksgroup clicks 2025-02-01 yesterday"),
-        ("2025-03-01", "2999-01", "end today: clicksgroup clicks 2025-03-01 today"),
-        ("2999-01", "2999-02", "the latest date to ask for is 20"),
+        ("2025-02", "2999-01", None, "write 2025-02-01 yesterday"),
+        ("2025-03-01", "2999-01", None, "write 2025-03-01 today"),
+        ("2025-02", "2999-01", 7, "the latest date to ask for is 20"),
+        ("2025-02-25", "2999-01", 7, "write 2025-02-25 yesterday"),
+        ("2999-01", "2999-02", None, "the latest date to ask for is 20"),
     ],
 )
-def test_advice_about_the_future(start: str, end: str, advice: str) -> None:
+def test_advice_about_the_future(start: str, end: str, longest: int | None, advice: str) -> None:
     """A date that has not begun is refused, and what is suggested is not refused as well."""
     with pytest.raises(ConfigurationError, match=f"has not begun anywhere on Earth; {advice}"):
-        require_begun(parse_dates(start, end, TODAY), TODAY, "clicksgroup clicks")
-    if "end" in advice:
+        require_begun(parse_dates(start, end, TODAY), TODAY, longest=longest)
+    if "write" in advice:
         *_, first, last = advice.split()
-        require_begun(parse_dates(first, last, TODAY), TODAY, "clicksgroup clicks")
+        accepted = parse_dates(first, last, TODAY)
+        require_begun(accepted, TODAY, longest=longest)
+        assert len(accepted) <= (longest or 1000)
+
+
+def test_no_swap_into_the_future() -> None:
+    """START and END are not to be swapped where START has not begun."""
+    with pytest.raises(ConfigurationError, match="is before START, 2999-01-01, which has not begun"):
+        parse_dates("2999-01", "2025-01", TODAY)
 
 
 def test_today_has_begun_everywhere() -> None:
@@ -79,7 +89,7 @@ def test_today_has_begun_everywhere() -> None:
     now = datetime.datetime.now(datetime.UTC)
     for zone in ("Pacific/Kiritimati", "Etc/GMT+12", "UTC"):
         today = today_in(zone, now)
-        require_begun(parse_dates("today", None, today), today, "clicksgroup clicks")
+        require_begun(parse_dates("today", None, today), today)
 
 
 def test_no_zone_data(monkeypatch: pytest.MonkeyPatch) -> None:
