@@ -49,7 +49,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     are fetched.
 
     Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
-    add them over dates or groups.
+    add them over dates or groups; `totals` counts each once over a range.
     """
     line = LiveLine()
     async with open_client(access) as opened:
