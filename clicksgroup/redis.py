@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.resources
-import json
-import math
-import uuid
+import functools
+import hashlib
+import logging
+import os
+import weakref
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NoReturn
+
+import attrs
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.remote import CLOSE_TIMEOUT, Backend, RemoteQuota, UnreachableError, clock
-from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
-from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult
+from clicksgroup.quota.backend import UnreachableError, clock
+from clicksgroup.quota.exchanger import CLOSE_TIMEOUT
+from clicksgroup.quota.remote import RemoteQuota
+from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.stored import StoredBackend, load
+from clicksgroup.settings import Secret
 
 try:
     from redis.asyncio import ConnectionPool, Redis
@@ -25,14 +31,23 @@ try:
 except ImportError as error:
     raise ImportError('RedisQuota needs an extra: pip install "clicksgroup[redis]"') from error
 
-LEASE = 30.0
-"""Seconds after its last exchange until a process counts as dead: as long as one request may take by default. A process
-renews its lease three times as often."""
+logger = logging.getLogger("clicksgroup")
 
 ANSWER_TIMEOUT = 2.0
 """Seconds for Redis to connect or to answer, before the call is made again."""
 
-SCRIPT = importlib.resources.files("clicksgroup").joinpath("redis.lua").read_text(encoding="utf-8")
+CLOCK_STEP = 1.0
+"""Seconds. Redis's clock is taken to have been set if it differs by more from what our own lets expect."""
+
+SCRIPT = """
+-- Compare and set. ARGV: the SHA-1 of the value that the caller has read, and the new value, or '' to read only.
+-- Answers Redis's time, and the value that is there instead, or false if it is the one that was read.
+local value = redis.call('GET', KEYS[1]) or ''
+local unchanged = redis.sha1hex(value) == ARGV[1]
+if unchanged and ARGV[2] ~= '' then redis.call('SET', KEYS[1], ARGV[2]) end
+local time = redis.call('TIME')
+return { time[1], time[2], not unchanged and value }
+"""
 
 
 class RedisQuota(RemoteQuota):
@@ -60,146 +75,254 @@ class RedisQuota(RemoteQuota):
     """
 
     def __init__(self, url: str, quota: Quota, *, name: str, outage_timeout: float = 5.0) -> None:
-        super().__init__(quota, RedisBackend(url, quota, name, outage_timeout), outage_timeout)
+        # It may hold a password.
+        url = Secret(url)
+        make_backend = functools.partial(RedisBackend, url, quota, name, outage_timeout)
+        super().__init__(quota, make_backend, outage_timeout)
         self.name = name
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a RedisQuota cannot be pickled, since its URL may hold a password: make one in each process")
 
-class RedisBackend(Backend):
-    """Runs `redis.lua`, which makes one exchange in one atomic step."""
 
-    def __init__(self, url: str, quota: Quota, name: str, outage_timeout: float) -> None:
+class RedisValue:
+    """One value in Redis, which is changed by compare and set."""
+
+    def __init__(self, url: Secret, key: str, timeout: float) -> None:
+        # No retries here: the caller of `exchange` tries again, and knows for how long.
+        self._client = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
+        )
+        self._script = self._client.register_script(SCRIPT)
+        self._key = key
+        _clients.add(self._client)
+
+    async def compare_and_set(self, known: str, value: bytes) -> tuple[bytes, bytes, bytes | None]:
+        """Redis's time in seconds and microseconds, and the value that is there if its SHA-1 is not `known`."""
+        seconds, microseconds, other = await self._script(keys=[self._key], args=[known, value])
+        return seconds, microseconds, other
+
+    async def ping(self) -> None:
+        """Connect, if it is not connected."""
+        await self._client.ping()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+@attrs.frozen
+class _Reading:
+    """A moment of the quota's clock, and the moments of ours between which it was read."""
+
+    at: float
+    sent: float
+    received: float
+
+    def earliest(self, ours: float) -> float:
+        """The least that the quota's clock can show at that moment of ours."""
+        return self.at + ours - self.received
+
+    def latest(self, ours: float) -> float:
+        """The most that it can show."""
+        return self.at + ours - self.sent
+
+
+class RedisBackend(StoredBackend):
+    """Reads the state, decides, and puts it back if nobody has changed it in the meantime; else decides again.
+
+    The quota has a clock of its own: Redis's minus `SharedState.origin`. Where Redis's clock is set, our own shows it,
+    and the origin moves by the same step. A decision is made for the earliest moment that it can be, and an event is
+    dated the latest that it can have been, so the way to Redis and back costs time but never breaks the quota.
+    """
+
+    def __init__(self, url: Secret, quota: Quota, name: str, outage_timeout: float) -> None:
         if not name or "{" in name or "}" in name:
             raise ConfigurationError(f"name: {name!r}: expected a text without braces, such as 'shop'")
+        super().__init__(quota)
         self._name = name
         self._key = f"{{clicksgroup:{name}}}"
-        self._quota = quota
         self._url = url
         self._address = _address(url)
         self._outage_timeout = outage_timeout
-        self.heartbeat = LEASE / 3
-        self._redis: Redis | None = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self._holder = uuid.uuid4().hex
-        # What the last result told: the id of Redis's memory, how often it had changed, and its clock minus ours.
-        self._epoch = ""
-        self._changes = 0
-        self._clock_offset = 0.0
+        self.value: RedisValue | None = None
         self._last_call_failed = False
+        self._forget()
 
     def describe(self) -> str:
         return f"{self._name!r} in Redis at {self._address}"
 
+    def how_to_end_pause(self) -> str:
+        return f"delete its key {self._key}"
+
     async def open(self) -> None:
-        self._reset()
-        timeout = min(self._outage_timeout, ANSWER_TIMEOUT)
-        # No retries here: the caller of `exchange` tries again, and knows for how long.
-        self._redis = Redis.from_url(
-            self._url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
-        )
-        self._script = self._redis.register_script(SCRIPT)
+        self._forget()
+        self.value = RedisValue(self._url, self._key, min(self._outage_timeout, ANSWER_TIMEOUT))
 
     async def close(self) -> None:
-        client, self._redis = self._redis, None
-        if client is None:
+        if (value := self.value) is None:
             return
-        if self._epoch and not self._last_call_failed:
-            leaving = self.encode_call((), (), {}, clock_confirmed=True, leaving=True)
+        if self.seen is not None and not self._last_call_failed:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._script(keys=[self._key], args=[leaving], client=client)
-        await client.aclose()
+                    await self._leave(value)
+        self.value = None
+        await value.close()
 
     async def exchange(
         self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
     ) -> ExchangeResult:
-        if self._redis is None:
+        value = self.value
+        if value is None:
             raise UnreachableError("it was closed")
+        permanent = False
         try:
             if self._last_call_failed:
-                # Connecting takes time, which must not look like a step of Redis's clock.
-                await self._redis.ping()
+                # Connecting takes time, which must not make the reading of the clock vague.
+                await value.ping()
             self._last_call_failed = True
-            sent_at = clock()
-            answer = await self._run(self.encode_call(events, request_ids, held))
-            if "clock_differs" in answer:
-                # Its clock was set, or the call took long: the second call is not late as well.
-                sent_at = clock()
-                answer = await self._run(self.encode_call(events, request_ids, held, clock_confirmed=True))
+            result = await self._decide_until_unchanged(value, events, request_ids, held)
         except (RedisError, OSError, TimeoutError) as error:
-            if not self._epoch and _is_permanent(error):
-                raise QuotaUnavailableError(f"{self.describe()} cannot be used: {error}", retryable=False) from None
-            raise UnreachableError(str(error) or type(error).__name__) from None
+            permanent = self.seen is None and _is_permanent(error)
+            reason = str(error) or type(error).__name__
+        else:
+            self._last_call_failed = False
+            return result
+        # Raised outside of `except`, so that no local variable of redis-py, such as the URL, hangs on it.
+        if permanent:
+            raise QuotaUnavailableError(f"{self.describe()} cannot be used: {reason}", retryable=False)
+        raise UnreachableError(reason)
+
+    def _forget(self) -> None:
+        self.new_holder()
+        # What was read last, or None before that; Redis's time of the last answer; the quota's.
+        self._raw: bytes | None = None
+        self._server_time: _Reading | None = None
+        self._reading: _Reading | None = None
         self._last_call_failed = False
-        return self.decode_answer(answer, sent_at)
 
-    async def _run(self, call: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(await self._script(keys=[self._key], args=[call], client=self._redis))
-        return answer
+    async def _decide_until_unchanged(
+        self, value: RedisValue, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
+    ) -> ExchangeResult:
+        if self._raw is None:
+            await self._compare_and_set(value, None)
+        while True:
+            state, now = self._load()
+            assert self._reading is not None
+            dated = [event._replace(at=self._reading.latest(event.at)) for event in events]
+            result = self.decide(state, dated, request_ids, held, now)
+            if await self._compare_and_set(value, self.dump_changed(state, self._raw, now)):
+                self.seen = state.epoch, state.changes
+                if not self._clock_was_set(state):
+                    return result
 
-    def encode_call(
-        self,
-        events: Sequence[Event],
-        request_ids: Sequence[str],
-        held: Mapping[str, bool],
-        *,
-        clock_confirmed: bool = False,
-        leaving: bool = False,
-    ) -> str:
-        """The script's argument."""
-        now = clock()
-        call: dict[str, Any] = {
-            "holder": self._holder,
-            "quota": repr(self._quota),
-            "limits": [(count, window * CLOCK_DRIFT) for count, window in self._quota.limits],
-            "in_flight": self._quota.in_flight,
-            "lease": LEASE,
-            "orphan_hold": ORPHAN_HOLD,
-            "turn_timeout": TURN_TIMEOUT,
-            "epoch": self._epoch,
-            "changes": self._changes,
-            "expected_now": now + self._clock_offset,
-            "clock_confirmed": clock_confirmed,
-            "new_epoch": uuid.uuid4().hex,
-            "events": [(event.kind, event.id, now - event.at, event.seconds) for event in events],
-            "request_ids": request_ids,
-            "held": held,
-            "leaving": leaving,
-        }
-        return json.dumps(call)
+    async def _leave(self, value: RedisValue) -> None:
+        """Give the lease back."""
+        while True:
+            state, now = self._load()
+            state.holders.pop(self.holder, None)
+            if await self._compare_and_set(value, self.dump_changed(state, self._raw, now)):
+                return
 
-    def decode_answer(self, answer: dict[str, Any], sent_at: float) -> ExchangeResult:
-        """The result of a call that was sent then."""
-        if "other_quota" in answer:
-            raise ConfigurationError(
-                f"{self.describe()}: another process keeps {answer['other_quota']} there, and this one was given "
-                f"{self._quota!r}; give all the same quota, or another name"
-            )
-        self._epoch, self._changes = answer["epoch"], answer["changes"]
-        self._clock_offset = answer["now"] - (sent_at + clock()) / 2
-        retry_in = answer["retry_in"]
-        # An empty table of Lua is an object in JSON.
-        return ExchangeResult(answer["granted"] or (), retry_in if retry_in > 0 else math.inf, answer["pause_left"])
+    async def _compare_and_set(self, value: RedisValue, new: bytes | None) -> bool:
+        """Put new bytes there, unless others have changed them since: then those are read. None: only look."""
+        known = "" if self._raw is None else hashlib.sha1(self._raw, usedforsecurity=False).hexdigest()
+        sent = clock()
+        seconds, microseconds, other = await value.compare_and_set(known, new or b"")
+        self._server_time = _Reading(int(seconds) + int(microseconds) / 1e6, sent, clock())
+        if other is not None:
+            self._raw = other
+            return False
+        self._raw = self._raw if new is None else new
+        return True
+
+    def _load(self) -> tuple[SharedState, float]:
+        """The state that was read, and the quota's time now."""
+        server = self._server_time
+        assert server is not None
+        state = SharedState(self.quota, 0.0, origin=float(int(server.at)))
+        damaged = False
+        if self._raw:
+            try:
+                state = load(self._raw)
+            except Exception:
+                # A foreign value can make the parser raise anything.
+                damaged = True
+        right = self._expected_time(state, server)
+        # Where no process can tell that it was set, the clock at least never runs backwards.
+        right = max(right, state.clock)
+        state.origin += server.at - state.origin - right
+        self._reading = _Reading(right, server.sent, server.received)
+        now = self._reading.earliest(clock())
+        if damaged:
+            logger.warning("%s is damaged; it is replaced, and nothing is granted for one window", self.describe())
+            state.block_one_window(now)
+        return state, now
+
+    def _expected_time(self, state: SharedState, server: _Reading) -> float:
+        """The quota's time at the last answer: what Redis's clock says, unless our own shows that it was set."""
+        shown = server.at - state.origin
+        last = self._reading
+        if last is None or self.seen is None or self.seen[0] != state.epoch:
+            return shown
+        earliest, latest = last.earliest(server.sent), last.latest(server.received)
+        if earliest - CLOCK_STEP <= shown <= latest + CLOCK_STEP:
+            return shown
+        return min(max(shown, earliest), latest)
+
+    def _clock_was_set(self, state: SharedState) -> bool:
+        """Whether the last answer shows it: then the origin moves at once, before a new process reads the clock."""
+        assert self._server_time is not None
+        return self._expected_time(state, self._server_time) != self._server_time.at - state.origin
 
 
-def _address(url: str) -> str:
-    """Where Redis is, without any password."""
+def _address(url: Secret) -> str:
+    """Where Redis is, without any password. Errors are raised outside of `except`: the URL would hang on them."""
     try:
         pool = ConnectionPool.from_url(url)
     except ValueError:
+        pool = None
+    if pool is None:
         raise ConfigurationError(
             "url: expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
-        ) from None
-    options = pool.connection_kwargs
+        )
+    if not _takes_options(pool):
+        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
+    host, port = (pool.connection_kwargs.get(name) for name in ("host", "port"))
+    return pool.connection_kwargs.get("path") or f"{host or 'localhost'}:{port or 6379}"
+
+
+def _takes_options(pool: ConnectionPool) -> bool:
     try:
         # Makes no connection, but checks the options.
-        pool.connection_class(**options)
+        pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError, RedisError):
-        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value") from None
-    return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+        return False
+    return True
 
 
 def _is_permanent(error: Exception) -> bool:
     """A wrong password or database, or not Redis at all. redis-py has its own types for errors that may pass."""
     return isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError
+
+
+_clients: weakref.WeakSet[Redis] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """A forked child would keep the connections of its parent open after the parent's death."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for client in list(_clients):
+        pool = client.connection_pool
+        # redis-py has no public names for its connections. Without them, they are closed when the child ends.
+        for name in ("_available_connections", "_in_use_connections"):
+            for connection in getattr(pool, name, ()):
+                if (writer := getattr(connection, "_writer", None)) is not None:
+                    # Not closed: the number could be another file's by the time at which it is collected.
+                    os.dup2(null, writer.get_extra_info("socket").fileno())
+    os.close(null)
+    _clients.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

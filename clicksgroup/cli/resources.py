@@ -138,6 +138,16 @@ class WatchedQuota(SharedQuota):
             if not self._waiting:
                 self._waited += time.monotonic() - self._waiting_since
 
+    @property
+    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
+        return self._inner.limits_in_force
+
+    def seconds_until(self, requests: int) -> float:
+        return self._inner.seconds_until(requests)
+
+    def wait_status(self) -> str:
+        return self._inner.wait_status()
+
     async def on_open(self) -> None:
         await self._inner.__aenter__()
 
@@ -146,23 +156,23 @@ class WatchedQuota(SharedQuota):
 
 
 def _shared_quota(access: Access) -> SharedQuota:
-    from clicksgroup.quota.file import FileQuota, default_path
+    from clicksgroup.quota.file import FileQuota, default_name, default_path
 
     key = parse_api_key(access.api_key)
     # A key that no header can hold is refused before a file is named after it.
     request_headers(key, access.user_agent, "en")
     origin = origin_of(parse_base_url(access.base_url, allow_http=False))
-    try:
-        path = default_path(origin, key)
-    except RuntimeError:
-        raise ConfigurationError(
-            "there is no folder for the quota's file, since this user has no home; set XDG_STATE_HOME or HOME"
-        ) from None
     if access.redis:
         from clicksgroup.redis import RedisQuota
 
-        return RedisQuota(access.redis, access.quota, name=path.stem)
-    return FileQuota(path, access.quota)
+        return RedisQuota(access.redis, access.quota, name=default_name(origin, key))
+    try:
+        return FileQuota(default_path(origin, key), access.quota)
+    except RuntimeError:
+        raise ConfigurationError(
+            "there is no folder for the quota's file, since this user has no home; set XDG_STATE_HOME or HOME, or "
+            "share the quota through Redis (--redis)"
+        ) from None
 
 
 @contextlib.asynccontextmanager

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import hashlib
-import json
 import logging
 import os
 import pathlib
-import re
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import cattrs
-
-from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
+from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.file_lock import ProcessLock, lock, open_private
-from clicksgroup.quota.remote import Backend, RemoteQuota, UnreachableError, clock
-from clicksgroup.quota.state import Event, ExchangeResult, HeldSlot, SharedState
+from clicksgroup.quota.backend import UnreachableError, clock
+from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
+from clicksgroup.quota.remote import RemoteQuota
+from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.stored import StoredBackend, load
 
 logger = logging.getLogger("clicksgroup")
-
-FORMAT = "clicksgroup quota 1"
-
-_HOLDER = re.compile(r"holder-[0-9a-f]{12}", re.ASCII)
 
 
 class FileQuota(RemoteQuota):
@@ -51,14 +45,21 @@ class FileQuota(RemoteQuota):
     """
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota, *, outage_timeout: float = 5.0) -> None:
-        super().__init__(quota, FileBackend(path, quota), outage_timeout)
+        super().__init__(quota, functools.partial(FileBackend, path, quota), outage_timeout)
         self.path = pathlib.Path(path)
+
+
+def default_name(origin: str, api_key: str) -> str:
+    """The name of the quota of that key. It is a hash of both, so it shows neither."""
+    digest = hashlib.sha256(f"{origin}\0{api_key}".encode()).hexdigest()
+    return f"quota-{digest[:32]}"
 
 
 def default_path(origin: str, api_key: str) -> pathlib.Path:
     """The file that keeps the quota of that key by default, in the user's folder for the state of programs.
 
-    The name is a hash of both, so it shows neither.
+    Raises:
+        RuntimeError: this user has no home.
     """
     if sys.platform == "win32":
         folder = pathlib.Path(os.environ.get("LOCALAPPDATA") or pathlib.Path.home() / "AppData" / "Local")
@@ -66,31 +67,31 @@ def default_path(origin: str, api_key: str) -> pathlib.Path:
         folder = pathlib.Path.home() / "Library" / "Application Support"
     else:
         folder = pathlib.Path(os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state")
-    name = hashlib.sha256(f"{origin}\0{api_key}".encode()).hexdigest()[:32]
-    return folder / "clicksgroup" / f"quota-{name}.json"
+    return folder / "clicksgroup" / f"{default_name(origin, api_key)}.json"
 
 
-class FileBackend(Backend):
+class FileBackend(StoredBackend):
     """Reads the state from the file, changes it and writes it back, under a lock."""
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota) -> None:
+        super().__init__(quota)
         self._shown_path = pathlib.Path(path)
         self._path = self._shown_path.expanduser()
-        self._quota = quota
-        self._holder = ""
         self._process_lock: ProcessLock | None = None
         # What the file was after the last exchange.
-        self._epoch: str | None = None
         self._signature: tuple[int, ...] = ()
 
     def describe(self) -> str:
         return f"the quota file {self._shown_path}"
 
+    def how_to_end_pause(self) -> str:
+        return "delete that file"
+
     async def open(self) -> None:
+        self.new_holder()
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._holder = f"holder-{uuid.uuid4().hex[:12]}"
-            self._process_lock = ProcessLock(self._beside(self._holder))
+            self._process_lock = ProcessLock(self._beside(self.holder))
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -116,30 +117,43 @@ class FileBackend(Backend):
             with lock(self._beside("lock")):
                 raw, now = _read(self._path), clock()
                 state = self._load(raw, now)
-                self._join(state, held, now)
-                result = state.exchange(self._holder, events, request_ids, now)
-                if _dump(state) != raw:
-                    state.clock = now
-                    _write(self._beside("new"), _dump(state))
+                for other in tuple(state.holders):
+                    if other != self.holder and not ProcessLock.is_held(self._beside(other)):
+                        state.remove_dead(other, now)
+                result = self.decide(state, events, request_ids, held, now)
+                if (changed := self.dump_changed(state, raw, now)) is not None:
+                    _write(self._beside("new"), changed)
                     self._beside("new").replace(self._path)
-                self._epoch, self._signature = state.epoch, _signature(self._path)
+                self.seen, self._signature = (state.epoch, state.changes), _signature(self._path)
                 return result
         except OSError as error:
-            if self._epoch is None and not isinstance(error, TimeoutError):
+            if self.seen is None and not isinstance(error, TimeoutError):
                 raise self._unusable(error) from error
-            raise UnreachableError(error.strerror or str(error)) from error
+            raise UnreachableError(self._explain(error)) from error
 
     def _unusable(self, error: OSError) -> QuotaUnavailableError:
-        return QuotaUnavailableError(f"{self.describe()} cannot be used: {error.strerror or error}")
+        return QuotaUnavailableError(f"{self.describe()} cannot be used: {self._explain(error)}")
+
+    def _explain(self, error: OSError) -> str:
+        """What is wrong, and what helps."""
+        reason = error.strerror or str(error)
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+            return reason
+        if error.filename and (owner := owner_of(error.filename)):
+            reason += f": {error.filename} belongs to {owner}"
+        return (
+            f"{reason}; keep the quota in a folder that this user may write (the command line: set XDG_STATE_HOME or "
+            "HOME), or in Redis (--redis)"
+        )
 
     def _beside(self, name: str) -> pathlib.Path:
         return self._path.with_name(f"{self._path.name}.{name}")
 
     def _load(self, raw: bytes | None, now: float) -> SharedState:
-        state = SharedState(self._quota, now, boot_id())
+        state = SharedState(self.quota, now, boot_id())
         if raw is not None:
             try:
-                state = _parse(raw)
+                state = load(raw)
             except Exception:
                 # A foreign file can make the parser raise anything.
                 self._set_aside()
@@ -147,9 +161,6 @@ class FileBackend(Backend):
         if now < state.clock or state.boot != boot_id():
             state.shift(now - state.clock)
             state.boot = boot_id()
-        if self._epoch is not None and self._epoch not in (state.epoch, state.lost_epoch):
-            state.block_one_window(now)
-            state.lost_epoch = self._epoch
         return state
 
     def _set_aside(self) -> None:
@@ -158,25 +169,6 @@ class FileBackend(Backend):
         logger.warning(
             "%s is damaged; it was renamed to %s, and nothing is granted for one window", self.describe(), aside.name
         )
-
-    def _join(self, state: SharedState, held: Mapping[str, bool], now: float) -> None:
-        """Remove the processes that have died, and become one of the holders."""
-        for other in tuple(state.holders):
-            if other != self._holder and not ProcessLock.is_held(self._beside(other)):
-                state.remove_dead(other, now)
-        if self._holder in state.holders:
-            return
-        if state.quota != self._quota:
-            if state.holders:
-                raise ConfigurationError(
-                    f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "
-                    f"{self._quota!r}; give all the same quota, or another file"
-                )
-            state.quota = self._quota
-        state.holders.append(self._holder)
-        # Where the file was lost, it does not know our slots.
-        for slot_id, answered in held.items():
-            state.places.setdefault(slot_id, HeldSlot(self._holder, answered))
 
 
 def _read(path: pathlib.Path) -> bytes | None:
@@ -207,26 +199,3 @@ def boot_id() -> str:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def _quota_from(value: dict[str, Any], _: type[Quota]) -> Quota:
-    return Quota(*(tuple(limit) for limit in value["limits"]), in_flight=value["in_flight"])
-
-
-_converter = cattrs.Converter(forbid_extra_keys=True)
-_converter.register_structure_hook(Quota, _quota_from)
-
-
-def _parse(raw: bytes) -> SharedState:
-    data = json.loads(raw)
-    if data.pop("format") != FORMAT:
-        raise ValueError("another format")
-    state = _converter.structure(data, SharedState)
-    # The names of holders become paths.
-    if not all(_HOLDER.fullmatch(holder) for holder in state.holders):
-        raise ValueError("not the name of a holder")
-    return state
-
-
-def _dump(state: SharedState) -> bytes:
-    return json.dumps({"format": FORMAT, **_converter.unstructure(state)}).encode()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pathlib
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Iterator
-from typing import BinaryIO
 
 if sys.platform == "win32":
     import msvcrt
@@ -33,8 +34,11 @@ def lock(path: pathlib.Path) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 raise TimeoutError("another process holds its lock")
             time.sleep(0.0005)
-        # Closing the file releases the lock.
-        yield
+        try:
+            yield
+        finally:
+            # Closing is not enough: a child that was forked meanwhile shares the lock.
+            _unlock(stream)
 
 
 class ProcessLock:
@@ -44,11 +48,12 @@ class ProcessLock:
         self._path = path
         self._stream = open_private(path, os.O_CREAT)
         _try_lock(self._stream)
-        _process_locks.add(self._stream)
 
     def close(self) -> None:
         """Release the lock."""
-        self._stream.close()
+        if not self._stream.closed:
+            _unlock(self._stream)
+            self._stream.close()
         self._path.unlink(missing_ok=True)
 
     @staticmethod
@@ -64,39 +69,66 @@ class ProcessLock:
         return False
 
 
-def open_private(path: pathlib.Path, flags: int = 0) -> BinaryIO:
-    """Open a file that only its user may read and write."""
-    return open(os.open(path, os.O_RDWR | flags, 0o600), "r+b", buffering=0)  # noqa: PTH123
+def open_private(path: pathlib.Path, flags: int = 0) -> io.FileIO:
+    """Open a file that only its user may read and write. A child that is forked does not keep it open."""
+    with _forking:
+        stream = io.FileIO(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
+        _open_files.add(stream)
+    return stream
 
 
-_process_locks: weakref.WeakSet[BinaryIO] = weakref.WeakSet()
+def owner_of(path: str) -> str:
+    """Whose file it is, such as `root (uid 0)`; "" if it is ours, or cannot be told."""
+    try:
+        uid = os.stat(path).st_uid  # noqa: PTH116
+    except OSError:
+        return ""
+    if not hasattr(os, "geteuid") or uid == os.geteuid():
+        return ""
+    import pwd
+
+    with contextlib.suppress(KeyError):
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    return f"uid {uid}"
+
+
+_forking = threading.Lock()
+_open_files: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
     """A forked child shares the locks of its parent, and would keep them alive after the parent's death."""
-    for stream in list(_process_locks):
+    for stream in list(_open_files):
         stream.close()
-    _process_locks.clear()
+    _open_files.clear()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
+    # Not while a file is being opened: the child would not know it.
+    os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_close_in_child)
 
 
 if sys.platform == "win32":
 
-    def _try_lock(stream: BinaryIO) -> bool:
+    def _try_lock(stream: io.FileIO) -> bool:
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
         return True
 
+    def _unlock(stream: io.FileIO) -> None:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
+
 else:
 
-    def _try_lock(stream: BinaryIO) -> bool:
+    def _try_lock(stream: io.FileIO) -> bool:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def _unlock(stream: io.FileIO) -> None:
+        fcntl.flock(stream, fcntl.LOCK_UN)

@@ -1,125 +1,243 @@
-"""The quota of one event loop: what a client keeps unless it is given a quota that reaches further."""
+"""The quota of one process: what a client keeps unless it is given a quota that reaches further."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
+import threading
+import time
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import ORPHAN_HOLD, EventKind, QuotaPausedError, SharedQuota, Slot, live_state
+from clicksgroup.quota.limits import limits_for
+from clicksgroup.quota.shared import (
+    LONGEST_PAUSE,
+    ORPHAN_HOLD,
+    EventKind,
+    QuotaPausedError,
+    SharedQuota,
+    Slot,
+    live_state,
+)
 from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
+
+RECHECK = 1.0
+"""Seconds after which a loop looks again, while only the requests of another loop are in its way: that may end."""
+
+OWN_CLOCK = 10.0
+"""Seconds. A loop whose clock is further from the process's (the virtual time of a test) shares no memory."""
+
+KEPT = "the pause is kept in this process only, and ends with it"
+
+
+class _Memory:
+    """What one process remembers of a quota. Its event loops change it under the lock, each from its own thread."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.lock = threading.RLock()
+        self.ledger = Ledger(quota)
+        self.trial: Slot | None = None
+        self.members: list[LocalQuota] = []
+
+    def remove_closed(self) -> None:
+        """The requests of a loop that was closed will never be known to end."""
+        for member in [member for member in self.members if member.loop.is_closed()]:
+            self.members.remove(member)
+            member.abandon_all()
+
+    def notify_others(self, changed_by: LocalQuota) -> None:
+        for member in self.members:
+            if member is not changed_by:
+                try:
+                    member.loop.call_soon_threadsafe(member.dispatch)
+                except RuntimeError:
+                    # It was closed: the next look removes it.
+                    continue
 
 
 class LocalQuota(SharedQuota):
     """Keeps a quota for everybody who shares this object in one event loop.
 
-    Every change of state is synchronous and ends in `_dispatch`, which grants what may start now. One timer serves all
-    callers that wait.
+    Every change of state is synchronous and ends in `dispatch`, which grants what may start now. One timer serves all
+    callers that wait. The slots have no lease: a process that stands still between a grant and the sending, however
+    long, holds its slot all the while, and the loop's clock lets no window pass that the server did not see pass.
     """
 
-    def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop, memory: _Memory | None = None) -> None:
         super().__init__(quota)
-        self._loop = loop
-        self._ledger = Ledger(quota)
-        self._waiters = Waiters(self._dispatch)
+        self.loop = loop
+        self._memory = memory or _Memory(quota)
+        self._memory.members.append(self)
+        self._waiters = Waiters(self.dispatch)
+        self._held: set[Slot] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._trial: Slot | None = None
         self._announced_pause = False
 
+    @property
+    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
+        return self._memory.ledger.forecast(self.loop.time()).limits
+
+    def seconds_until(self, requests: int) -> float:
+        with self._memory.lock:
+            return self._memory.ledger.forecast(self.loop.time()).seconds_until(requests)
+
+    def wait_status(self) -> str:
+        with self._memory.lock:
+            return self._memory.ledger.forecast(self.loop.time()).wait()
+
     def __repr__(self) -> str:
-        now = self._loop.time()
-        windows = [f"{used} of {count} in {window:g} s" for used, count, window in self._ledger.used(now)]
-        pause_left = self._ledger.pause_left(now)
-        return f"<LocalQuota {live_state(self.quota, self._ledger.in_flight, windows, len(self._waiters), pause_left)}>"
+        with self._memory.lock:
+            ledger = self._memory.ledger
+            forecast = ledger.forecast(self.loop.time())
+            return f"<LocalQuota {live_state(self.quota, forecast, 0.0, ledger.in_flight, len(self._waiters))}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        pause = self._ledger.pause_left(self._loop.time())
+        pause = self._memory.ledger.pause_left(self.loop.time())
         if pause > max_pause:
-            raise QuotaPausedError(pause)
+            raise QuotaPausedError(pause, KEPT)
         return await self._waiters.wait(max_pause)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody uses it, or waits."""
+        return self.in_use or bool(self._waiters)
 
     def remembers(self) -> bool:
         """Whether anything that happened can still make a request wait."""
-        return bool(self._waiters) or self._ledger.remembers(self._loop.time())
+        return bool(self._waiters) or self._memory.ledger.remembers(self.loop.time())
 
-    def _dispatch(self) -> None:
+    def dispatch(self) -> None:
         """Grant what may start now, and set the timer for what may start later."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiters:
-            now = self._loop.time()
-            delay = self._ledger.delay(now)
-            if delay > 0:
-                if delay < math.inf:
-                    self._timer = self._loop.call_at(now + delay, self._dispatch)
-                return
-            if (waiter := self._waiters.pop()) is not None:
-                waiter.set_result(self._grant())
+        with self._memory.lock:
+            while self._waiters:
+                now = self.loop.time()
+                self._memory.ledger.raise_limits(now)
+                delay = self._memory.ledger.delay(now)
+                if delay > 0:
+                    self._wait(now, delay)
+                    return
+                if (waiter := self._waiters.pop()) is not None:
+                    waiter.set_result(self._grant(now))
 
-    def _grant(self) -> Slot:
+    def abandon_all(self) -> None:
+        """The event loop was closed."""
+        self._waiters = Waiters(self.dispatch)
+        for slot in tuple(self._held):
+            slot.abandon()
+
+    def _wait(self, now: float, delay: float) -> None:
+        self._waiters.announce_wait(self._memory.ledger.forecast(now))
+        if delay == math.inf and len(self._memory.members) > 1:
+            self._memory.remove_closed()
+            delay = RECHECK
+        if delay < math.inf:
+            self._timer = self.loop.call_at(now + delay, self.dispatch)
+
+    def _grant(self, now: float) -> Slot:
+        ledger = self._memory.ledger
         if self._announced_pause:
             self._announced_pause = False
             logger.info("the pause is over: a single trial request starts")
+        self._announce_limits(ledger.forecast(now))
+        ledger.forget(now)
         slot = Slot(self._report)
-        if self._ledger.grant():
-            self._trial = slot
+        self._held.add(slot)
+        if ledger.grant():
+            self._memory.trial = slot
         return slot
 
     def _report(self, slot: Slot, kind: EventKind, seconds: float) -> None:
-        now = self._loop.time()
+        now = self.loop.time()
+        with self._memory.lock:
+            self._apply(self._memory.ledger, slot, kind, now)
+            if kind == "throttled":
+                self._pause(now, seconds)
+            elif slot is self._memory.trial:
+                self._memory.trial = None
+                self._memory.ledger.trial_ended(passed=kind == "answered")
+        self._memory.notify_others(self)
+        self.dispatch()
+
+    def _apply(self, ledger: Ledger, slot: Slot, kind: EventKind, now: float) -> None:
         if kind == "refunded":
-            self._ledger.refunded()
+            ledger.refunded()
         elif not slot.is_answered:
             # The server may count an abandoned request as late as its hold ends.
-            self._ledger.answered(now + ORPHAN_HOLD if kind == "abandoned" else now)
-        if kind == "released":
-            self._ledger.released()
+            ledger.ended(now + ORPHAN_HOLD if kind == "abandoned" else now)
+        if kind == "answered":
+            ledger.succeeded(now)
+        elif kind == "throttled":
+            ledger.throttled(now, is_trial=slot is self._memory.trial)
+        elif kind == "released":
+            ledger.released()
         elif kind == "abandoned":
-            self._ledger.orphaned(now)
-        if kind == "throttled":
-            self._pause(now, seconds)
-        elif slot is self._trial:
-            self._trial = None
-            self._ledger.trial_ended(passed=kind == "answered")
-        self._dispatch()
+            ledger.orphaned(now)
+        if kind not in ("answered", "throttled"):
+            self._held.discard(slot)
 
     def _pause(self, now: float, seconds: float) -> None:
-        self._ledger.pause(now, seconds)
-        self._trial = None
+        seconds = min(seconds, LONGEST_PAUSE)
+        self._memory.ledger.pause(now, seconds)
+        self._memory.trial = None
         self._announced_pause = True
-        logger.info("429: all requests of this key pause for %.1f s", seconds)
-        self._waiters.refuse_pause(self._ledger.pause_left(now))
+        logger.info("429: all requests of this key pause for %.1f s; %s", seconds, KEPT)
+        self._waiters.refuse_pause(self._memory.ledger.pause_left(now), KEPT)
 
 
 _Owner = tuple[str, str]
-_quotas: dict[asyncio.AbstractEventLoop, dict[_Owner, LocalQuota]] = {}
+# None stands for the clock of the process; a loop with a clock of its own has a memory of its own.
+_memories: dict[tuple[_Owner, asyncio.AbstractEventLoop | None], _Memory] = {}
+_memories_lock = threading.Lock()
 
 
 def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
-    """The one live quota of this event loop for `owner`: an origin and a digest of an API key.
+    """The live quota of this event loop for `owner`: an origin and a digest of an API key.
 
-    It outlives its users for as long as anything that happened can make a request wait.
+    All event loops of the process share what is remembered, also one after another. It outlives its users for as long
+    as anything that happened can make a request wait.
 
     Raises:
         ConfigurationError: a different quota is in force for that owner.
     """
     loop = asyncio.get_running_loop()
-    for other in list(_quotas):
-        if other.is_closed():
-            _quotas.pop(other, None)
-    quotas = _quotas.setdefault(loop, {})
-    for idle in [key for key, kept in quotas.items() if not kept.in_use and not kept.remembers()]:
-        del quotas[idle]
-    kept = quotas.setdefault(owner, LocalQuota(quota, loop))
-    if kept.quota != quota:
-        raise ConfigurationError(
-            f"quota: {kept.quota!r} is already in force for this origin and API key in this event loop, so {quota!r} "
-            "cannot be: the vendor counts both as one. Give all clients of a key the same plan or quota"
-        )
-    return kept
+    now = loop.time()
+    clock = None if abs(now - time.monotonic()) < OWN_CLOCK else loop
+    with _memories_lock:
+        _forget_idle(clock, now)
+        memory = _memories.setdefault((owner, clock), _Memory(quota))
+        with memory.lock:
+            memory.remove_closed()
+            for member in memory.members:
+                if member.loop is loop and member.quota == quota:
+                    return member
+            if memory.ledger.quota != quota:
+                if memory.members:
+                    raise ConfigurationError(
+                        f"quota: {memory.ledger.quota!r} is already in force for this origin and API key in this "
+                        f"process, so {quota!r} cannot be: the vendor counts both as one. Give all clients of a key "
+                        "the same plan or quota"
+                    )
+                memory.ledger.limits = limits_for(quota, memory.ledger.limits)
+                memory.ledger.quota = quota
+            return LocalQuota(quota, loop, memory)
+
+
+def _forget_idle(clock: asyncio.AbstractEventLoop | None, now: float) -> None:
+    for key, memory in list(_memories.items()):
+        if key[1] is not None and key[1].is_closed():
+            del _memories[key]
+        elif key[1] is clock:
+            with memory.lock:
+                memory.remove_closed()
+                if memory.ledger.remembers(now) or any(member.is_busy for member in memory.members):
+                    continue
+                memory.members.clear()
+                if not any(limit.in_force < limit.configured for limit in memory.ledger.limits):
+                    del _memories[key]

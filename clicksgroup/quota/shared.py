@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
+import attrs
+
 from clicksgroup.arguments import instance
 from clicksgroup.plans import Quota
+from clicksgroup.quota.forecast import Forecast
 
-CLOCK_DRIFT = 1.0005
-"""Each window is counted longer by this factor, since the server's clock may run a little slower than ours."""
+logger = logging.getLogger("clicksgroup")
 
 ORPHAN_HOLD = 5.0
 """Seconds for which an abandoned request still counts as in flight, since the server may still be working on it."""
@@ -21,13 +24,26 @@ ORPHAN_HOLD = 5.0
 EventKind: TypeAlias = Literal["answered", "throttled", "released", "refunded", "abandoned"]
 """What a caller reports about its slot."""
 
+LONGEST_PAUSE = 3600.0
+"""Seconds. A server that asks for a longer pause is sent one trial request after each hour, so that an absurd
+`Retry-After` does not lock a key for years."""
+
 
 class QuotaPausedError(Exception):
-    """A pause after a 429 is longer than the caller accepts. `seconds` is what is left of it."""
+    """A pause after a 429 is longer than the caller accepts.
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the quota is paused for {seconds:.1f} s")
+    Args:
+        seconds: what is left of the pause.
+        kept: where the pause is kept, and how to end it.
+    """
+
+    def __init__(self, seconds: float, kept: str) -> None:
+        super().__init__(f"the quota is paused for {seconds:.1f} s; {kept}")
         self.seconds = seconds
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type[Self], tuple[float, str]]:
+        return type(self), (self.seconds, self.kept)
 
 
 class Slot:
@@ -39,15 +55,31 @@ class Slot:
     Args:
         report: called with each report, before `is_answered` changes.
         slot_id: what a quota that several processes share calls the slot.
+        has_expired: whether a lease on the slot has expired. None: there is no lease.
     """
 
-    __slots__ = ("_has_ended", "_receive", "id", "is_answered")
+    __slots__ = ("_has_ended", "_has_expired", "_receive", "id", "is_answered")
 
-    def __init__(self, report: Callable[[Slot, EventKind, float], None], slot_id: str = "") -> None:
+    def __init__(
+        self,
+        report: Callable[[Slot, EventKind, float], None],
+        slot_id: str = "",
+        has_expired: Callable[[], bool] | None = None,
+    ) -> None:
         self.id = slot_id
         self.is_answered = False
         self._has_ended = False
+        self._has_expired = has_expired
         self._receive = report
+
+    def expired(self) -> bool:
+        """Whether the slot may no longer be used, since others may have been granted it in the meantime.
+
+        It expires when this process has stood still for too long (a suspended machine, synchronous code that blocks
+        the event loop), or when the quota was closed. Ask right before the head of a request is written: if it has
+        expired, `refund()` it and acquire another one.
+        """
+        return self._has_ended or (self._has_expired is not None and self._has_expired())
 
     def answered(self) -> None:
         """The headers of the answer have arrived, and it is not a 429: one window from now it counts no longer."""
@@ -81,23 +113,52 @@ class Slot:
             self._has_ended = True
 
 
+@attrs.define(eq=False)
+class _Opening:
+    """How often one event loop has the quota open."""
+
+    users: int = 0
+    is_open: bool = False
+    # Opening and closing exclude each other, so that no block begins with a quota that is half open.
+    transition: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+
 class SharedQuota(abc.ABC):
     """Grants slots within one quota to everybody who shares it.
 
-    `async with` opens it, as often as needed; it closes when the last block ends. A client that is given one opens it
-    for as long as the client itself is open.
+    `async with` opens it, as often as needed and in any number of event loops; in each it closes when the last block
+    ends. A client that is given one opens it for as long as the client itself is open.
     """
 
     def __init__(self, quota: Quota) -> None:
         self.quota = instance("quota", quota, Quota, example="Quota((24, 60), in_flight=2)")
-        self._users = 0
-        self._is_open = False
-        self._transition: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._openings: dict[asyncio.AbstractEventLoop, _Opening] = {}
+        # The learned limit of each window that was logged last.
+        self._announced_limits = {window: count for count, window in self.quota.limits}
 
     @property
     def in_use(self) -> bool:
         """Whether any `async with` block has it open."""
-        return self._users > 0
+        return any(opening.users for loop, opening in self._openings.copy().items() if not loop.is_closed())
+
+    @property
+    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
+        """The requests and the seconds of each window: as configured, or fewer where answers of 429 showed that."""
+        return self.quota.limits
+
+    def seconds_until(self, requests: int) -> float:
+        """Seconds until the last of so many requests may start, if every answer comes at once.
+
+        It counts what is left of each window, requests in flight, learned limits, and a pause.
+        """
+        return self.quota.seconds_for(requests)
+
+    def wait_status(self) -> str:
+        """Why the next request has to wait, and how long; "" if it need not.
+
+        Such as `quota used up (9 of 9 in 60 s), next request in 51 s`.
+        """
+        return ""
 
     @abc.abstractmethod
     async def acquire(self, max_pause: float = math.inf) -> Slot:
@@ -115,43 +176,60 @@ class SharedQuota(abc.ABC):
         """
 
     async def on_open(self) -> None:  # noqa: B027
-        """Called when the first `async with` block begins."""
+        """Called when the first `async with` block of an event loop begins."""
 
     async def on_close(self) -> None:  # noqa: B027
-        """Called when the last `async with` block ends."""
+        """Called when the last `async with` block of an event loop ends."""
 
     async def __aenter__(self) -> Self:
-        self._users += 1
+        opening = self._opening()
+        opening.users += 1
         try:
-            async with self._one_transition():
-                if not self._is_open:
+            async with opening.transition:
+                if not opening.is_open:
                     await self.on_open()
-                    self._is_open = True
+                    opening.is_open = True
         except BaseException:
-            self._users -= 1
+            opening.users -= 1
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._users -= 1
-        async with self._one_transition():
-            if self._is_open and not self._users:
-                self._is_open = False
+        opening = self._opening()
+        opening.users -= 1
+        async with opening.transition:
+            if opening.is_open and not opening.users:
+                opening.is_open = False
                 await self.on_close()
 
-    def _one_transition(self) -> asyncio.Lock:
-        """Opening and closing exclude each other, so that no block begins with a quota that is half open."""
-        loop = asyncio.get_running_loop()
-        if self._transition is None or self._transition[0] is not loop:
-            self._transition = loop, asyncio.Lock()
-        return self._transition[1]
+    def _opening(self) -> _Opening:
+        for loop in list(self._openings):
+            if loop.is_closed():
+                self._openings.pop(loop, None)
+        return self._openings.setdefault(asyncio.get_running_loop(), _Opening())
+
+    def _announce_limits(self, forecast: Forecast) -> None:
+        """Log limits that were learned: each once."""
+        for (configured, _), (count, window) in zip(self.quota.limits, forecast.limits, strict=True):
+            if count < self._announced_limits[window]:
+                self._announced_limits[window] = count
+                logger.warning(
+                    "the server allows %d requests in %g s, not %d: staying below; set quota=Quota((%d, %g)) to start "
+                    "there",
+                    *(count, window, configured, count, window),
+                )
 
 
-def live_state(quota: Quota, in_flight: int, windows: list[str], waiting: int, pause_left: float) -> str:
+def live_state(quota: Quota, forecast: Forecast, now: float, in_flight: int, waiting: int) -> str:
     """The words in which every quota shows its state in its `repr`."""
-    state = [f"{in_flight} of {quota.in_flight} in flight", *windows, f"{waiting} waiting"]
-    if pause_left > 0:
-        state.append(f"paused for {pause_left:.1f} s")
+    state = [f"{in_flight} of {quota.in_flight} in flight", *forecast.used(now), f"{waiting} waiting"]
+    for (configured, window), (count, _) in zip(quota.limits, forecast.limits, strict=False):
+        if count < configured:
+            state.append(f"learned: {count} in {window:g} s, not {configured}")
+    if forecast.paused_until > now:
+        state.append(f"paused for {forecast.paused_until - now:.1f} s")
+    elif wait := forecast.wait(now):
+        state.append(wait)
     return ", ".join(state)

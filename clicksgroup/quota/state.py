@@ -9,17 +9,23 @@ from __future__ import annotations
 import bisect
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import attrs
 
 from clicksgroup.plans import Quota
+from clicksgroup.quota.forecast import CLOCK_DRIFT, Forecast
 from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD, EventKind
+from clicksgroup.quota.limits import Limit, limits_for
+from clicksgroup.quota.shared import LONGEST_PAUSE, ORPHAN_HOLD, EventKind
 
 MIN_MEMORY = 3600.0
 """Seconds for which answers are kept at least, since the next process may be given a longer window."""
+
+LEASE = 30.0
+"""Seconds after its last exchange until a process counts as dead: as long as one request may take by default. A process
+renews its lease three times as often."""
 
 TURN_TIMEOUT = 0.25
 """Seconds for which a free slot waits for the process whose turn it is: a process that is stopped must not block
@@ -42,11 +48,17 @@ class ExchangeResult(NamedTuple):
         granted: ids of requests that may start: they are slots now.
         retry_in: seconds until time alone lets the next one start; infinity where another process must act first.
         pause_left: seconds that are left of a pause.
+        lease_left: seconds until the lease of the process expires.
+        others: the other processes that hold a place in flight.
+        forecast: what the quota allows from now on.
     """
 
     granted: Sequence[str]
     retry_in: float
     pause_left: float
+    lease_left: float
+    others: Sequence[str]
+    forecast: Forecast
 
 
 @attrs.define
@@ -65,33 +77,41 @@ class SharedState:
     Args:
         quota: the limits.
         clock: when it was last changed.
-        boot: id of the machine's boot, since its clock starts anew with each.
+        boot: id of the boot of the machine whose clock it is, since that starts anew with each.
+        origin: in a server that keeps the quota, the server's time at which this clock was 0.
         epoch: id of this memory. A process that knows another one knows more than this memory does.
+        changes: how often this memory was changed. A process that has seen more of them knows more, too.
         lost_epoch: the memory before this one, for whose loss one window was blocked.
         closed_until: when that window ends.
         paused_until: when the pause after a 429 ends.
         half_open: whether the next request is a trial; `trial` is the one that is in flight.
         offered: the request of another process whose turn it is, and since when it could start.
-        holders: the processes that have the quota open.
+        holders: the processes that have the quota open, and when their leases expire.
         places: the slots that count as in flight, by id.
         answered: when requests were answered, ascending; the last entries may lie ahead.
+        rejected: those of them that were answered with a 429.
         queue: the requests that wait, each with its process; the first is next.
+        limits: the windows, and what was learned about them.
     """
 
     quota: Quota
     clock: float
-    boot: str
+    boot: str = ""
+    origin: float = 0.0
     epoch: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    changes: int = 0
     lost_epoch: str | None = None
     closed_until: float = 0.0
     paused_until: float = 0.0
     half_open: bool = False
     trial: str | None = None
     offered: tuple[str, float] | None = None
-    holders: list[str] = attrs.field(factory=list)
+    holders: dict[str, float] = attrs.field(factory=dict)
     places: dict[str, HeldSlot] = attrs.field(factory=dict)
     answered: list[float] = attrs.field(factory=list)
+    rejected: list[float] = attrs.field(factory=list)
     queue: list[tuple[str, str]] = attrs.field(factory=list)
+    limits: list[Limit] = attrs.field(default=attrs.Factory(lambda self: Limit.of(self.quota), takes_self=True))
 
     @property
     def memory(self) -> float:
@@ -104,24 +124,62 @@ class SharedState:
         self.closed_until += seconds
         self.paused_until += seconds
         self.answered = [at + seconds for at in self.answered]
+        self.rejected = [at + seconds for at in self.rejected]
+        self.holders = {holder: lease + seconds for holder, lease in self.holders.items()}
         self.offered = None
         for slot in self.places.values():
             if slot.back_at is not None:
                 slot.back_at += seconds
+        for limit in self.limits:
+            limit.shift(seconds)
 
     def block_one_window(self, now: float) -> None:
         """The history is unknown, so nothing is granted for one full window."""
         self.closed_until = max(self.closed_until, now + self.memory)
 
+    def compare(self, epoch: str, changes: int, now: float) -> None:
+        """A process has seen that memory, changed so often. Where this one knows less, one window is blocked."""
+        if epoch == self.epoch and changes > self.changes:
+            self.block_one_window(now)
+            self.lost_epoch, self.epoch, self.changes = epoch, uuid.uuid4().hex, changes
+        elif epoch not in (self.epoch, self.lost_epoch):
+            self.block_one_window(now)
+            self.lost_epoch = epoch
+
+    def join(self, holder: str, quota: Quota, now: float) -> bool:
+        """Renew the lease of a process, and remove the processes whose leases have expired.
+
+        Returns:
+            False if others keep a different quota.
+        """
+        for other, lease in tuple(self.holders.items()):
+            if lease <= now and other != holder:
+                # Its requests ended when the lease did, at the latest.
+                self.remove_dead(other, lease - ORPHAN_HOLD)
+        if self.quota != quota:
+            if self.holders.keys() - {holder}:
+                return False
+            self.quota, self.limits = quota, limits_for(quota, self.limits)
+        if self.holders.get(holder, 0.0) < now + LEASE * 2 / 3:
+            self.holders[holder] = now + LEASE
+        return True
+
     def remove_dead(self, holder: str, now: float) -> None:
         """A process has died. Its requests may still be on their way, or the server may be working on them."""
-        self.holders.remove(holder)
+        del self.holders[holder]
         self.queue = [entry for entry in self.queue if entry[1] != holder]
         for slot_id, slot in self.places.items():
             if slot.holder == holder and slot.back_at is None:
                 self._orphan(slot_id, slot, now)
 
-    def exchange(self, holder: str, events: Sequence[Event], request_ids: Sequence[str], now: float) -> ExchangeResult:
+    def exchange(
+        self,
+        holder: str,
+        events: Sequence[Event],
+        request_ids: Sequence[str],
+        now: float,
+        held: Mapping[str, bool] | None = None,
+    ) -> ExchangeResult:
         """Apply the events of a process, and grant what may start of its requests.
 
         Args:
@@ -129,19 +187,45 @@ class SharedState:
             events: what it reports. Events of an exchange whose result was lost may come again.
             request_ids: all its requests that wait, in their order. Those that are missing here leave the queue.
             now: the time.
+            held: all its slots, and whether each was answered.
         """
+        if held is not None:
+            self._restore(holder, held, events)
         for event in events:
-            self._apply(event, now)
+            self._apply(event)
+        if held is not None:
+            self._release_unknown(holder, {*held, *request_ids}, now)
         self._forget(now)
         self._enqueue(holder, request_ids)
         ledger = self._ledger()
+        if self.queue:
+            ledger.raise_limits(now)
         # What is held already was granted by an exchange whose result was lost.
         granted = [request_id for request_id in request_ids if request_id in self.places]
         granted += self._grant(ledger, holder, now)
-        return ExchangeResult(granted, self._retry_in(ledger, holder, now), max(self.paused_until - now, 0.0))
+        forecast = ledger.forecast(now)
+        return ExchangeResult(
+            granted,
+            self._retry_in(ledger, holder, now),
+            max(self.paused_until - now, 0.0),
+            self.holders.get(holder, math.inf) - now,
+            sorted({slot.holder for slot in self.places.values() if slot.holder != holder and slot.back_at is None}),
+            forecast,
+        )
 
-    def _apply(self, event: Event, now: float) -> None:
-        at = min(event.at, now)
+    def _restore(self, holder: str, held: Mapping[str, bool], events: Sequence[Event]) -> None:
+        """A memory that was lost, or that took the process for dead, does not know its slots."""
+        reported = {event.id for event in events}
+        for slot_id, answered in held.items():
+            self.places.setdefault(slot_id, HeldSlot(holder, answered and slot_id not in reported))
+
+    def _release_unknown(self, holder: str, known: set[str], now: float) -> None:
+        """An older memory takes requests for open that ended long ago."""
+        for slot_id, slot in self.places.items():
+            if slot.holder == holder and slot_id not in known and slot.back_at is None:
+                self._orphan(slot_id, slot, now)
+
+    def _apply(self, event: Event) -> None:
         if event.kind == "refunded":
             self.queue = [entry for entry in self.queue if entry[0] != event.id]
             self.places.pop(event.id, None)
@@ -151,26 +235,31 @@ class SharedState:
         if slot is None:
             return
         if event.kind == "abandoned":
-            self._orphan(event.id, slot, at)
+            self._orphan(event.id, slot, event.at)
             return
-        if not slot.answered:
-            slot.answered = True
-            bisect.insort(self.answered, at)
-        if event.kind == "answered":
+        is_news = not slot.answered
+        self._end(slot, event.at)
+        if event.kind == "answered" and is_news:
+            self._ledger().succeeded(event.at)
             self._end_trial(event.id, passed=True)
-        elif event.kind == "throttled":
-            self.paused_until = max(self.paused_until, at + event.seconds)
+        elif event.kind == "throttled" and is_news:
+            self._ledger().throttled(event.at, is_trial=self.trial == event.id)
+            self.paused_until = max(self.paused_until, event.at + min(event.seconds, LONGEST_PAUSE))
             self.half_open, self.trial = True, None
-        else:
+        elif event.kind == "released":
             self._end_trial(event.id)
             del self.places[event.id]
 
+    def _end(self, slot: HeldSlot, at: float) -> None:
+        if not slot.answered:
+            slot.answered = True
+            # Whole milliseconds keep the memory small; rounded up, they keep the proof.
+            bisect.insort(self.answered, math.ceil(at * 1000) / 1000)
+
     def _orphan(self, slot_id: str, slot: HeldSlot, at: float) -> None:
         slot.back_at = at + ORPHAN_HOLD
-        if not slot.answered:
-            # The server may count the request as late as its hold ends.
-            slot.answered = True
-            bisect.insort(self.answered, slot.back_at)
+        # The server may count the request as late as its hold ends.
+        self._end(slot, slot.back_at)
         self._end_trial(slot_id)
 
     def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:
@@ -179,7 +268,7 @@ class SharedState:
             self.half_open = not passed
 
     def _forget(self, now: float) -> None:
-        del self.answered[: bisect.bisect_right(self.answered, now - max(self.memory, MIN_MEMORY))]
+        self._ledger().forget(now, MIN_MEMORY)
         for slot_id, slot in tuple(self.places.items()):
             if slot.back_at is not None and slot.back_at <= now:
                 del self.places[slot_id]
@@ -190,8 +279,7 @@ class SharedState:
         self.queue += [(request_id, holder) for request_id in request_ids if request_id not in known]
 
     def _ledger(self) -> Ledger:
-        ledger = Ledger(self.quota)
-        ledger.load_answered(self.answered)
+        ledger = Ledger(self.quota, self.limits, self.answered, self.rejected)
         for slot in self.places.values():
             if slot.answered:
                 ledger.in_flight += 1

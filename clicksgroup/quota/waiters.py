@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 
+from clicksgroup.quota.forecast import Forecast
 from clicksgroup.quota.shared import QuotaPausedError, Slot
+
+logger = logging.getLogger("clicksgroup")
+
+ANNOUNCED_WAIT = 1.0
+"""Seconds. A wait for the quota that is longer is logged."""
 
 
 class Waiters:
@@ -21,6 +28,8 @@ class Waiters:
         self._changed = changed
         # For each caller: the longest pause that it accepts, and the moment of the loop's clock at which it came.
         self._waiting: OrderedDict[asyncio.Future[Slot], tuple[float, float]] = OrderedDict()
+        # The caller whose wait was logged last.
+        self._announced: asyncio.Future[Slot] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -51,10 +60,18 @@ class Waiters:
         """Raise an error in the callers that came until then."""
         self._refuse([waiter for waiter, (_, came) in self._waiting.items() if came <= came_until], error)
 
-    def refuse_pause(self, seconds: float) -> None:
+    def refuse_pause(self, seconds: float, kept: str) -> None:
         """Raise `QuotaPausedError` in the callers that do not accept so long a pause."""
         refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < seconds]
-        self._refuse(refused, lambda: QuotaPausedError(seconds))
+        self._refuse(refused, lambda: QuotaPausedError(seconds, kept))
+
+    def announce_wait(self, forecast: Forecast, now: float = 0.0) -> None:
+        """Log a long wait of the first caller, once. A pause is logged when it begins."""
+        first = next(iter(self._waiting), None)
+        if first is self._announced or forecast.paused_until > now or forecast.seconds_until(1, now) <= ANNOUNCED_WAIT:
+            return
+        self._announced = first
+        logger.info("%s", forecast.wait(now))
 
     def _refuse(self, waiters: list[asyncio.Future[Slot]], error: Callable[[], Exception]) -> None:
         for waiter in waiters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -11,16 +12,17 @@ import stat
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota
+from clicksgroup.quota import exchanger as exchanger_module
 from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
-from clicksgroup.quota.file import default_path
+from clicksgroup.quota.file import FileBackend, default_path
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.state import Event, ExchangeResult
 from tests.quota.processes import Processes
@@ -36,7 +38,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the machine's clock."""
     now = [5000.0]
-    for module in (file_module, remote_module):
+    for module in (file_module, remote_module, exchanger_module):
         monkeypatch.setattr(module, "clock", lambda: now[0])
 
     def move(seconds: float) -> None:
@@ -53,16 +55,27 @@ async def spend(quota: FileQuota, requests: int) -> None:
         slot.release()
 
 
+@contextlib.asynccontextmanager
+async def process(path: pathlib.Path, quota: Quota) -> AsyncIterator[FileBackend]:
+    """A process that has the quota open, whose exchanges the test makes."""
+    backend = FileBackend(path, quota)
+    await backend.open()
+    try:
+        yield backend
+    finally:
+        await backend.close()
+
+
 async def exchange(
-    quota: FileQuota, *request_ids: str, events: Sequence[Event] = (), held: Sequence[str] = ()
+    process: FileBackend, *request_ids: str, events: Sequence[Event] = (), held: Sequence[str] = ()
 ) -> ExchangeResult:
-    return await quota.backend.exchange(events, request_ids, dict.fromkeys(held, False))
+    return await process.exchange(events, request_ids, dict.fromkeys(held, False))
 
 
-async def granted(quota: FileQuota, *, held: Sequence[str] = ()) -> int:
+async def granted(process: FileBackend, *, held: Sequence[str] = ()) -> int:
     """How many requests can start now. They stay in flight."""
-    result = await exchange(quota, *(uuid.uuid4().hex for _ in range(100)), held=held)
-    await exchange(quota, held=held)
+    result = await exchange(process, *(uuid.uuid4().hex for _ in range(100)), held=held)
+    await exchange(process, held=[*held, *result.granted])
     return len(result.granted)
 
 
@@ -107,10 +120,10 @@ async def test_restart(path: pathlib.Path, clock: Callable[[float], None]) -> No
     async with FileQuota(path, quota) as before:
         await spend(before, 3)
     clock(30)
-    async with FileQuota(path, quota) as after:
+    async with process(path, quota) as after:
         assert await granted(after) == 2
     clock(31)
-    async with FileQuota(path, quota) as later:
+    async with process(path, quota) as later:
         assert await granted(later) == 3
 
 
@@ -122,9 +135,9 @@ async def test_reboot(path: pathlib.Path, clock: Callable[[float], None], monkey
     for boot, step in (("second", -4900.0), ("third", 100_000.0)):
         monkeypatch.setattr(file_module, "boot_id", lambda boot=boot: boot)
         clock(step)
-        async with FileQuota(path, quota) as after:
-            assert await exchange(after, "one", "two") == (["one", "two"], float("inf"), 0.0)
-            assert await granted(after) == 0
+        async with process(path, quota) as after:
+            assert (await exchange(after, "one", "two"))[:3] == (["one", "two"], float("inf"), 0.0)
+            assert await granted(after, held=("one", "two")) == 0
             await exchange(after, events=[Event("refunded", slot, 0.0) for slot in ("one", "two")])
 
 
@@ -136,7 +149,7 @@ async def test_reboot(path: pathlib.Path, clock: Callable[[float], None], monkey
         lambda raw: b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
         lambda raw: b'{"format": "another"}',
         lambda raw: b"[1, 2]",
-        lambda raw: raw.replace(b'"answered": [', b'"answered": ["soon", '),
+        lambda raw: raw.replace(b'"answered":[', b'"answered":["soon",'),
     ],
     ids=["empty", "truncated", "a picture", "another format", "a list", "a wrong type"],
 )
@@ -153,7 +166,7 @@ async def test_damaged_file(
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
     with caplog.at_level(logging.WARNING, "clicksgroup"):
-        async with FileQuota(path, quota) as after:
+        async with process(path, quota) as after:
             assert await granted(after) == 0
             clock(60)
             assert await granted(after) == 0
@@ -167,15 +180,14 @@ async def test_damaged_file(
 async def test_deleted_file(path: pathlib.Path, clock: Callable[[float], None]) -> None:
     """A file that is deleted costs one window, once for all processes, and what is in flight stays in flight."""
     quota = Quota((5, 60), in_flight=5)
-    async with FileQuota(path, quota) as one, FileQuota(path, quota) as other:
-        slot = await one.acquire()
+    async with process(path, quota) as one, process(path, quota) as other:
+        await exchange(one, "sent")
         path.unlink()
-        assert await granted(one, held=[slot.id]) == 0
+        assert await granted(one, held=["sent"]) == 0
         clock(59)
         assert await granted(other) == 0
         clock(1.1)
         assert await granted(other) == 4
-        slot.release()
 
 
 async def test_files(path: pathlib.Path) -> None:
@@ -208,7 +220,7 @@ async def test_new_quota(path: pathlib.Path) -> None:
     """A different quota replaces one that no process keeps, and what was sent still counts."""
     async with FileQuota(path, Quota((5, 60), in_flight=5)) as before:
         await spend(before, 3)
-    async with FileQuota(path, Quota((9, 60), in_flight=9)) as after:
+    async with process(path, Quota((9, 60), in_flight=9)) as after:
         assert await granted(after) == 6
 
 
@@ -245,15 +257,15 @@ asyncio.run(main())
 """
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=True)
     assert len(json.loads(path.read_bytes())["places"]) == 1
-    async with FileQuota(path, Quota((3, 60), in_flight=2)) as successor:
+    async with process(path, Quota((3, 60), in_flight=2)) as successor:
         assert (await exchange(successor, "one", "two")).granted == ["one"]
         clock(4.9)
-        assert (await exchange(successor, "two")).granted == []
+        assert (await exchange(successor, "two", held=["one"])).granted == []
         clock(0.2)
-        assert (await exchange(successor, "two", "three")).granted == ["two"]
+        assert (await exchange(successor, "two", "three", held=["one"])).granted == ["two"]
         clock(60)
-        await exchange(successor, events=[Event("refunded", "one", 0.0)])
-        assert len((await exchange(successor, "three", "four")).granted) == 1
+        await exchange(successor, events=[Event("refunded", "one", 0.0)], held=["two"])
+        assert len((await exchange(successor, "three", "four", held=["two"])).granted) == 1
     assert list(path.parent.glob("*holder*")) == []
 
 
@@ -276,7 +288,7 @@ async def test_longer_window(path: pathlib.Path, clock: Callable[[float], None])
         clock(1.1)
         await spend(before, 3)
     clock(1.1)
-    async with FileQuota(path, Quota((3, 1), (7, 60), in_flight=3)) as after:
+    async with process(path, Quota((3, 1), (7, 60), in_flight=3)) as after:
         assert await granted(after) == 1
 
 
@@ -343,7 +355,7 @@ async def test_foreign_holder(path: pathlib.Path) -> None:
     """A file that names a holder which could be another path is set aside."""
     async with FileQuota(path, Quota((5, 60), in_flight=5)):
         state = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**state, "holders": ["a/b"]}))
-    async with FileQuota(path, Quota((5, 60), in_flight=5)) as quota:
+    path.write_text(json.dumps({**state, "holders": {"a/b": 6000.0}}))
+    async with process(path, Quota((5, 60), in_flight=5)) as quota:
         assert await granted(quota) == 0
     assert len(list(path.parent.glob("*.corrupt-*"))) == 1

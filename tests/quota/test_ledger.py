@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
+from clicksgroup.quota.forecast import CLOCK_DRIFT
 from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
+from clicksgroup.quota.shared import ORPHAN_HOLD
 from tests.checker import most_at_once, most_in_any_window, most_in_fixed_windows
 
 Fate = Literal["answered", "throttled", "given up", "never sent", "abandoned"]
@@ -114,7 +115,7 @@ class Simulation:
             self._at(headers + trip.body, self.ledger.released)
 
     def _headers(self, number: int, trip: Trip) -> None:
-        self.ledger.answered(self.now)
+        self.ledger.ended(self.now)
         if trip.fate == "throttled":
             self.pauses.append((len(self.grants), self.now + trip.pause))
             self.ledger.pause(self.now, trip.pause)
@@ -128,13 +129,13 @@ class Simulation:
             self.ledger.trial_ended(False)
 
     def _give_up(self, number: int) -> None:
-        self.ledger.answered(self.now)
+        self.ledger.ended(self.now)
         self.ledger.released()
         if self._trial_known(number):
             self.ledger.trial_ended(False)
 
     def _abandon(self, number: int) -> None:
-        self.ledger.answered(self.now + ORPHAN_HOLD)
+        self.ledger.ended(self.now + ORPHAN_HOLD)
         self.ledger.orphaned(self.now)
         if self._trial_known(number):
             self.ledger.trial_ended(False)
@@ -215,7 +216,7 @@ def test_counted_late() -> None:
     ledger = Ledger(Quota((2, 10), in_flight=2))
     for counted_at in (5.0, 0.0):
         ledger.grant()
-        ledger.answered(counted_at)
+        ledger.ended(counted_at)
         ledger.released()
     assert ledger.delay(0.0) == pytest.approx(10 * CLOCK_DRIFT)
     assert ledger.remembers(14.0)
@@ -226,7 +227,7 @@ def test_window_starts_with_answer() -> None:
     """A slot comes back one window after the answer, not after the sending."""
     ledger = Ledger(Quota((1, 10), in_flight=1))
     ledger.grant()
-    ledger.answered(4.0)
+    ledger.ended(4.0)
     ledger.released()
     assert ledger.delay(13.9) > 0
     assert ledger.delay(4.0) == pytest.approx(10 * CLOCK_DRIFT)
@@ -237,7 +238,7 @@ def test_in_flight_until_released() -> None:
     """A request is in flight until its body was read, not until its headers have arrived."""
     ledger = Ledger(Quota((9, 10), in_flight=1))
     ledger.grant()
-    ledger.answered(1.0)
+    ledger.ended(1.0)
     assert ledger.delay(1.0) == math.inf
     ledger.released()
     assert ledger.delay(1.0) == 0
@@ -249,6 +250,6 @@ def test_several_windows() -> None:
     for now in (0.0, 2.0):
         assert ledger.delay(now) == 0
         ledger.grant()
-        ledger.answered(now)
+        ledger.ended(now)
         ledger.released()
     assert ledger.delay(2.0) == pytest.approx(10 * CLOCK_DRIFT - 2)

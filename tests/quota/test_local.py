@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from clicksgroup import ConfigurationError, Quota
 from clicksgroup.quota import QuotaPausedError, Slot
+from clicksgroup.quota.forecast import CLOCK_DRIFT
 from clicksgroup.quota.local import LocalQuota, local_quota
-from clicksgroup.quota.shared import CLOCK_DRIFT, ORPHAN_HOLD
+from clicksgroup.quota.shared import ORPHAN_HOLD
 from tests.checker import most_at_once, most_in_any_window
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import json
 import os
@@ -13,13 +14,13 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import clicksgroup.redis as redis_module
@@ -27,6 +28,7 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult
 from clicksgroup.redis import RedisBackend, RedisQuota
+from clicksgroup.settings import Secret
 from tests.quota.processes import Processes
 from tests.quota.simulation import Process, Simulation
 from tests.quota_server import QuotaServer
@@ -43,7 +45,6 @@ def scripted(time: str) -> str:
 
 
 STEPPED = scripted("{redis.call('TIME')[1] + (redis.call('GET', KEYS[1] .. 'step') or 0), redis.call('TIME')[2]}")
-FAKE_TIME = scripted("cjson.decode(redis.call('GET', KEYS[1] .. 'time'))")
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ async def test_clock_step(connection: redis.Redis, name: str) -> None:
 @pytest.mark.slow
 async def test_lease(connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slots of a killed process come back when its lease expires, not earlier and not later."""
-    monkeypatch.setattr(redis_module, "LEASE", 1.5)
+    set_lease(monkeypatch, 1.5)
     quota, key = Quota((100, 60), in_flight=2), f"{{clicksgroup:{name}}}"
     async with (
         QuotaServer(quota, latency=60) as server,
@@ -294,54 +295,53 @@ def test_invalid_name(name: str) -> None:
         RedisQuota("redis://127.0.0.1", Quota(), name=name)
 
 
-class Script:
-    """Calls the script as processes would. The test moves the clocks of both sides."""
+def set_lease(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in ("state", "stored"):
+        monkeypatch.setattr(f"clicksgroup.quota.{module}.LEASE", seconds)
 
-    def __init__(self, connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch, quota: Quota) -> None:
+
+class FakeRedis:
+    """Redis in memory, as processes would use it. The test moves the clocks of both sides."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, quota: Quota) -> None:
         self.now = 1000.0
         # Redis's clock minus ours.
         self.step = 0.0
+        # Seconds that a call takes to arrive.
+        self.late = 0.0
         self.quota = quota
-        self._redis = connection
-        self._key = f"{{clicksgroup:{name}}}"
-        self._script = connection.register_script(FAKE_TIME)
+        self.memory = b""
+        self.calls = 0
+        # Called when a call arrives: what another process does in between.
+        self.arrives: Callable[[], None] = lambda: None
         self._processes: dict[str, RedisBackend] = {}
         monkeypatch.setattr(redis_module, "clock", lambda: self.now)
 
     def backend(self, process: Process) -> RedisBackend:
         if not self.knows(process):
-            self._processes[process.name] = RedisBackend(URL, self.quota, "test", 5.0)
+            backend = RedisBackend(Secret(URL), self.quota, "test", 5.0)
+            backend.value = self  # type: ignore[assignment]
+            self._processes[process.name] = backend
         return self._processes[process.name]
 
     def knows(self, process: Process) -> bool:
         """Whether it has called before: only then can it tell that the clock was set."""
         return process.name in self._processes
 
-    def lose_memory(self) -> None:
-        self._redis.delete(self._key, f"{self._key}time")
-
-    def memory(self) -> bytes:
-        found = self._redis.get(self._key)
-        assert isinstance(found, bytes)
-        return found
-
-    def restore(self, memory: bytes) -> None:
-        self._redis.set(self._key, memory)
-
-    def run(self, call: str, *, late: float = 0.0) -> dict[str, Any]:
-        """The script's answer to a call that took so many seconds."""
-        seconds, rest = divmod(1_700_000_000 + self.now + self.step + late, 1)
-        self._redis.set(f"{self._key}time", json.dumps([int(seconds), int(rest * 1_000_000)]))
-        answer: dict[str, Any] = json.loads(self._script(keys=[self._key], args=[call]))
-        return answer
+    async def compare_and_set(self, known: str, value: bytes) -> tuple[bytes, bytes, bytes | None]:
+        self.calls += 1
+        self.now += self.late
+        self.arrives()
+        seconds, rest = divmod(1_700_000_000 + self.now + self.step, 1)
+        unchanged = hashlib.sha1(self.memory).hexdigest() == known
+        found = None if unchanged else self.memory
+        if unchanged and value:
+            self.memory = value
+        return b"%d" % seconds, b"%d" % (rest * 1_000_000), found
 
     def exchange(self, process: Process, now: float | None = None) -> ExchangeResult:
         self.now = self.now if now is None else now
-        backend = self.backend(process)
-        answer = self.run(backend.encode_call(process.events, process.waiting, process.held))
-        if "clock_differs" in answer:
-            answer = self.run(backend.encode_call(process.events, process.waiting, process.held, clock_confirmed=True))
-        return backend.decode_answer(answer, self.now)
+        return run(self.backend(process).exchange(process.events, process.waiting, process.held))
 
     def granted(self, process: Process, *request_ids: str, events: tuple[Event, ...] = ()) -> list[str]:
         """One exchange, whose slots the process takes."""
@@ -355,105 +355,111 @@ class Script:
         return list(result.granted)
 
 
+def run(exchange: Coroutine[Any, Any, ExchangeResult]) -> ExchangeResult:
+    """Run a coroutine that waits for nothing."""
+    try:
+        exchange.send(None)
+    except StopIteration as stop:
+        result: ExchangeResult = stop.value
+        return result
+    raise AssertionError("it waits")
+
+
 limits = st.lists(st.tuples(st.integers(2, 6), st.sampled_from([1.0, 4.0])), min_size=1, max_size=2)
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=40)
 @given(limits, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2**32), st.booleans())
-def test_keeps_quota(
-    connection: redis.Redis, limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, faults: bool
-) -> None:
+def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes: int, seed: int, faults: bool) -> None:
     """No quota is exceeded and no slot is lost, whatever the network, deaths, lost results and steps of the clock."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(redis_module, "LEASE", 4.5)
-        script = Script(connection, f"test-{uuid.uuid4().hex}", monkeypatch, Quota(*limits, in_flight=in_flight))
+        set_lease(monkeypatch, 4.5)
+        server = FakeRedis(monkeypatch, Quota(*limits, in_flight=in_flight))
 
         def exchange(process: Process, now: float) -> ExchangeResult:
-            if faults and rng.random() < 0.02 and script.knows(process):
-                script.step = rng.choice([-30.0, -3.0, 0.0, 3.0, 30.0])
-            return script.exchange(process, now)
+            if faults and rng.random() < 0.02 and server.knows(process):
+                server.step = rng.choice([-30.0, -3.0, 0.0, 3.0, 30.0])
+            return server.exchange(process, now)
 
-        simulation = Simulation(script.quota, exchange, rng)
-        try:
-            simulation.run(processes, 30, faults=faults)
-        finally:
-            script.lose_memory()
+        simulation = Simulation(server.quota, exchange, rng)
+        simulation.run(processes, 60, faults=faults)
     assert simulation.violations() == []
 
 
 @pytest.fixture
-def script(connection: redis.Redis, name: str, monkeypatch: pytest.MonkeyPatch) -> Script:
-    return Script(connection, name, monkeypatch, Quota((3, 60), in_flight=3))
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeRedis:
+    return FakeRedis(monkeypatch, Quota((3, 60), in_flight=3))
 
 
-def test_lost_memory(script: Script) -> None:
+def test_lost_memory(server: FakeRedis) -> None:
     """A lost memory costs one window, once for all processes, and what is in flight stays in flight."""
     a, b, c = Process("a"), Process("b"), Process("c")
-    assert script.granted(a, "a1") == ["a1"]
-    assert script.granted(b) == []
-    script.lose_memory()
-    assert script.granted(a, "a2") == []
+    assert server.granted(a, "a1") == ["a1"]
+    assert server.granted(b) == []
+    server.memory = b""
+    assert server.granted(a, "a2") == []
     for _ in range(59):
-        script.now += 1
-        assert script.granted(a) == script.granted(b, "b1") == []
-    script.granted(b)
-    script.now += 1.1
-    assert script.granted(c, "c1", "c2", "c3") == ["c1", "c2"]
+        server.now += 1
+        assert server.granted(a) == server.granted(b, "b1") == []
+    server.granted(b)
+    server.now += 1.1
+    assert server.granted(c, "c1", "c2", "c3") == ["c1", "c2"]
 
 
-def test_older_memory(script: Script) -> None:
+def test_older_memory(server: FakeRedis) -> None:
     """An older memory costs one window; requests that it takes for open are orphans."""
     a, b = Process("a"), Process("b")
-    assert script.granted(a, "a1") == ["a1"]
-    snapshot = script.memory()
-    script.granted(a, events=(Event("released", "a1", script.now),))
-    script.restore(snapshot)
-    script.now += 1
-    assert script.granted(b, "b1") == ["b1"]
-    script.granted(b, events=(Event("refunded", "b1", script.now),))
-    script.restore(snapshot)
-    assert script.granted(b, "b1") == []
-    assert script.granted(a) == []
-    script.now += 60.1
-    script.granted(a)
-    assert script.granted(b, "b1", "b2", "b3") == ["b1", "b2"]
+    assert server.granted(a, "a1") == ["a1"]
+    snapshot = server.memory
+    server.granted(a, events=(Event("released", "a1", server.now),))
+    server.memory = snapshot
+    server.now += 1
+    assert server.granted(b, "b1") == ["b1"]
+    server.granted(b, events=(Event("refunded", "b1", server.now),))
+    server.memory = snapshot
+    assert server.granted(b, "b1") == []
+    assert server.granted(a) == []
+    server.now += 60.1
+    server.granted(a)
+    assert server.granted(b, "b1", "b2", "b3") == ["b1", "b2"]
 
 
-def test_clock_step_while_closed(script: Script) -> None:
+def test_clock_step_while_closed(server: FakeRedis) -> None:
     """A clock that was set back while no process had the quota open stalls nobody."""
     a, successor = Process("a"), Process("successor")
-    script.granted(a, "a1")
-    script.granted(a, events=(Event("released", "a1", script.now),))
-    script.step = -86400.0
-    assert script.granted(successor, "h1", "h2", "h3") == ["h1", "h2"]
-    script.now += 60.1
-    assert script.granted(successor, "h3") == ["h3"]
+    server.granted(a, "a1")
+    server.granted(a, events=(Event("released", "a1", server.now),))
+    server.step = -86400.0
+    assert server.granted(successor, "h1", "h2", "h3") == ["h1", "h2"]
+    server.now += 60.1
+    assert server.granted(successor, "h3") == ["h3"]
 
 
-def test_pause(script: Script) -> None:
+def test_pause(server: FakeRedis) -> None:
     """After a pause one trial request starts in all processes, and the others follow when it passes."""
     a, b = Process("a"), Process("b")
-    script.granted(a, "a1")
-    script.granted(a, "a2", events=(Event("throttled", "a1", script.now, 5.0), Event("released", "a1", script.now)))
-    assert script.exchange(b).pause_left == pytest.approx(5, abs=0.001)
-    script.now += 5.001
-    assert script.granted(a, "a2", "a3") == ["a2"]
-    assert script.granted(a) == []
-    assert script.granted(b, "b1") == []
-    script.granted(a, events=(Event("answered", "a2", script.now),))
-    assert script.granted(b, "b1") == ["b1"]
+    server.granted(a, "a1")
+    server.granted(a, "a2", events=(Event("throttled", "a1", server.now, 5.0), Event("released", "a1", server.now)))
+    assert server.exchange(b).pause_left == pytest.approx(5, abs=0.001)
+    server.now += 5.001
+    assert server.granted(a, "a2", "a3") == ["a2"]
+    assert server.granted(a) == []
+    assert server.granted(b, "b1") == []
+    server.granted(a, events=(Event("answered", "a2", server.now),))
+    assert server.granted(b, "b1") == ["b1"]
 
 
-def test_slow_call(script: Script) -> None:
-    """A call that took long is not taken for a step of the clock: the script asks for another call."""
+def test_slow_call(server: FakeRedis) -> None:
+    """A call that took long is not taken for a step of the clock."""
     a = Process("a")
-    script.granted(a)
-    before = script.memory()
-    call = script.backend(a).encode_call((), ["a1"], {})
-    assert script.run(call, late=2) == {"clock_differs": True}
-    assert script.memory() == before
+    server.granted(a)
+    before = json.loads(server.memory)["origin"]
+    server.late = 5.0
+    assert server.granted(a, "a1") == ["a1"]
+    assert server.granted(a, events=(Event("released", "a1", server.now),)) == []
+    assert json.loads(server.memory)["origin"] == before
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,14 +470,14 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module("clicksgroup.redis")
 
 
-def test_turns(script: Script) -> None:
+def test_turns(server: FakeRedis) -> None:
     """The first request to come is the first to start; a process that does not come loses its turn."""
     a, b, stopped = Process("a"), Process("b"), Process("stopped")
-    assert script.granted(a, "a1", "a2", "a3") == ["a1", "a2", "a3"]
-    assert script.granted(stopped, "s1") == []
-    assert script.granted(b, "b1") == []
-    script.granted(a, events=(Event("refunded", "a1", script.now),))
-    assert script.granted(b, "b1") == []
-    script.now += TURN_TIMEOUT
-    assert script.granted(b, "b1") == ["b1"]
-    assert script.granted(stopped, "s1") == []
+    assert server.granted(a, "a1", "a2", "a3") == ["a1", "a2", "a3"]
+    assert server.granted(stopped, "s1") == []
+    assert server.granted(b, "b1") == []
+    server.granted(a, events=(Event("refunded", "a1", server.now),))
+    assert server.granted(b, "b1") == []
+    server.now += TURN_TIMEOUT
+    assert server.granted(b, "b1") == ["b1"]
+    assert server.granted(stopped, "s1") == []

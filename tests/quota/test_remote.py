@@ -11,7 +11,8 @@ import pytest
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import QuotaPausedError, Slot
-from clicksgroup.quota.remote import Backend, RemoteQuota, UnreachableError, clock
+from clicksgroup.quota.backend import Backend, UnreachableError, clock
+from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import Event, ExchangeResult, SharedState
 
 
@@ -19,7 +20,7 @@ class Server:
     """Keeps the state of a quota for several processes."""
 
     def __init__(self, quota: Quota) -> None:
-        self.state = SharedState(quota, clock(), "")
+        self.state = SharedState(quota, clock())
         self.is_reachable = True
         self.lose_results = 0
         self.exchanges = 0
@@ -56,6 +57,9 @@ class ServerBackend(Backend):
     def describe(self) -> str:
         return "the server"
 
+    def how_to_end_pause(self) -> str:
+        return "restart it"
+
     async def open(self) -> None:
         pass
 
@@ -72,7 +76,7 @@ class ServerBackend(Backend):
 
 
 def quota_on(server: Server, process: str = "a", outage_timeout: float = 5.0) -> RemoteQuota:
-    return RemoteQuota(server.state.quota, ServerBackend(server, process), outage_timeout)
+    return RemoteQuota(server.state.quota, lambda: ServerBackend(server, process), outage_timeout)
 
 
 @pytest.fixture
@@ -200,7 +204,7 @@ async def test_max_pause(server: Server) -> None:
 
 async def test_grant_before_429_is_known(server: Server) -> None:
     """A slot that was granted before the backend heard of a 429 is given back."""
-    server.state.quota = Quota(in_flight=2)
+    server.state = SharedState(Quota(in_flight=2), clock())
     async with quota_on(server) as quota:
         slot = await quota.acquire()
         server.delivers.clear()
@@ -231,7 +235,8 @@ async def test_closing(server: Server) -> None:
     async with quota_on(server) as quota:
         await quota.acquire()
         (waiting,) = await callers(quota, 1)
-        assert repr(quota) == "<RemoteQuota the server: Quota((100, 3600.0), in_flight=1), 1 of 1 in flight, 1 waiting>"
+        state = "1 of 1 in flight, 1 of 100 in 3600 s, 1 waiting"
+        assert repr(quota) == f"<RemoteQuota the server: Quota((100, 3600.0), in_flight=1), {state}>"
     with pytest.raises(ClientClosedError):
         await waiting
     (slot,) = server.state.places.values()
@@ -250,4 +255,4 @@ def test_outage_timeout(server: Server, outage_timeout: float) -> None:
 def test_not_a_quota(server: Server) -> None:
     """A quota of another type is refused, and the error shows a right one."""
     with pytest.raises(TypeError, match=r"expected Quota, got tuple; write Quota\(\(24, 60\), in_flight=2\)"):
-        RemoteQuota((24, 60), ServerBackend(server, "a"), 5.0)  # type: ignore[arg-type]
+        RemoteQuota((24, 60), lambda: ServerBackend(server, "a"), 5.0)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -16,7 +17,7 @@ limits = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1.0, 3.0, 20.0])
 
 
 def state_of(quota: Quota) -> SharedState:
-    return SharedState(quota, 1000.0, "boot")
+    return SharedState(quota, 1000.0)
 
 
 def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000.0) -> list[str]:
@@ -36,9 +37,8 @@ def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes:
         dead.add(name)
 
     def exchange(process: Process, now: float) -> ExchangeResult:
-        if process.name not in state.holders:
-            state.holders.append(process.name)
-        for name in dead & set(state.holders):
+        state.join(process.name, quota, now)
+        for name in dead & state.holders.keys():
             state.remove_dead(name, now)
         return state.exchange(process.name, process.events, process.waiting, now)
 
@@ -103,7 +103,7 @@ def test_pause() -> None:
 def test_trial_of_dead_process() -> None:
     """When the process of the trial request dies, another request is the trial."""
     state = state_of(Quota(in_flight=4))
-    state.holders = ["a", "b"]
+    state.holders = {"a": math.inf, "b": math.inf}
     grants(state, "a", "a1")
     state.exchange("a", (Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0)), (), 1000.0)
     assert grants(state, "a", "a2", now=1001.0) == ["a2"]
@@ -115,7 +115,7 @@ def test_trial_of_dead_process() -> None:
 def test_slots_of_dead_process() -> None:
     """What a dead process had in flight comes back five seconds after it was removed."""
     state = state_of(Quota(in_flight=1))
-    state.holders = ["a"]
+    state.holders = {"a": math.inf}
     grants(state, "a", "a1")
     state.remove_dead("a", 1010.0)
     assert grants(state, "b", "b1", now=1014.9) == []
