@@ -81,7 +81,9 @@ class Simulation:
             for request_id in result.granted:
                 process.waiting.remove(request_id)
                 self._send(process, request_id, faults)
-        self._at(min(result.retry_in, self.rng.uniform(0.001, 0.2)), lambda: self._exchange(process, faults))
+        # Less than a microsecond may not move the clock at all.
+        wait = max(min(result.retry_in, self.rng.uniform(0.001, 0.2)), 1e-6)
+        self._at(wait, lambda: self._exchange(process, faults))
 
     def _send(self, process: Process, request_id: str, faults: bool) -> None:
         self.granted += 1
