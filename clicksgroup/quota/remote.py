@@ -24,11 +24,13 @@ class RemoteQuota(SharedQuota):
     def __init__(self, quota: Quota, make_backend: Callable[[], Backend], outage_timeout: float) -> None:
         super().__init__(quota)
         self.outage_timeout = positive("outage_timeout", outage_timeout, finite=True)
-        self._make_backend = make_backend
-        self._description = make_backend().describe()
         self._exchangers: dict[asyncio.AbstractEventLoop, Exchanger] = {}
         # What the last exchange of any loop told, and when.
         self._forecast: tuple[Forecast, float] | None = None
+        self._make_backend = make_backend
+        # Where the arguments are refused, a traceback may show the `repr` all the same.
+        self._description = "that was refused"
+        self._description = make_backend().describe()
 
     @property
     def backend(self) -> Backend:
