@@ -2,16 +2,20 @@
 
 The vendor's minute is scaled down: 24 requests per 3 s, 2 at a time. All sides run at the same time, each in a process
 of its own. A server records when requests arrive. A request is rejected if a strict sliding window would answer 429.
+
+`python -m benchmarks.quota --lower` only runs the servers that allow less than is configured, in virtual time.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
 from benchmarks.harness import Options, Side, in_fresh_process, machine, split_by_missing, table
+from benchmarks.lower import lower_table
 from benchmarks.page_server import page_server
 from tests.checker import rejections, share_used
 
@@ -70,7 +74,12 @@ def run(options: Options) -> str:
     ]
     case = cases[0]
     quota = f"{case.count} requests per {case.window:g} s, {case.in_flight} in flight, {case.windows} windows."
-    return "\n".join([quota, "", table(head, rows), "", *left_out, machine(PACKAGES)])
+    lower = [
+        "A server that allows less than is configured, in virtual time:",
+        "",
+        lower_table(2 if options.quick else 20),
+    ]
+    return "\n".join([quota, "", table(head, rows), "", *lower, "", *left_out, machine(PACKAGES)])
 
 
 def arrivals_of(case: Case, sides: Sequence[Side]) -> Mapping[str, Sequence[float]]:
@@ -95,3 +104,12 @@ def arrivals_of(case: Case, sides: Sequence[Side]) -> Mapping[str, Sequence[floa
         for each in runs:
             each.result()
     return server.arrivals
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quota")
+    parser.add_argument(
+        "--lower", action="store_true", required=True, help="servers that allow less than is configured"
+    )
+    parser.parse_args()
+    print(lower_table(20))
