@@ -478,3 +478,27 @@ def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, seed: int)
     for count, window in limits:
         assert most_in_any_window(arrivals, window) <= count
     assert most_at_once(spans) <= in_flight
+
+
+def test_wait_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A wait for the quota that is longer than a second is logged once, in the words of the repr."""
+    reprs: list[str] = []
+
+    @in_virtual_time
+    async def wait() -> None:
+        quota = make((2, 60), in_flight=1)
+        for _ in range(2):
+            finish(await quota.acquire())
+        await asyncio.sleep(9)
+        (waiting,) = await waiters(quota, 1)
+        await waiters(quota, 1)
+        assert quota.wait_status() == "quota used up (2 of 2 in 60 s), next request in 52 s"
+        reprs.append(repr(quota))
+        await waiting
+
+    with caplog.at_level(logging.INFO, "clicksgroup"):
+        wait()
+    assert [record.getMessage() for record in caplog.records] == [
+        "quota used up (2 of 2 in 60 s), next request in 52 s"
+    ]
+    assert "quota used up (2 of 2 in 60 s), next request in 52 s" in reprs[0]
