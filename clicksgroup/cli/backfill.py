@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import time
+import math
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,7 +14,7 @@ from clicksgroup.cli.console import LiveLine, format_count, format_duration, joi
 from clicksgroup.cli.groups import find_ids, list_ids
 from clicksgroup.cli.parsing import GroupChoice
 from clicksgroup.cli.planning import find_outstanding
-from clicksgroup.cli.progress import State, showing
+from clicksgroup.cli.progress import Pace, State, showing
 from clicksgroup.cli.resources import OpenedClient, open_client, open_store_to_write
 from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run_resumable
 from clicksgroup.dates import DateRange
@@ -104,27 +104,35 @@ async def backfill(
 
 @attrs.define
 class _Progress:
-    """How many of the `total` dates are done."""
+    """How many of the `total` dates are done, and how many requests each takes."""
 
     opened: OpenedClient
     total: int
-    latest: BackfillProgress | None = None
-    updated_at: float = 0.0
+    pace: Pace = attrs.field(init=False)
+    done: int = 0
+    # Final already when the job began.
+    skipped: int = 0
+    pages_per_date: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.pace = Pace(self.opened)
 
     def update(self, latest: BackfillProgress) -> None:
-        self.latest = latest
-        self.updated_at = time.monotonic()
+        if not self.done:
+            self.skipped = latest.done - 1
+        self.done = latest.done
+        # The other requests in flight may be ahead with the next date, or not.
+        ahead = (self.opened.quota.quota.in_flight - 1) / 2
+        self.pages_per_date = max((self.opened.client.stats.pages - ahead) / (self.done - self.skipped), 1.0)
 
     def state(self) -> State:
-        done = self.latest.done if self.latest is not None else 0
-        parts = (
-            f"{done:,} of {format_count(self.total, 'date')}",
-            format_count(self.opened.client.stats.requests, "request"),
-        )
-        left = self.latest.eta if self.latest is not None else None
-        if left is not None:
-            left = max(left - (time.monotonic() - self.updated_at), 0.0)
-        return State(parts, self.opened.quota.next_request, left, done / self.total)
+        stats = self.opened.client.stats
+        parts = (f"{self.done:,} of {format_count(self.total, 'date')}", format_count(stats.requests, "request"))
+        left = None
+        if self.pages_per_date is not None:
+            pages = self.pages_per_date * (self.total - self.skipped)
+            left = self.pace.seconds_left(math.ceil(pages - stats.pages))
+        return State(parts, self.opened.quota.next_request, left, self.done / self.total)
 
 
 async def _print_outstanding(

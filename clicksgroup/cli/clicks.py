@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
@@ -108,7 +107,7 @@ class _Progress:
         return joined(
             f"{format_count(self.records, 'record')} of {format_count(self.dates, 'date')}",
             format_count(self.opened.client.stats.requests, "request"),
-            format_duration(time.monotonic() - self.pace.started_at),
+            format_duration(self.pace.seconds),
             "made up by the sandbox" if sandbox else None,
         )
 

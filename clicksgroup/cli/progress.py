@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import attrs
 
@@ -23,6 +23,11 @@ LINE_SECONDS = 60.0
 
 LONG_WAIT = 1.0
 """Seconds until the next request from which on the progress says so."""
+
+MANY_REQUESTS = 1000
+"""So many requests make the last window a small part of the time."""
+
+WINDOW_SAMPLES = 12
 
 
 @attrs.frozen
@@ -84,15 +89,31 @@ class Pace:
     """How long the requests of a client take, to tell how long those that are left will."""
 
     opened: OpenedClient
-    started_at: float = attrs.field(factory=time.monotonic)
+    started_at: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the job began."""
+        return asyncio.get_running_loop().time() - self.started_at
 
     def seconds_left(self, requests: int) -> float:
-        """Seconds until so many more requests are answered, at the pace so far or as the quota allows."""
+        """Seconds until so many more requests are answered, at the pace so far and as the quota allows."""
+        stats, quota = self.opened.client.stats, self.opened.quota
         if requests <= 0:
             return 0.0
-        stats, quota = self.opened.client.stats, self.opened.quota
-        busy = max(time.monotonic() - self.started_at - quota.seconds_waited, 0.0)
-        each = busy / stats.requests if stats.requests else 0.0
-        # The quota counts them already.
-        in_flight = max(stats.requests - stats.pages - stats.retries, 0)
-        return max(each * requests, quota.seconds_until(max(requests - in_flight, 0)) + each)
+        busy = max(self.seconds - quota.seconds_waited, 0.0)
+        # Requests that start together are answered together.
+        rounds = math.ceil(stats.pages / quota.quota.in_flight)
+        each = busy / (rounds * quota.quota.in_flight) if rounds else 0.0
+        # The quota counts those in flight already.
+        waiting = requests - max(stats.requests - stats.pages - stats.retries, 0)
+        delayed = [quota.seconds_until(i) + (waiting - i + 1) * each for i in self._last_window(waiting)]
+        return max(each * requests, *delayed, 0.0)
+
+    def _last_window(self, requests: int) -> Iterable[int]:
+        """Some of the requests that fit a window: any of them may be the last that the quota delays."""
+        if requests > MANY_REQUESTS:
+            return [requests]
+        counts = [count for count, _ in self.opened.quota.quota.limits]
+        samples = (range(requests, max(requests - n, 0), -math.ceil(n / WINDOW_SAMPLES)) for n in counts)
+        return set().union(*samples)

@@ -7,8 +7,7 @@ import contextlib
 import datetime
 import math
 import os
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -101,6 +100,10 @@ def _proxy_hint(access: Access) -> str | None:
     )
 
 
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class WatchedQuota(SharedQuota):
     """A quota that also knows whether, and how long, callers have been waiting for it."""
 
@@ -114,29 +117,23 @@ class WatchedQuota(SharedQuota):
     @property
     def seconds_waited(self) -> float:
         """Seconds in which at least one caller waited."""
-        return self._waited + (time.monotonic() - self._waiting_since if self._waiting else 0.0)
+        return self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
 
     @property
     def next_request(self) -> float | None:
         """Seconds until the caller that is next may send its request; None if nobody waits."""
         return self.seconds_until(1) if self._waiting else None
 
-    def seconds_until(self, requests: int) -> float:
-        """Seconds until the last of so many more requests may start."""
-        # Quotas do not yet tell it from their state.
-        forecast: Callable[[int], float] = getattr(self._inner, "seconds_until", self.quota.seconds_for)
-        return forecast(requests)
-
     async def acquire(self, max_pause: float = math.inf) -> Slot:
         if not self._waiting:
-            self._waiting_since = time.monotonic()
+            self._waiting_since = _now()
         self._waiting += 1
         try:
             return await self._inner.acquire(max_pause)
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._waited += time.monotonic() - self._waiting_since
+                self._waited += _now() - self._waiting_since
 
     @property
     def limits_in_force(self) -> tuple[tuple[int, float], ...]:

@@ -217,7 +217,7 @@ async def test_progress_lines(store: str) -> None:
         assert line
     process.kill()
     await process.communicate()
-    assert re.fullmatch(r"9 of 31 dates · 9 requests · (next request in .* · )?about (2|3) h.* left\n", line)
+    assert re.fullmatch(r"9 of 31 dates · 9 requests · next request in .* · about (2|3) h.* left\n", line)
 
 
 async def test_quiet(point_at: PointAt, store: str) -> None:
