@@ -66,7 +66,9 @@ def default_path(origin: str, api_key: str) -> pathlib.Path:
     elif sys.platform == "darwin":
         folder = pathlib.Path.home() / "Library" / "Application Support"
     else:
-        folder = pathlib.Path(os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state")
+        # Its specification says that a relative path is to be ignored.
+        folder = pathlib.Path(os.environ.get("XDG_STATE_HOME", ""))
+        folder = folder if folder.is_absolute() else pathlib.Path.home() / ".local" / "state"
     return folder / "clicksgroup" / f"{default_name(origin, api_key)}.json"
 
 

@@ -264,6 +264,14 @@ async def test_quota_file(point_at: PointAt) -> None:
     assert sandbox.api_key not in path.read_text() + str(path)
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the folder is another one")
+@pytest.mark.parametrize("folder", ["state", "", "./x"])
+def test_relative_state_folder(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative XDG_STATE_HOME is ignored, as its specification says."""
+    monkeypatch.setenv("XDG_STATE_HOME", folder)
+    assert default_path("https://vivoldi.com:443", "a-key").is_relative_to(Path.home() / ".local" / "state")
+
+
 def test_sandbox_ignores_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--sandbox leaves no file, and ignores what the environment says of the real account."""
     monkeypatch.setenv("CLICKSGROUP_BASE_URL", "http://127.0.0.1:1")
