@@ -172,8 +172,10 @@ class Database:
         return self._engine.connect()
 
     async def _autocommit(self, connection: AsyncConnection) -> None:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
+        """Prepare a connection of a borrowed engine as those of our own are made."""
+        if self._borrowed is not None:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
 
     async def _read_version(self) -> int | None:
         async with self._connect() as connection:
@@ -206,7 +208,11 @@ class Database:
         url = self._url
         if self._is_sqlite:
             url = self._check_file()
-            options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT}, "poolclass": AsyncAdaptedQueuePool}
+            options: dict[str, Any] = {
+                "connect_args": {"timeout": BUSY_TIMEOUT},
+                "poolclass": AsyncAdaptedQueuePool,
+                "isolation_level": "AUTOCOMMIT",
+            }
             if url.database in (None, "", ":memory:"):
                 # Each connection to SQLite in memory is a database of its own, so there is only one.
                 options |= {"pool_size": 1, "max_overflow": 0}

@@ -5,22 +5,27 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from itertools import groupby
+from typing import Any, TypeAlias, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clicksgroup.dates import DateRange, date_range
+from clicksgroup.exports import Columns
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store.coverage import ONE_DAY, Coverage, FetchedDate
 from clicksgroup.store.database import Database
 from clicksgroup.store.schema import any_of
-from clicksgroup.store.stream import StoreStream
+from clicksgroup.store.stream import RecordStream, StoreStream
 
-CHUNK_ROWS = 2000
+CHUNK_ROWS = 5000
 """Rows that a stream reads at a time, rounded up to whole dates: a date that is replaced meanwhile is never mixed."""
 
 Groups: TypeAlias = tuple[int, ...] | None
+
+Rows: TypeAlias = Sequence[tuple[Any, ...]]
+"""Date, group id, group name, clicks and unique users, as the driver gives them: in SQLite a date is a text."""
 
 
 class Reader:
@@ -31,9 +36,9 @@ class Reader:
         self._tables = database.tables
         self._account = account
 
-    def clicks(self, start: datetime.date, end: datetime.date, groups: Groups) -> StoreStream[GroupClicks]:
+    def clicks(self, start: datetime.date, end: datetime.date, groups: Groups) -> RecordStream:
         """The records, by date and group id."""
-        return StoreStream(
+        return RecordStream(
             lambda first: self._database.read(partial(self._chunk_of_clicks, start=first, end=end, groups=groups)),
             start,
         )
@@ -88,13 +93,19 @@ class Reader:
 
     async def _chunk_of_clicks(
         self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
-    ) -> tuple[list[GroupClicks], datetime.date | None]:
+    ) -> tuple[Columns, datetime.date | None]:
         """The records of whole dates, `CHUNK_ROWS` or some more, and the date after them."""
         clicks = self._tables.group_clicks
-        query = self._select(clicks, start, end, clicks.c.date, groups=groups)
-        ordered = query.order_by(clicks.c.date, clicks.c.group_id)
-        last = (await connection.execute(ordered.limit(1).offset(CHUNK_ROWS))).scalar()
-        return await self._records(connection, start, last or end, groups), _after(last or end, end)
+        query = self._select_records(start, end, groups)
+        rows = await _fetch(connection, query.limit(CHUNK_ROWS))
+        after = None
+        if len(rows) == CHUNK_ROWS:
+            last = _date(rows[-1][0])
+            after = _after(last, end)
+            rows += await _fetch(
+                connection, self._select_records(last, last, groups).where(clicks.c.group_id > rows[-1][1])
+            )
+        return _columns(rows), after
 
     async def _chunk_of_days(
         self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
@@ -104,17 +115,15 @@ class Reader:
         if not dates:
             return [], None
         fetched = await self._fetched_dates(connection, start=dates[0], end=dates[-1], groups=groups)
-        records: dict[datetime.date, list[GroupClicks]] = {date: [] for date in fetched}
-        for record in await self._records(connection, dates[0], dates[-1], groups):
-            if record.date in records:
-                records[record.date].append(record)
+        columns = _columns(await _fetch(connection, self._select_records(dates[0], dates[-1], groups)))
+        records = {date: tuple(of_date) for date, of_date in groupby(map(GroupClicks, *columns), lambda r: r.date)}
         days = []
         for date in sorted(fetched):
+            found = records.get(date, ())
             total_count = fetched[date].total_count if groups is None else None
             if total_count is None:
-                total_count = len(records[date])
-            fetched_at, problems = fetched[date].fetched_at, fetched[date].problems
-            days.append(Day(date, total_count, tuple(records[date]), fetched_at, groups, problems))
+                total_count = len(found)
+            days.append(Day(date, total_count, found, fetched[date].fetched_at, groups, fetched[date].problems))
         return days, _after(dates[-1], end)
 
     async def _dates_of_chunk(
@@ -136,13 +145,12 @@ class Reader:
             chunk.append(date)
         return chunk
 
-    async def _records(
-        self, connection: AsyncConnection, start: datetime.date, end: datetime.date, groups: Groups
-    ) -> list[GroupClicks]:
+    def _select_records(self, start: datetime.date, end: datetime.date, groups: Groups) -> sa.Select[Any]:
         table = self._tables.group_clicks
-        columns = (table.c.date, table.c.group_id, table.c.group_name, table.c.clicks, table.c.unique_users)
-        query = self._select(table, start, end, *columns, groups=groups).order_by(table.c.date, table.c.group_id)
-        return [GroupClicks(*row) for row in await connection.execute(query)]
+        # As text, so that SQLite's dates are not parsed row by row.
+        date = sa.type_coerce(table.c.date, sa.Text)
+        columns = (date, table.c.group_id, table.c.group_name, table.c.clicks, table.c.unique_users)
+        return self._select(table, start, end, *columns, groups=groups).order_by(table.c.date, table.c.group_id)
 
     async def _fetched_dates(
         self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
@@ -183,3 +191,22 @@ class Reader:
 def _after(last: datetime.date, end: datetime.date) -> datetime.date | None:
     """The start of the next chunk, or None where there is none."""
     return None if last >= end else last + ONE_DAY
+
+
+async def _fetch(connection: AsyncConnection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    """All rows as the driver's tuples: to make a `Row` of each takes longer than to read it."""
+    cursor = (await connection.execute(query)).cursor
+    assert cursor is not None
+    return list(cursor.fetchall())
+
+
+def _columns(rows: Rows) -> Columns:
+    if not rows:
+        return (), (), (), (), ()
+    dates, *others = zip(*rows, strict=True)
+    parsed = {date: _date(date) for date in set(dates)}
+    return cast("Columns", (tuple(map(parsed.__getitem__, dates)), *others))
+
+
+def _date(value: datetime.date | str) -> datetime.date:
+    return datetime.date.fromisoformat(value) if isinstance(value, str) else value

@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from clicksgroup import exports
 from clicksgroup.arguments import instance, parse_groups
 from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.models import Day, GroupClicks
+from clicksgroup.models import Day
 from clicksgroup.store.backfill import Backfill, BackfillProgress, BackfillReport, Clock
 from clicksgroup.store.coverage import Coverage
 from clicksgroup.store.database import Database
 from clicksgroup.store.locations import Location
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.schema import storable
-from clicksgroup.store.stream import StoreStream
+from clicksgroup.store.stream import RecordStream, StoreStream
 from clicksgroup.store.writing import Writer
 
 if TYPE_CHECKING:
+    from arro3.core import Table
+
     from clicksgroup.client import ClicksClient
 
 _SYSTEM_CLOCK = Clock()
@@ -136,9 +139,7 @@ class ClickStore:
         )
         return await job.run(dates, refresh=refresh)
 
-    def clicks(
-        self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None
-    ) -> StoreStream[GroupClicks]:
+    def clicks(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> RecordStream:
         """The stored records from `start` to `end`, both included, by date and group id; no request.
 
         This includes dates that were fetched for some groups only: `coverage` tells which dates are complete. The
@@ -153,6 +154,14 @@ class ClickStore:
         date were fetched at different times, `fetched_at` is the earliest, and `problems` are those of all.
         """
         return self._reader.days(*_ends(start, end), parse_groups(groups))
+
+    async def to_arrow(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Table:
+        """The stored records from `start` to `end`, both included, as an Arrow table: see `exports.to_arrow`.
+
+        Raises:
+            ImportError: the extra `arrow` is missing.
+        """
+        return await exports.to_arrow(self.clicks(start, end, groups=groups))
 
     async def coverage(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Coverage:
         """Which of the dates from `start` to `end` are final, provisional and missing, for all groups or for these."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from clicksgroup.exports import Columns
+from clicksgroup.models import GroupClicks
 from clicksgroup.streams import ItemStream
 
 T = TypeVar("T")
@@ -49,3 +51,31 @@ class StoreStream(ItemStream[T]):
         """End the stream: nothing more is read, and nothing more is given."""
         self._items.clear()
         self._position = None
+
+
+class RecordStream(StoreStream[GroupClicks]):
+    """Records from the store, which `clicksgroup.exports` takes as columns. Provisional.
+
+    Args:
+        read_columns: given a position, returns the columns of the records from there and the position after them.
+        start: the first position.
+    """
+
+    __slots__ = ("_read_columns", "_start")
+
+    def __init__(self, read_columns: Callable[[P], Awaitable[tuple[Columns, P | None]]], start: P) -> None:
+        async def read_chunk(position: P) -> tuple[Sequence[GroupClicks], P | None]:
+            columns, after = await read_columns(position)
+            return list(map(GroupClicks, *columns)), after
+
+        super().__init__(read_chunk, start)
+        self._read_columns: Callable[[Any], Awaitable[tuple[Columns, Any]]] = read_columns
+        self._start = start
+
+    async def columns(self) -> AsyncIterator[Columns]:
+        """All records of the stream in chunks of columns, none of them empty, whether some were read before or not."""
+        position: Any = self._start
+        while position is not None:
+            columns, position = await self._read_columns(position)
+            if columns[0]:
+                yield columns

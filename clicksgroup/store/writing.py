@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, TypeAlias
+import operator
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import ClicksGroupError, StoreError
-from clicksgroup.models import Day
+from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store.database import Database
 from clicksgroup.store.schema import any_of, storable
 
-RowsById: TypeAlias = dict[int, dict[str, Any]]
-"""Rows of `group_clicks` by group id."""
-
 _CHECK_DATE = datetime.date.min
 """The date of the rows that `check_writable` writes. No client asks for it."""
+
+MIN_COUNT = -MAX_COUNT - 1
+
+Row: TypeAlias = tuple[int, str, int, int]
+"""Id and name of a group, its clicks and its unique users."""
+
+RowsById: TypeAlias = dict[int, Row]
+
+_values: Callable[[GroupClicks], Row] = operator.attrgetter("group_id", "group_name", "clicks", "unique_users")
 
 
 class Writer:
@@ -35,19 +44,27 @@ class Writer:
         Raises:
             StoreError: it cannot be stored. `stops_all` is False where the reason is in the day itself.
         """
-        rows = _rows_by_id(day, self._account)
-        dates, failures = self._tables.click_dates, self._tables.click_date_failures
+        rows = _rows_by_id(day)
+        tables = self._tables
+        clicks, dates, groups, failures = (
+            tables.group_clicks, tables.click_dates, tables.click_date_groups, tables.click_date_failures
+        )  # fmt: skip
+        state = sa.select(
+            sa.select(dates.c.fetched_at).where(self._on(dates, day.date)).scalar_subquery(),
+            *(sa.exists().where(self._on(table, day.date)) for table in (clicks, groups, failures)),
+        )
 
         async def write(connection: AsyncConnection) -> None:
-            stored_at = (
-                await connection.execute(sa.select(dates.c.fetched_at).where(self._on(dates, day.date)))
-            ).scalar()
+            stored_at, has_clicks, has_groups, has_failed = (await connection.execute(state)).one()
             if stored_at is None or stored_at <= day.fetched_at:
-                if day.groups is None:
+                if day.groups is not None:
+                    await self._replace_groups(connection, day, rows, whole=stored_at is not None)
+                elif stored_at or has_clicks or has_groups:
                     await self._replace_date(connection, day, rows)
                 else:
-                    await self._replace_groups(connection, day, rows, whole=stored_at is not None)
-            await connection.execute(failures.delete().where(self._on(failures, day.date)))
+                    await self._insert_date(connection, day, rows, day.total_count)
+            if has_failed:
+                await connection.execute(failures.delete().where(self._on(failures, day.date)))
 
         await self._database.write(write, self._lock(day.date))
 
@@ -98,18 +115,13 @@ class Writer:
             kept = sa.select(sa.func.count()).select_from(clicks).where(self._on(clicks, day.date))
             total_count += ((await connection.execute(kept)).scalar() or 0) - len(newer & rows.keys())
         await connection.execute(dates.delete().where(self._on(dates, day.date)))
-        await connection.execute(
-            dates.insert(),
-            {
-                "account": self._account,
-                "date": day.date,
-                "total_count": total_count,
-                "fetched_at": day.fetched_at,
-                "problems": day.problems,
-            },
-        )
-        if inserted := [row for group_id, row in rows.items() if group_id not in newer]:
-            await connection.execute(clicks.insert(), inserted)
+        older_rows = {group_id: row for group_id, row in rows.items() if group_id not in newer}
+        await self._insert_date(connection, day, older_rows, total_count)
+
+    async def _insert_date(self, connection: AsyncConnection, day: Day, rows: RowsById, total_count: int) -> None:
+        key = {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
+        await connection.execute(self._tables.click_dates.insert(), {**key, "total_count": total_count})
+        await self._insert_clicks(connection, day.date, list(rows.values()))
 
     async def _replace_groups(self, connection: AsyncConnection, day: Day, rows: RowsById, *, whole: bool) -> None:
         """Replace the groups of `day`, but for those that were fetched later; `whole` dates stay whole."""
@@ -129,8 +141,22 @@ class Writer:
             await connection.execute(dates.update().where(self._on(dates, day.date)).values(total_count=total_count))
         key = {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
         await connection.execute(groups.insert(), [{**key, "group_id": group_id} for group_id in asked])
-        if inserted:
-            await connection.execute(clicks.insert(), inserted)
+        await self._insert_clicks(connection, day.date, inserted)
+
+    async def _insert_clicks(self, connection: AsyncConnection, date: datetime.date, rows: Sequence[Row]) -> None:
+        """Insert rows in one statement. SQLAlchemy's own way, a dictionary for each row, takes twice as long."""
+        if not rows:
+            return
+        clicks = self._tables.group_clicks
+        if connection.dialect.name == "sqlite":
+            key = self._account, date.isoformat()
+            insert = f"INSERT INTO {clicks.name} ({', '.join(clicks.c.keys())}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+            await connection.exec_driver_sql(insert, [key + row for row in rows])
+            return
+        columns = zip(clicks.c.values()[2:], zip(*rows, strict=True), strict=True)
+        unnested = [sa.func.unnest(sa.literal(values, ARRAY(column.type))) for column, values in columns]
+        selected = sa.select(sa.literal(self._account), sa.literal(date), *unnested)
+        await connection.execute(clicks.insert().from_select(clicks.c.keys(), selected))
 
     def _on(self, table: sa.Table, date: datetime.date) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.account == self._account, table.c.date == date)
@@ -139,24 +165,32 @@ class Writer:
         return f"clicksgroup {self._account} {date}"
 
 
-def _rows_by_id(day: Day, account: str) -> RowsById:
-    """Return the rows of `group_clicks` by group id; of a group that is listed twice, the last one."""
-    rows = {}
+def _rows_by_id(day: Day) -> RowsById:
+    """The rows by group id; of a group that is listed twice, the last one.
+
+    Raises:
+        StoreError: a record is of another date, or a number in it does not fit.
+    """
+    rows: RowsById = {}
     for record in day.records:
         if record.date != day.date:
             raise StoreError(
                 f"{day.date}: the day holds a record of {record.date}; each record must be of the day's own date",
                 stops_all=False,
             )
-        for name in ("group_id", "clicks", "unique_users"):
-            if not -MAX_COUNT <= getattr(record, name) <= MAX_COUNT:
-                raise StoreError(f"{day.date}: {name} {getattr(record, name)} does not fit 64 bits", stops_all=False)
-        rows[record.group_id] = {
-            "account": account,
-            "date": day.date,
-            "group_id": record.group_id,
-            "group_name": storable(record.group_name),
-            "clicks": record.clicks,
-            "unique_users": record.unique_users,
-        }
+        row = _values(record)
+        group_id, _, clicks, users = row
+        if not (0 < group_id <= MAX_COUNT and MIN_COUNT <= clicks <= MAX_COUNT and MIN_COUNT <= users <= MAX_COUNT):
+            raise StoreError(f"{day.date}: {_misfit(record)}", stops_all=False)
+        rows[group_id] = row
+    if storable(names := "".join(row[1] for row in rows.values())) != names:
+        rows = {row[0]: (row[0], storable(row[1]), *row[2:]) for row in rows.values()}
     return rows
+
+
+def _misfit(record: GroupClicks) -> str:
+    numbers = {name: getattr(record, name) for name in ("group_id", "clicks", "unique_users")}
+    for name, number in numbers.items():
+        if not MIN_COUNT <= number <= MAX_COUNT:
+            return f"{name} {number} does not fit 64 bits"
+    return f"group_id {record.group_id} is not the id of a group; the smallest is 1"
