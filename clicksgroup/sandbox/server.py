@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SANDBOX_KEY = "sandbox-key"
 
+SANDBOX_ORIGIN = "a sandbox"
+"""Where a store says that the clicks of `Sandbox.client()` come from."""
+
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
 
@@ -145,8 +148,14 @@ class Sandbox:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
         from clicksgroup.client import ClicksClient
 
+        class SandboxClient(ClicksClient):
+            @property
+            def origin(self) -> str:
+                """The same at whichever port, so that a store that a sandbox filled can be filled again."""
+                return SANDBOX_ORIGIN
+
         ours: dict[str, Any] = {"api_key": self.api_key, "base_url": self.url, "plan": self.plan, "quota": self.quota}
-        return ClicksClient(**(ours | kwargs))
+        return SandboxClient(**(ours | kwargs))
 
     async def wait_for_requests(self, count: int) -> None:
         """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import logging
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,11 +17,17 @@ import attrs
 from clicksgroup.dates import DatesLike, date_range, has_begun, latest_date, parse_dates
 from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
 from clicksgroup.models import Day
+from clicksgroup.store.locks import AccountLock
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.writing import Writer
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
+
+logger = logging.getLogger("clicksgroup")
+
+LOCK_INTERVAL = 0.25
+"""Seconds between two attempts to take the lock of a backfill that runs already."""
 
 SAME_FAILURE_LIMIT = 3
 """Consecutive dates that fail in the same way and so end the job: all the others would fail too."""
@@ -86,6 +96,7 @@ class Backfill:
         client: ClicksClient,
         reader: Reader,
         writer: Writer,
+        lock: AccountLock,
         *,
         groups: tuple[int, ...] | None,
         settle: datetime.timedelta,
@@ -95,6 +106,7 @@ class Backfill:
         self._client = client
         self._reader = reader
         self._writer = writer
+        self._lock = lock
         self._groups = groups
         self._settle = settle
         self._progress = progress
@@ -108,7 +120,29 @@ class Backfill:
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
         """Fetch and store the dates that are missing or not final; with `refresh`, all of them."""
         wanted = self._check_dates(parse_dates(dates))
-        await self._writer.check_writable(self._clock.now())
+        await self._writer.claim(self._client.origin, self._clock.now())
+        try:
+            await self._acquire_lock()
+            return await self._run(wanted, refresh=refresh)
+        finally:
+            await self._lock.release()
+
+    async def _acquire_lock(self) -> None:
+        """Wait until no other backfill of the account runs, and say so."""
+        attempts = 0
+        while not await self._lock.try_acquire():
+            attempts += 1
+            # At the first attempt, the other one may not have said yet which process it is.
+            if attempts == 2:
+                process = await self._reader.backfill_process()
+                logger.warning("waiting for the backfill of the same account by process %s", process)
+            await asyncio.sleep(LOCK_INTERVAL)
+        await self._writer.put_process(f"{os.getpid()} on {socket.gethostname()}")
+        if attempts:
+            logger.info("the other backfill ended after %.0f s", self._seconds())
+            self._started_at = self._clock.monotonic()
+
+    async def _run(self, wanted: Sequence[datetime.date], *, refresh: bool) -> BackfillReport:
         coverage = await self._reader.coverage(wanted, self._groups, self._settle)
         final = set() if refresh else set(coverage.final)
         asked = [date for date in wanted if date not in final]
@@ -116,6 +150,7 @@ class Backfill:
             fatal = ConsecutiveFailures(asked).is_fatal
             async with self._client.day_outcomes(asked, groups=self._groups, fatal=fatal) as stream:
                 async for date, outcome in stream:
+                    await self._lock.confirm()
                     await self._store(date, outcome)
                     if self._progress is not None:
                         self._progress(self._progress_at(date, len(wanted), len(final)))

@@ -19,7 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.store.database_errors import DRIVER_ERRORS, is_transient, no_store, store_error
 from clicksgroup.store.locations import Location, describe, parse_location
-from clicksgroup.store.schema import SCHEMA_VERSION, Tables, create_tables, read_version
+from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, Tables, create_tables, read_version
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -42,10 +42,12 @@ class Database:
 
     def __init__(self, location: Location, schema: str | None, *, read_only: bool = False) -> None:
         self._url = parse_location(location)
-        self._is_sqlite = self._url.get_backend_name() == "sqlite"
-        if schema is not None and self._is_sqlite:
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        if schema is not None and self.is_sqlite:
             raise ConfigurationError(f"schema: {schema!r}: SQLite has no schemas; leave it out, or use PostgreSQL")
         self.tables = Tables.of(schema)
+        # Of a database in memory.
+        self.accounts_in_backfill: set[str] = set()
         self._read_only = read_only
         self._borrowed = location if isinstance(location, AsyncEngine) else None
         # None unless the store is open.
@@ -91,13 +93,13 @@ class Database:
         if engine is not None and self._borrowed is None:
             timer = asyncio.get_running_loop().call_later(CANCEL_GRACE, self._terminate_connections)
             try:
-                await self._shield(engine.dispose())
+                await self.shield(engine.dispose())
             finally:
                 timer.cancel()
 
     async def read(self, work: Work[T]) -> T:
         """Return what `work` returns. All that it reads is of one moment."""
-        return await self._retry(lambda: self._transact(work, None), "read")
+        return await self.retry(lambda: self._transact(work, None), "read")
 
     async def write(self, work: Work[T], lock: str) -> T:
         """Run `work` in a transaction. Those with the same `lock` run one after the other.
@@ -107,12 +109,24 @@ class Database:
         """
         if self._read_only:
             raise StoreError(f"the store {self.name} was opened with read_only=True; open it without, to write to it")
-        return await self._retry(lambda: self._transact(work, lock), "written")
+        return await self.retry(lambda: self._transact(work, lock), "written")
 
-    async def _retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+    async def file(self) -> str:
+        """The path of the SQLite file; empty for a database in memory."""
+        query = sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+        return await self.read(lambda connection: _scalar(connection, query)) or ""
+
+    async def connect_apart(self) -> AsyncConnection:
+        """A connection that does not count in the pool, which may be as small as one connection."""
+        connection = await self._connect().start()
+        await connection.run_sync(lambda sync_connection: sync_connection.detach())
+        return connection
+
+    async def retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
+        """What `attempt` returns. A lost connection starts it again."""
         for delay in RECONNECT_DELAYS:
             try:
-                return await self._shield(attempt())
+                return await self.shield(attempt())
             except DRIVER_ERRORS as error:
                 if not is_transient(error):
                     raise store_error(error, self._url, verb) from error
@@ -121,18 +135,18 @@ class Database:
 
     async def _try_once(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         try:
-            return await self._shield(attempt())
+            return await self.shield(attempt())
         except DRIVER_ERRORS as error:
             raise store_error(error, self._url, verb) from error
 
-    async def _shield(self, work: Awaitable[T]) -> T:
+    async def shield(self, work: Awaitable[T]) -> T:
         """Await `work`. If the caller is cancelled, it ends first, so that no connection is left in mid-statement."""
         task = asyncio.ensure_future(work)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             # On PostgreSQL the first cancel waits for the server; the second aborts the connection.
-            for _ in range(1 if self._is_sqlite else 2):
+            for _ in range(1 if self.is_sqlite else 2):
                 if not task.done():
                     await asyncio.wait([task], timeout=CANCEL_GRACE)
                 if not task.done():
@@ -151,7 +165,7 @@ class Database:
 
     async def _transact(self, work: Work[T], lock: str | None) -> T:
         async with self._connect() as connection:
-            if self._is_sqlite:
+            if self.is_sqlite:
                 # The driver begins its own transactions too late: they read first, and fail beside another writer.
                 await self._autocommit(connection)
                 await connection.exec_driver_sql("BEGIN" if lock is None else "BEGIN IMMEDIATE")
@@ -182,10 +196,10 @@ class Database:
             return await read_version(connection, self.tables)
 
     async def _create(self) -> int:
-        if self._is_sqlite:
-            await self._retry(self._use_wal, "opened")
-        return await self._retry(
-            lambda: self._transact(lambda connection: create_tables(connection, self.tables), "clicksgroup schema"),
+        if self.is_sqlite:
+            await self.retry(self._use_wal, "opened")
+        return await self.retry(
+            lambda: self._transact(lambda connection: create_tables(connection, self.tables), SCHEMA_LOCK),
             "opened",
         )
 
@@ -206,7 +220,7 @@ class Database:
 
     def _make_engine(self) -> AsyncEngine:
         url = self._url
-        if self._is_sqlite:
+        if self.is_sqlite:
             url = self._check_file()
             options: dict[str, Any] = {
                 "connect_args": {"timeout": BUSY_TIMEOUT},
@@ -224,7 +238,7 @@ class Database:
             raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
         except SQLAlchemyError as error:
             raise store_error(error, self._url, "opened") from error
-        if not self._is_sqlite:
+        if not self.is_sqlite:
             sa.event.listen(engine.sync_engine, "connect", lambda c, _: self._connections.add(c.driver_connection))
         return engine
 
@@ -251,6 +265,10 @@ class Database:
         if needs_immutable:
             return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
         return self._url
+
+
+async def _scalar(connection: AsyncConnection, query: sa.TextClause) -> Any:
+    return (await connection.execute(query)).scalar()
 
 
 def _needs_immutable(connection: sqlite3.Connection, path: Path) -> bool:

@@ -34,7 +34,7 @@ def parse_location(location: Location) -> URL:
         TypeError: another type.
     """
     if isinstance(location, AsyncEngine):
-        if location.url.get_backend_name() not in ("sqlite", "postgresql"):
+        if location.url.drivername not in _DRIVERS.values():
             raise _unsupported(location.url)
         return location.url
     if isinstance(location, URL):

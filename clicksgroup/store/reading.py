@@ -91,6 +91,16 @@ class Reader:
 
         return await self._database.read(read)
 
+    async def backfill_process(self) -> str:
+        """The process that runs, or ran last, a backfill of the account."""
+        table = self._tables.click_accounts
+        query = sa.select(table.c.backfill_process).where(table.c.account == self._account)
+
+        async def read(connection: AsyncConnection) -> str | None:
+            return (await connection.execute(query)).scalar()
+
+        return await self._database.read(read) or "(unknown)"
+
     async def _chunk_of_clicks(
         self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
     ) -> tuple[Columns, datetime.date | None]:

@@ -4,7 +4,8 @@
 - `click_dates(account, date, total_count, fetched_at, problems)`: one row for each date that was fetched whole.
 
 The others are internal and may change: `click_date_groups` (groups that were asked for by id, listed or not),
-`click_date_failures` (the last failure of a date that could not be fetched), `clicksgroup_schema` (the version).
+`click_date_failures` (the last failure of a date that could not be fetched), `click_accounts` (where the clicks of an
+account come from, and the process that fetches them), `clicksgroup_schema` (the version).
 """
 
 from __future__ import annotations
@@ -21,8 +22,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clicksgroup.errors import StoreError
 
-SCHEMA_VERSION = 1
-"""Goes up when the tables change. A store of a newer version than the code's is refused."""
+SCHEMA_LOCK = "clicksgroup schema"
+"""The lock of a transaction that creates or upgrades the tables."""
+
+SCHEMA_VERSION = 2
+"""Goes up when the tables change. A store of a newer version than the code's is refused.
+
+Version 1 had no `click_accounts`. Such a store can be read as it is; the next backfill upgrades it.
+"""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -87,6 +94,7 @@ class Tables:
     click_dates: sa.Table
     click_date_groups: sa.Table
     click_date_failures: sa.Table
+    click_accounts: sa.Table
     version: sa.Table
 
     @classmethod
@@ -126,6 +134,13 @@ class Tables:
                 sa.Column("failed_at", UTCDateTime, nullable=False),
                 sa.Column("error", sa.Text, nullable=False),
             ),
+            click_accounts=sa.Table(
+                "click_accounts",
+                metadata,
+                *_key("account"),
+                sa.Column("origin", sa.Text, nullable=False),
+                sa.Column("backfill_process", sa.Text),
+            ),
             version=sa.Table(
                 "clicksgroup_schema", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
             ),
@@ -159,6 +174,13 @@ async def create_tables(connection: AsyncConnection, tables: Tables) -> int:
     await connection.run_sync(tables.metadata.create_all)
     await connection.execute(tables.version.insert(), {"version": SCHEMA_VERSION})
     return SCHEMA_VERSION
+
+
+async def upgrade_tables(connection: AsyncConnection, tables: Tables) -> None:
+    """Bring tables of an older version up to date. No two transactions may do it at once."""
+    if await read_version(connection, tables) == 1:
+        await connection.run_sync(tables.click_accounts.create)
+        await connection.execute(tables.version.update().values(version=SCHEMA_VERSION))
 
 
 async def _exists(connection: AsyncConnection, table: sa.Table) -> bool:

@@ -16,6 +16,7 @@ from clicksgroup.store.backfill import Backfill, BackfillProgress, BackfillRepor
 from clicksgroup.store.coverage import Coverage
 from clicksgroup.store.database import Database
 from clicksgroup.store.locations import Location
+from clicksgroup.store.locks import account_lock
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.schema import storable
 from clicksgroup.store.stream import RecordStream, StoreStream
@@ -112,6 +113,12 @@ class ClickStore:
     ) -> BackfillReport:
         """Fetch the dates that are missing or not final, at the quota's full rate; run it again to go on.
 
+        One backfill of an account runs at a time: another one, in whichever process, waits for it, says so in a log
+        record, and then asks only for what is still missing. The lock dies with its process.
+
+        The store remembers the client's origin, and refuses another one for the same account: the clicks of a sandbox
+        are no clicks of yours.
+
         A date that fails is reported and does not stop the others. A failure that all dates would meet is raised, with
         everything fetched so far stored: a 401 or 403, `RateLimitError`, a refused configuration, a certificate,
         `QuotaUnavailableError`, `StoreError`, and any failure that three consecutive dates have met.
@@ -125,13 +132,15 @@ class ClickStore:
 
         Raises:
             ConfigurationError: a date that has not begun anywhere on Earth, or what the client refuses.
-            StoreError: the store cannot be written; found before a request is spent where it can be.
+            StoreError: the store cannot be written, or the account's clicks come from another origin; found before a
+                request is spent where it can be.
             ClicksGroupError: the failure that stopped the job.
         """
         job = Backfill(
             client,
             self._reader,
             self._writer,
+            await account_lock(self._database, self.account),
             groups=parse_groups(groups),
             settle=self.settle,
             progress=progress,

@@ -15,10 +15,10 @@ from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import ClicksGroupError, StoreError
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store.database import Database
-from clicksgroup.store.schema import any_of, storable
+from clicksgroup.store.schema import SCHEMA_LOCK, any_of, storable, upgrade_tables
 
 _CHECK_DATE = datetime.date.min
-"""The date of the rows that `check_writable` writes. No client asks for it."""
+"""The date of the rows that `claim` writes. No client asks for it."""
 
 MIN_COUNT = -MAX_COUNT - 1
 
@@ -81,13 +81,16 @@ class Writer:
 
         await self._database.write(write, self._lock(date))
 
-    async def check_writable(self, now: datetime.datetime) -> None:
-        """Write a row into each table and delete it again, which shows that there are the rights and the space.
+    async def claim(self, origin: str, now: datetime.datetime) -> None:
+        """Prepare the account for clicks of that origin, and show that there are the rights and the space to write.
+
+        For that a row is written into each table and deleted again. A store of an older version is upgraded.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreError: the store cannot be written, or the account's clicks come from another origin.
         """
         tables = self._tables
+        accounts = tables.click_accounts
         rows = (
             (tables.group_clicks, {"group_id": 0, "group_name": "", "clicks": 0, "unique_users": 0}),
             (tables.click_dates, {"total_count": 0, "fetched_at": now}),
@@ -96,11 +99,32 @@ class Writer:
         )
 
         async def write(connection: AsyncConnection) -> None:
+            await upgrade_tables(connection, tables)
+            known = (
+                await connection.execute(sa.select(accounts.c.origin).where(accounts.c.account == self._account))
+            ).scalar()
+            if known is None:
+                await connection.execute(accounts.insert(), {"account": self._account, "origin": origin})
+            elif known != origin:
+                raise StoreError(
+                    f"the store {self._database.name}: the clicks of the account {self._account!r} come from {known}, "
+                    f"and these would come from {origin}; name another account (--account NAME) or another store"
+                )
             for table, row in rows:
                 await connection.execute(table.insert(), {"account": self._account, "date": _CHECK_DATE, **row})
                 await connection.execute(table.delete().where(self._on(table, _CHECK_DATE)))
 
-        await self._database.write(write, self._lock(_CHECK_DATE))
+        await self._database.write(write, SCHEMA_LOCK)
+
+    async def put_process(self, process: str) -> None:
+        """Remember the process that runs the account's backfill, for those that wait for it."""
+        accounts = self._tables.click_accounts
+        update = accounts.update().where(accounts.c.account == self._account).values(backfill_process=process)
+
+        async def write(connection: AsyncConnection) -> None:
+            await connection.execute(update)
+
+        await self._database.write(write, SCHEMA_LOCK)
 
     async def _replace_date(self, connection: AsyncConnection, day: Day, rows: RowsById) -> None:
         """Replace the whole date, but for groups that were fetched later than `day`."""

@@ -38,6 +38,7 @@ class FakeClient(_AnyClient):  # type: ignore[misc]
     """
 
     def __init__(self, answer: Answer = complete, *, seconds_per_request: float = 0.0) -> None:
+        self.origin = "https://vivoldi.com:443"
         self.asked: list[datetime.date] = []
         self.stats = Stats()
         self.before_answer: Callable[[], Awaitable[None]] | None = None

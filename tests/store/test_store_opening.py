@@ -61,10 +61,10 @@ async def test_newer_schema(database: TempDatabase) -> None:
     """A store of a newer clicksgroup is refused, with the advice to upgrade."""
     async with database.store():
         pass
-    await database.sql(f"UPDATE {database.table('clicksgroup_schema')} SET version = 2")
+    await database.sql(f"UPDATE {database.table('clicksgroup_schema')} SET version = 3")
     with pytest.raises(StoreError) as caught:
         await database.store().__aenter__()
-    assert_one_line(caught.value, "newer clicksgroup", "schema 2", "upgrade")
+    assert_one_line(caught.value, "newer clicksgroup", "schema 3", "upgrade")
 
 
 async def test_read_only_connection(database: TempDatabase, tmp_path: Path) -> None:
@@ -138,6 +138,7 @@ from clicksgroup.models import Day
 from clicksgroup.store import ClickStore
 
 class Client:
+    origin = "https://vivoldi.com:443"
     class stats: requests = 0
     def day_outcomes(self, *args, **kwargs): raise SystemExit("a request was spent")
 

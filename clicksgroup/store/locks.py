@@ -1,0 +1,151 @@
+"""Locks that let one backfill of an account run at a time, in whichever process. They die with their process."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import hashlib
+import sqlite3
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clicksgroup.errors import StoreError
+from clicksgroup.store.database import CANCEL_GRACE, Database
+from clicksgroup.store.database_errors import DRIVER_ERRORS
+
+
+class AccountLock(abc.ABC):
+    """A lock on the backfills of one account of one store."""
+
+    @abc.abstractmethod
+    async def try_acquire(self) -> bool:
+        """Take the lock, and return whether it was free."""
+
+    async def confirm(self) -> None:  # noqa: B027 - only one that can be lost has something to do
+        """Make sure that the lock is still held, and take it again if its connection was lost.
+
+        Raises:
+            StoreError: another process has taken it meanwhile.
+        """
+
+    @abc.abstractmethod
+    async def release(self) -> None:
+        """Give the lock back, if it is held."""
+
+
+async def account_lock(database: Database, account: str) -> AccountLock:
+    """The lock of an account, not yet taken."""
+    if not database.is_sqlite:
+        return _PostgresLock(database, account)
+    file = await database.file()
+    return _FileLock(file, account) if file else _MemoryLock(database, account)
+
+
+class _MemoryLock(AccountLock):
+    """A database in memory has one store, in one process."""
+
+    def __init__(self, database: Database, account: str) -> None:
+        self._accounts = database.accounts_in_backfill
+        self._account = account
+        self._held = False
+
+    async def try_acquire(self) -> bool:
+        self._held = self._account not in self._accounts
+        self._accounts.add(self._account)
+        return self._held
+
+    async def release(self) -> None:
+        if self._held:
+            self._accounts.discard(self._account)
+
+
+class _FileLock(AccountLock):
+    """An empty SQLite file beside the store. Its lock works wherever the store itself does. The file is left there."""
+
+    def __init__(self, file: str, account: str) -> None:
+        self._path = f"{file}-backfill-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
+        self._connection: sqlite3.Connection | None = None
+
+    async def try_acquire(self) -> bool:
+        connection = None
+        try:
+            connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            if connection is not None:
+                connection.close()
+            if "locked" in str(error):
+                return False
+            raise StoreError(f"the file {self._path}, which locks the store, cannot be used: {error}") from error
+        self._connection = connection
+        return True
+
+    async def release(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+class _PostgresLock(AccountLock):
+    """An advisory lock on a connection of its own.
+
+    The lock is a transaction's, not a session's: PgBouncer gives each transaction another session.
+    """
+
+    def __init__(self, database: Database, account: str) -> None:
+        self._database = database
+        self._account = account
+        self._connection: AsyncConnection | None = None
+        self._driver_connection: Any = None
+        name = f"clicksgroup backfill {database.tables.metadata.schema or ''} {account}"
+        # Some servers end a transaction that is idle for minutes.
+        self._lock: sa.Select[Any] = sa.select(
+            sa.func.set_config("idle_in_transaction_session_timeout", "0", True),
+            sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(name, 0)).label("held"),
+        )
+
+    async def try_acquire(self) -> bool:
+        return await self._database.retry(self._try_once, "written")
+
+    async def confirm(self) -> None:
+        with contextlib.suppress(*DRIVER_ERRORS):
+            await self._database.shield(self._check())
+            return
+        await self.release()
+        if not await self.try_acquire():
+            raise StoreError(
+                f"the store {self._database.name}: the connection was lost, and another backfill of the account "
+                f"{self._account!r} has begun meanwhile; run this one again: it waits for the other"
+            )
+
+    async def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._database.shield(self._close(connection))
+
+    async def _try_once(self) -> bool:
+        if self._connection is None:
+            self._connection = await self._database.connect_apart()
+            self._driver_connection = (await self._connection.get_raw_connection()).driver_connection
+        try:
+            held = bool((await self._connection.execute(self._lock)).one().held)
+            if not held:
+                await self._connection.rollback()
+        except BaseException:
+            await self.release()
+            raise
+        return held
+
+    async def _check(self) -> None:
+        assert self._connection is not None
+        await self._connection.execute(sa.select(1))
+
+    async def _close(self, connection: AsyncConnection) -> None:
+        try:
+            async with asyncio.timeout(CANCEL_GRACE):
+                await connection.close()
+        except DRIVER_ERRORS:
+            # The server does not answer: a `TimeoutError` is an `OSError`.
+            self._driver_connection.terminate()
