@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import uuid
 import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.store.database_errors import DRIVER_ERRORS, is_transient, no_store, store_error
-from clicksgroup.store.locations import Location, describe, parse_location
+from clicksgroup.store.locations import Location, describe, is_in_memory, parse_location
 from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, Tables, create_tables, read_version
 
 T = TypeVar("T")
@@ -227,11 +228,13 @@ class Database:
                 "poolclass": AsyncAdaptedQueuePool,
                 "isolation_level": "AUTOCOMMIT",
             }
-            if url.database in (None, "", ":memory:"):
-                # Each connection to SQLite in memory is a database of its own, so there is only one.
+            if is_in_memory(url):
+                # Each connection is a database of its own, so there is only one.
                 options |= {"pool_size": 1, "max_overflow": 0}
         else:
-            options = {"connect_args": {"timeout": BUSY_TIMEOUT, "command_timeout": COMMAND_TIMEOUT}}
+            # What the URL says wins.
+            ours = {name: value for name, value in _POSTGRES_OPTIONS.items() if name not in url.query}
+            options = {"connect_args": ours}
         try:
             engine = create_async_engine(url, **options)
         except ImportError as error:
@@ -245,7 +248,7 @@ class Database:
     def _check_file(self) -> URL:
         """Refuse a path that cannot be opened, and return the URL to connect to."""
         file = self._url.database
-        if not file or file == ":memory:" or file.startswith("file:"):
+        if is_in_memory(self._url) or file is None or file.startswith("file:"):
             return self._url
         path = Path(file)
         if self._read_only and not path.exists():
@@ -269,6 +272,17 @@ class Database:
 
 async def _scalar(connection: AsyncConnection, query: sa.TextClause) -> Any:
     return (await connection.execute(query)).scalar()
+
+
+_POSTGRES_OPTIONS = {
+    "timeout": BUSY_TIMEOUT,
+    "command_timeout": COMMAND_TIMEOUT,
+    # PgBouncer in transaction mode gives each transaction another server connection, which does not know the statements
+    # that were prepared on the last one, but may know others of the same name.
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: f"clicksgroup_{uuid.uuid4().hex}",
+}
 
 
 def _needs_immutable(connection: sqlite3.Connection, path: Path) -> bool:
