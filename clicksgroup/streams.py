@@ -134,7 +134,7 @@ class SharedAnswer(Generic[T]):
         pending: where others find this answer under its query, until it is there.
     """
 
-    def __init__(self, stream: Stream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
+    def __init__(self, stream: ItemStream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
         self._callers = 0
         self._query = query
         self._pending = pending
@@ -167,7 +167,7 @@ class SharedAnswer(Generic[T]):
         if self._pending.get(self._query) is self:
             del self._pending[self._query]
 
-    async def _first(self, stream: Stream[T]) -> T:
+    async def _first(self, stream: ItemStream[T]) -> T:
         try:
             async with stream:
                 return await anext(stream)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from clicksgroup import exports
 from clicksgroup.arguments import instance, parse_groups
-from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range
+from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range, parse_date
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Day
 from clicksgroup.store.backfill import Backfill, BackfillProgress, BackfillReport, Clock
@@ -17,6 +17,7 @@ from clicksgroup.store.coverage import Coverage
 from clicksgroup.store.database import Database
 from clicksgroup.store.locations import Location
 from clicksgroup.store.locks import account_lock
+from clicksgroup.store.on_demand import OnDemand
 from clicksgroup.store.reading import Reader
 from clicksgroup.store.schema import storable
 from clicksgroup.store.stream import RecordStream, StoreStream
@@ -89,6 +90,7 @@ class ClickStore:
         self._reader = Reader(self._database, account)
         self._writer = Writer(self._database, account)
         self._clock = clock
+        self._on_demand = OnDemand(self._reader, self._writer, settle, clock)
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -147,6 +149,34 @@ class ClickStore:
             clock=self._clock,
         )
         return await job.run(dates, refresh=refresh)
+
+    async def fetch_day(
+        self,
+        client: ClicksClient,
+        date: DateLike,
+        *,
+        groups: Iterable[int] | None = None,
+        max_age: datetime.timedelta | None = None,
+    ) -> Day:
+        """A date from the store, fetched and stored first if that is needed: for a web backend.
+
+        All who ask for the same date at the same time share the work. It ends when the last of them is cancelled. The
+        records are in the order of their group ids.
+
+        Args:
+            client: fetches the date. Its origin must be that of the account's clicks.
+            date: the date.
+            groups: the ids to ask for, or None for all groups.
+            max_age: how old a date that is not final may be, such as `timedelta(minutes=5)`. None: it is always
+                fetched again.
+
+        Raises:
+            ConfigurationError: a date that has not begun anywhere on Earth, or what the client refuses.
+            StoreError: the store cannot be written, or the account's clicks come from another origin.
+            RequestError: the date cannot be fetched.
+        """
+        instance("max_age", max_age, datetime.timedelta, type(None), example="timedelta(minutes=5)")
+        return await self._on_demand.day(client, parse_date(date), parse_groups(groups), max_age)
 
     def clicks(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> RecordStream:
         """The stored records from `start` to `end`, both included, by date and group id; no request.

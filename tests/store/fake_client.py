@@ -45,6 +45,15 @@ class FakeClient(_AnyClient):  # type: ignore[misc]
         self._answer = answer
         self._seconds_per_request = seconds_per_request
 
+    async def day(self, date: datetime.date, *, groups: tuple[int, ...] | None = None) -> Day:
+        self.asked.append(date)
+        if self.before_answer is not None:
+            await self.before_answer()
+        outcome = self._answer(date, groups)
+        if isinstance(outcome, ClicksGroupError):
+            raise outcome
+        return outcome
+
     def day_outcomes(
         self,
         dates: Iterable[datetime.date],
