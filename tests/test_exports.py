@@ -7,10 +7,14 @@ import csv
 import datetime
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from clicksgroup import exports
 from clicksgroup.models import GroupClicks
@@ -49,6 +53,47 @@ async def test_csv(records: list[GroupClicks]) -> None:
         for row in rows
     ]
     assert back == RECORDS
+
+
+# JSON and the store hold every character but lone surrogates.
+any_name = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+awkward_names = st.text("\"\r\n\t ,;#'\\\ufeffaN", max_size=6)
+
+
+def read_with_csv(data: bytes) -> list[str]:
+    return [row["group_name"] for row in csv.DictReader(io.StringIO(data.decode(), newline=""))]
+
+
+def read_with_pandas(data: bytes) -> list[str]:
+    pandas = pytest.importorskip("pandas")
+    return list(pandas.read_csv(io.BytesIO(data), keep_default_na=False, dtype=str)["group_name"])
+
+
+def read_with_polars(data: bytes) -> list[str]:
+    polars = pytest.importorskip("polars")
+    return list(polars.read_csv(data, infer_schema=False)["group_name"])
+
+
+def read_with_duckdb(data: bytes) -> list[str]:
+    duckdb = pytest.importorskip("duckdb")
+    with tempfile.NamedTemporaryFile(suffix=".csv") as file:
+        Path(file.name).write_bytes(data)
+        # `allow_quoted_nulls` is as `keep_default_na` of pandas: else an empty name becomes NULL.
+        options = "header=true, delim=',', quote='\"', escape='\"', all_varchar=true, allow_quoted_nulls=false"
+        rows = duckdb.sql(f"FROM read_csv('{file.name}', {options})")
+        return [row[2] for row in rows.fetchall()]
+
+
+@pytest.mark.parametrize("read", [read_with_csv, read_with_pandas, read_with_polars, read_with_duckdb])
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(names=st.lists(any_name | awkward_names, min_size=1, max_size=6))
+@example(names=["lone\rreturn", "\r", "", "a\r\nb", "\n", '"', "NA", " x ", "\ufeff", "#", "'", "\\"])
+def test_every_name(read: Callable[[bytes], list[str]], names: list[str]) -> None:
+    """Each reader of CSV gives the names back as they were, whatever characters they hold."""
+    file = io.BytesIO()
+    records = [GroupClicks(datetime.date(2025, 1, 1), n, name, 1, 1) for n, name in enumerate(names, 1)]
+    asyncio.run(exports.write_csv(records, file))
+    assert read(file.getvalue()) == names
 
 
 async def test_ndjson(records: list[GroupClicks]) -> None:

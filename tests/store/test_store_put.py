@@ -193,6 +193,29 @@ async def test_count_does_not_fit(store: ClickStore) -> None:
 
 
 @pytest.mark.slow
+async def test_extreme_counts(store: ClickStore) -> None:
+    """The largest and the smallest number of 64 bits are stored; what is not the id of a group is refused."""
+    for n in (2**63 - 1, -(2**63)):
+        record = GroupClicks(JAN_1, 2**63 - 1, "extreme", n, n)
+        await store.put(Day(JAN_1, 1, (record,), LONG_AFTER, None, ()))
+        assert [record async for record in store.clicks(JAN_1, JAN_1)] == [record]
+    for group_id in (0, -1):
+        with pytest.raises(StoreError, match=f"group_id {group_id} is not the id of a group; the smallest is 1"):
+            await store.put(make_day(JAN_1, {group_id: 1}))
+    with pytest.raises(StoreError, match="unique_users -9223372036854775809 does not fit 64 bits"):
+        await store.put(Day(JAN_1, 1, (GroupClicks(JAN_1, 1, "", 1, -(2**63) - 1),), LONG_AFTER, None, ()))
+
+
+async def test_deleted_by_hand(database: TempDatabase) -> None:
+    """A date whose row in `click_dates` was deleted by hand is fetched and stored again."""
+    async with database.store() as store:
+        await store.put(make_day(JAN_1, {1: 1, 2: 2}))
+        await database.sql(f"DELETE FROM {database.table('click_dates')}")
+        assert (await store.coverage(JAN_1, JAN_1)).missing == [JAN_1]
+        await store.put(make_day(JAN_1, {1: 3}))
+        assert await clicks_of(store) == {1: 3}
+
+
 async def test_thousands_of_groups(store: ClickStore) -> None:
     """More groups than a statement can have parameters."""
     groups = tuple(range(1, 40_001))

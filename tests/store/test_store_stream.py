@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import io
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 
+from clicksgroup import exports
 from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.models import GroupClicks
 from clicksgroup.store import ClickStore
 from clicksgroup.store.stream import StoreStream
 from tests.store.databases import LONG_AFTER, TempDatabase, make_day
@@ -35,6 +38,21 @@ async def test_order(filled: ClickStore) -> None:
     assert [record.date for record in records] == list(DATES[3:10])
     assert [day.date async for day in filled.days(DATES[0], DATES[-1])] == list(DATES)
     assert [len(day) async for day in filled.days(DATES[3], DATES[9], groups=[3, 2, 9])] == [2] * 7
+
+
+async def test_columns(filled: ClickStore) -> None:
+    """Exports take the same records as columns, without a `GroupClicks` for each, and Arrow has them all."""
+    pytest.importorskip("arro3.core")
+    records = [record async for record in filled.clicks(DATES[0], DATES[-1])]
+    stream = filled.clicks(DATES[0], DATES[-1])
+    chunks = [chunk async for chunk in stream.columns()]
+    assert len(chunks) == 15
+    assert [GroupClicks(*row) for chunk in chunks for row in zip(*chunk, strict=True)] == records
+    table = await filled.to_arrow(DATES[0], DATES[-1], groups=[2])
+    assert table.column("date").to_pylist() == list(DATES)
+    file = io.BytesIO()
+    assert await exports.write_csv(filled.clicks("2024-01-01", "2024-01-02"), file) == 0
+    assert file.getvalue().count(b"\n") == 1
 
 
 async def test_closing(filled: ClickStore) -> None:
