@@ -21,7 +21,7 @@ Rows: TypeAlias = list[list[dict[str, Any]]]
 class Target:
     """A DuckDB file."""
 
-    def __init__(self, folder: Path, _url: str) -> None:
+    def __init__(self, folder: Path, _url: str, _schema: str) -> None:
         self._file = folder / "dlt.duckdb"
         self._pipeline = dlt.pipeline(
             "clicks",
