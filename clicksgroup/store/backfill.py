@@ -135,11 +135,11 @@ class Backfill:
             # At the first attempt, the other one may not have said yet which process it is.
             if attempts == 2:
                 process = await self._reader.backfill_process()
-                logger.warning("waiting for the backfill of the same account by process %s", process)
+                logger.warning("%s: waiting for the backfill that runs in process %s", self._lock.name, process)
             await asyncio.sleep(LOCK_INTERVAL)
         await self._writer.put_process(f"{os.getpid()} on {socket.gethostname()}")
         if attempts:
-            logger.info("the other backfill ended after %.0f s", self._seconds())
+            logger.info("%s: the other backfill has ended; waited %.0f s for it", self._lock.name, self._seconds())
             self._started_at = self._clock.monotonic()
 
     async def _run(self, wanted: Sequence[datetime.date], *, refresh: bool) -> BackfillReport:

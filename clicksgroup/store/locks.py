@@ -18,7 +18,10 @@ from clicksgroup.store.database_errors import DRIVER_ERRORS
 
 
 class AccountLock(abc.ABC):
-    """A lock on the backfills of one account of one store."""
+    """A lock on the backfills of one account of one store; `name` says which, for messages."""
+
+    def __init__(self, database: Database, account: str) -> None:
+        self.name = f"account {account!r} of the store {database.name}"
 
     @abc.abstractmethod
     async def try_acquire(self) -> bool:
@@ -41,13 +44,14 @@ async def account_lock(database: Database, account: str) -> AccountLock:
     if not database.is_sqlite:
         return _PostgresLock(database, account)
     file = await database.file()
-    return _FileLock(file, account) if file else _MemoryLock(database, account)
+    return _FileLock(database, account, file) if file else _MemoryLock(database, account)
 
 
 class _MemoryLock(AccountLock):
     """A database in memory has one store, in one process."""
 
     def __init__(self, database: Database, account: str) -> None:
+        super().__init__(database, account)
         self._accounts = database.accounts_in_backfill
         self._account = account
         self._held = False
@@ -65,7 +69,8 @@ class _MemoryLock(AccountLock):
 class _FileLock(AccountLock):
     """An empty SQLite file beside the store. Its lock works wherever the store itself does. The file is left there."""
 
-    def __init__(self, file: str, account: str) -> None:
+    def __init__(self, database: Database, account: str, file: str) -> None:
+        super().__init__(database, account)
         self._path = f"{file}-backfill-{hashlib.sha256(account.encode()).hexdigest()[:8]}"
         self._connection: sqlite3.Connection | None = None
 
@@ -95,8 +100,8 @@ class _PostgresLock(AccountLock):
     """
 
     def __init__(self, database: Database, account: str) -> None:
+        super().__init__(database, account)
         self._database = database
-        self._account = account
         self._connection: AsyncConnection | None = None
         self._driver_connection: Any = None
         name = f"clicksgroup backfill {database.tables.metadata.schema or ''} {account}"
@@ -116,8 +121,8 @@ class _PostgresLock(AccountLock):
         await self.release()
         if not await self.try_acquire():
             raise StoreError(
-                f"the store {self._database.name}: the connection was lost, and another backfill of the account "
-                f"{self._account!r} has begun meanwhile; run this one again: it waits for the other"
+                f"{self.name}: the connection was lost, and another backfill has begun meanwhile; run this one again: "
+                "it waits for the other"
             )
 
     async def release(self) -> None:
