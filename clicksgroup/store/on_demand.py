@@ -6,9 +6,10 @@ import datetime
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
+from clicksgroup.dates import has_begun, latest_date
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Day
-from clicksgroup.store.coverage import FetchedDate, has_begun, latest_date
+from clicksgroup.store.coverage import FetchedDate
 from clicksgroup.store.reading import Groups, Reader
 from clicksgroup.store.stream import StoreStream
 from clicksgroup.store.writing import Writer
