@@ -92,7 +92,8 @@ class Attempt:
         return outcome
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        if self._wire_requests:
+        # A process that stood still since the slot was granted may not use it: others may have been granted its place.
+        if self._wire_requests or self._slot.expired():
             await self._take_another_slot()
         self._request_started()
         request.headers.update(self._transport.headers)
@@ -124,6 +125,10 @@ class Attempt:
             if not self._wire_requests and not self._transport.session_middlewares:
                 self._request_started()
                 self._head_arrived(response)
+            if self._slot.expired() and not response.content.is_eof():
+                # The body would be read in a place that is no longer ours.
+                response.close()
+                return self._failure(TimeoutError("this process stood still for too long"))
             body = await _read(response)
         except _TooLargeError as error:
             if 200 <= error.status < 300:
@@ -169,7 +174,7 @@ class Attempt:
         self._slot.throttled(self.pause)
 
     async def _take_another_slot(self) -> None:
-        """A middleware of the session sends again. That counts too; the wait for it is not part of the timeout."""
+        """Wait for a slot for this request on the wire. The wait is not part of the timeout."""
         clock = asyncio.get_running_loop().time
         self._give_slot_back()
         self._sent = False

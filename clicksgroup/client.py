@@ -42,8 +42,6 @@ class ClicksClient:
             print(record.group_name, record.clicks)
     ```
 
-    It owns what it starts: leaving it ends all its streams and requests.
-
     Args:
         api_key: the key; else `CLICKSGROUP_API_KEY`.
         plan: the key's plan; else `CLICKSGROUP_PLAN`, else `personal`, which is safe on every plan.
@@ -54,14 +52,12 @@ class ClicksClient:
         user_agent: who calls, by company or brand name: the vendor refuses callers it cannot identify. Else
             `CLICKSGROUP_USER_AGENT`, else `clicksgroup/<version>`.
         language: of the vendor's messages: `en` or `ko`.
-        session: an aiohttp session to borrow, with its middlewares, traces, proxy and connector. It is left open,
-            and our headers win over its own. Without one the client opens its own, which ignores proxy variables,
-            netrc and cookies.
+        session: an aiohttp session to borrow, with its middlewares, traces, proxy and connector. It is left open, and
+            our headers win. Without one the client opens its own, without proxy variables, netrc and cookies.
         timeout: seconds for one attempt, from its start to the last byte. Waiting for quota does not count.
         retry: how often and for how long a page is tried.
-        check: `"strict"` raises where pages, counts or types disagree with what is documented; `"warn"` lets pass
-            what loses nothing, with a `PaginationWarning` and a line in `Day.problems`; it reads no date again, since
-            a service that always disagrees would cost three times the requests.
+        check: `"strict"` raises where pages, counts or types are not as documented; `"warn"` takes what loses
+            nothing, with a `PaginationWarning` and a line in `Day.problems`, and reads no date again.
         api_version: `"v2"` asks the newer API for one date at a time: the same records.
         allow_http: allow plain `http` to any host. The key then travels unprotected.
 
@@ -109,7 +105,8 @@ class ClicksClient:
     @property
     def stats(self) -> Stats:
         """What the client has done so far."""
-        return self._counters.snapshot()
+        quota = self._quota_in_use()
+        return self._counters.snapshot(quota.limits if isinstance(quota, Quota) else quota.limits_in_force)
 
     def clicks(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, ordered: bool = True
@@ -225,9 +222,8 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be had.
         """
         queries = self._planner.totals(start, end, groups)
-        return self._lifecycle.stream(
-            _RECORDS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)])
-        )
+        paginator = Paginator(queries, None, self._check, warned=self._warned_kinds)
+        return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
         """The account's link groups, or those whose name contains `name`: where group ids come from.
@@ -238,9 +234,8 @@ class ClicksClient:
             RequestError: (in the stream) a page cannot be fetched.
         """
         queries = self._planner.list_groups(name)
-        return self._lifecycle.stream(
-            _RECORDS, iter([Paginator(queries, None, self._check, warned=self._warned_kinds)])
-        )
+        paginator = Paginator(queries, None, self._check, warned=self._warned_kinds)
+        return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def estimate(
         self, dates: DatesLike, *, groups: Iterable[int] | None = None, group_count: int | None = None
@@ -261,8 +256,9 @@ class ClicksClient:
             ConfigurationError: dates or groups that cannot be right.
         """
         requests = sum(1 for _ in parse_dates(dates)) * self._planner.requests_per_date(groups, group_count)
-        quota = self._quota if isinstance(self._quota, Quota) else self._quota.quota
-        return Estimate(requests, quota.seconds_for(requests))
+        quota = self._quota_in_use()
+        until = quota.seconds_for if isinstance(quota, Quota) else quota.seconds_until
+        return Estimate(requests, until(requests))
 
     def day_outcomes(
         self,
@@ -319,6 +315,10 @@ class ClicksClient:
         fetcher = self._lifecycle.fetcher
         state = "closed" if self._lifecycle.closed else "not opened" if fetcher is None else f"open, {fetcher.quota!r}"
         return f"<ClicksClient {self._base_url}, {self._plan.label}: {state}>"
+
+    def _quota_in_use(self) -> Quota | SharedQuota:
+        fetcher = self._lifecycle.fetcher
+        return self._quota if fetcher is None else fetcher.quota
 
     async def _connect(self, exits: AsyncExitStack) -> Fetcher:
         if isinstance(self._quota, SharedQuota):

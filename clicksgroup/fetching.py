@@ -122,13 +122,13 @@ class _PageFetch:
         try:
             return await self._fetcher.quota.acquire(self._time_left)
         except QuotaPausedError as error:
-            seconds = error.seconds
+            seconds, kept = error.seconds, error.kept
         finally:
             self._counters.waited += clock() - began
         raise RateLimitError(
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the "
             f"{self._time_left:.1f} s that are left of the deadline; try again later, or "
-            "give RetryPolicy a longer deadline",
+            f"give RetryPolicy a longer deadline; {kept}",
             retry_after=seconds,
             date=self._request.query.start,
             page=self._request.number,

@@ -101,6 +101,7 @@ class Lifecycle:
             in_flight=fetcher.quota.quota.in_flight,
             fetch=fetcher.fetch,
             all_workers=self._workers,
+            wait_status=fetcher.quota.wait_status,
         )
         self._prefetchers.add(prefetcher)
         return prefetcher

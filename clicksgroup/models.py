@@ -131,7 +131,10 @@ class GroupTotals:
 
 @attrs.frozen
 class Estimate:
-    """What a job would cost: `requests` of the quota, and `seconds` until the last of them may start."""
+    """What a job would cost: `requests` of the quota, and `seconds` until the last of them may start.
+
+    Of an open client the seconds count from now: what is left of each window, learned limits, and a pause.
+    """
 
     requests: int
     seconds: float
@@ -149,6 +152,8 @@ class Stats:
         records: records on those pages.
         bytes: bytes of body received, after decompression.
         waited: seconds spent waiting for quota, summed over all requests.
+        limits: requests and seconds of each window in force: those configured, or lower ones that were learned from
+            answers of 429.
     """
 
     requests: int = 0
@@ -158,3 +163,4 @@ class Stats:
     records: int = 0
     bytes: int = 0
     waited: float = 0.0
+    limits: tuple[tuple[int, float], ...] = ()

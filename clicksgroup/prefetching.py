@@ -75,6 +75,7 @@ class Prefetcher(Generic[T]):
         in_flight: how many requests may be open.
         fetch: gets a response.
         all_workers: where the client knows workers until they have ended.
+        wait_status: why the quota makes requests wait, for the repr.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Prefetcher(Generic[T]):
         in_flight: int,
         fetch: Callable[[PageRequest, Worker], Awaitable[PageResponse]],
         all_workers: set[Worker],
+        wait_status: Callable[[], str] = str,
     ) -> None:
         # Items of the page that is being read.
         self.items: deque[T] = deque()
@@ -101,6 +103,7 @@ class Prefetcher(Generic[T]):
         self._in_flight = in_flight
         self._most_ahead = in_flight + factory.look_ahead
         self._all_workers = all_workers
+        self._wait_status = wait_status
         self._workers: set[Worker] = set()
         self._backing_off = 0
         # Dates under way, in their order, and what may be read now.
@@ -329,7 +332,8 @@ class Prefetcher(Generic[T]):
     def __repr__(self) -> str:
         if self._over:
             return "ended" if self._error is None else f"ended with {type(self._error).__name__}"
-        return f"{self._active()} pages under way, {self._pages_ahead} ahead of the reader"
+        state = f"{self._active()} pages under way, {self._pages_ahead} ahead of the reader"
+        return "; ".join(filter(None, (state, self._wait_status())))
 
 
 def _raisable(error: BaseException) -> BaseException:

@@ -35,8 +35,9 @@ class Counters:
     bytes: int = 0
     waited: float = 0.0
 
-    def snapshot(self) -> Stats:
-        return Stats(self.requests, self.retries, self.throttled, self.pages, self.records, self.bytes, self.waited)
+    def snapshot(self, limits: tuple[tuple[int, float], ...]) -> Stats:
+        counts = (self.requests, self.retries, self.throttled, self.pages, self.records, self.bytes)
+        return Stats(*counts, self.waited, limits)
 
 
 @attrs.define(eq=False)

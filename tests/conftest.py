@@ -16,3 +16,9 @@ def pytest_collection_finish() -> None:
     """Exempt the collected tests from garbage collection: tests that collect garbage would go through all of them."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_quota_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may get the port of another test's server: its quota is not remembered."""
+    monkeypatch.setattr("clicksgroup.quota.local._memories", {})
