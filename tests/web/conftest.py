@@ -41,6 +41,8 @@ async def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: list[
         monkeypatch.setenv("CLICKSGROUP_BASE_URL", sandbox.url)
         monkeypatch.setenv("CLICKSGROUP_PLAN", "enterprise")
         monkeypatch.setenv("CLICKSGROUP_STORE", str(tmp_path / "clicks.db"))
+        # The smallest backend keeps its store here.
+        monkeypatch.chdir(tmp_path)
         yield sandbox
 
 

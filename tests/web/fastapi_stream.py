@@ -1,32 +1,56 @@
-"""Clicks as JSON lines behind FastAPI: the smallest backend. `fastapi_app.py` adds a store and answers for errors."""
+"""Whole dates and streams behind FastAPI: the smallest backend. `fastapi_app.py` adds types and a health route."""
 
+import datetime
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import orjson
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
 
-from clicksgroup import ClicksClient, GroupClicks, Stream, date_range
+from clicksgroup import ClicksClient, ClicksGroupError, ConfigurationError, RateLimitError, RetryPolicy, date_range
+from clicksgroup.store import ClickStore
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    async with ClicksClient() as app.state.client:
+    # A caller waits for the answer, so a page gets 3 attempts in at most 15 seconds.
+    retry = RetryPolicy(attempts=3, deadline=15.0)
+    async with ClicksClient(retry=retry) as app.state.client, ClickStore("clicks.db") as app.state.store:
         yield
 
 
 app = FastAPI(lifespan=lifespan)
 
 
+@app.get("/days/{date}")
+async def day(date: datetime.date) -> dict[str, Any]:
+    max_age = datetime.timedelta(minutes=10)
+    return attrs.asdict(await app.state.store.fetch_day(app.state.client, date, max_age=max_age))
+
+
 @app.get("/clicks/{start}/{end}")
-async def clicks(start: str, end: str) -> StreamingResponse:
+async def clicks(start: datetime.date, end: datetime.date) -> StreamingResponse:
     stream = app.state.client.clicks(date_range(start, end))
-    return StreamingResponse(json_lines(stream), media_type="application/x-ndjson")
+    # The status line goes out after this, so an error before the first record gets a status of its own.
+    first = await anext(stream, None)
+
+    async def lines() -> AsyncIterator[bytes]:
+        record = first
+        async with stream:
+            while record is not None:
+                yield orjson.dumps(attrs.asdict(record), option=orjson.OPT_APPEND_NEWLINE)
+                record = await anext(stream, None)
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
-async def json_lines(stream: Stream[GroupClicks]) -> AsyncIterator[bytes]:
-    async with stream:
-        async for record in stream:
-            yield orjson.dumps(attrs.asdict(record), option=orjson.OPT_APPEND_NEWLINE)
+@app.exception_handler(ClicksGroupError)
+async def failed(request: Request, error: ClicksGroupError) -> JSONResponse:
+    if isinstance(error, RateLimitError):
+        headers = {"Retry-After": str(math.ceil(error.retry_after or 60))}
+        return JSONResponse({"error": str(error)}, 503, headers)
+    return JSONResponse({"error": str(error)}, 400 if isinstance(error, ConfigurationError) else 502)

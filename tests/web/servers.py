@@ -110,7 +110,8 @@ async def aiohttp_server(counter: RequestCounter) -> AsyncIterator[str]:
         aiohttp_app.main()
     app: web.Application = given.pop("app")
     app.middlewares.insert(0, counted)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, **given)
+    del given["port"]
+    runner = web.AppRunner(app, access_log=None, **(given | {"shutdown_timeout": 1.0}))
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -129,4 +130,4 @@ SERVERS: dict[str, Server] = {
     "aiohttp": aiohttp_server,
 }
 STREAM_SERVERS: dict[str, Server] = {**SERVERS, "stream": functools.partial(uvicorn_server, fastapi_stream.app)}
-"""Those with the route `/clicks`: the smallest backend has no other."""
+"""The smallest backend too, which has a store of its own and no route for health."""
