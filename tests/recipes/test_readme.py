@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -27,9 +28,10 @@ RECIPES = sorted(
 )
 
 
-def opens_async_with(block: str) -> bool:
-    tree = compile(block, "README.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    return any(isinstance(statement, ast.AsyncWith) for statement in tree.body)
+def awaits(block: str) -> bool:
+    """Whether the block needs `await` at its top level, as `python -m asyncio` and notebooks allow it."""
+    code = compile(block, "README.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return bool(code.co_flags & inspect.CO_COROUTINE)
 
 
 def anchors(text: str) -> set[str]:
@@ -70,9 +72,24 @@ def test_links(page: Path) -> None:
         file, _, anchor = target.partition("#")
         if target.startswith("https://"):
             continue
+        # PyPI shows the README without the files beside it.
+        assert page != README or not file, target
         linked = page.parent / file if file else page
         assert linked.exists(), target
         assert not anchor or anchor in anchors(linked.read_text("utf-8")), target
+
+
+def test_named_files() -> None:
+    """Each file that the README names by its path exists."""
+    named = re.findall(r"`([\w.]+/[\w./]+\.\w+)`", TEXT)
+    assert named
+    for name in named:
+        assert (ROOT / name).exists(), name
+
+
+def test_length() -> None:
+    """The README stays short."""
+    assert len(TEXT.splitlines()) <= 350
 
 
 def test_contents() -> None:
@@ -84,9 +101,9 @@ def test_contents() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_recipe(recipe: Path) -> None:
-    """The README links each recipe, or shows it word for word."""
+    """The README names each recipe, or shows it word for word."""
     _, _, code = recipe.read_text("utf-8").partition('"""\n\n')
-    assert f"({recipe.relative_to(ROOT).as_posix()})" in TEXT or code in BLOCKS
+    assert f"`{recipe.relative_to(ROOT).as_posix()}`" in TEXT or code in BLOCKS
 
 
 async def test_first_program(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
@@ -100,9 +117,9 @@ async def test_first_program(tmp_path: Path, environment: pytest.MonkeyPatch) ->
     assert (await output_of("first.py")).splitlines() == shown.splitlines()
 
 
-@pytest.mark.parametrize("block", [pytest.param(b, id=str(n)) for n, b in enumerate(BLOCKS) if opens_async_with(b)])
+@pytest.mark.parametrize("block", [pytest.param(b, id=str(n)) for n, b in enumerate(BLOCKS) if awaits(b)])
 async def test_paste(sandbox: Sandbox, environment: pytest.MonkeyPatch, block: str) -> None:
-    """A block with `async with` at the top level can be pasted into `python -m asyncio`."""
+    """A block with `async with` or `await` at the top level can be pasted into `python -m asyncio`."""
     environment.setenv("PYTHONPATH", str(ROOT))
     environment.setenv("PYTHONIOENCODING", "utf-8")
     output = await output_of("-m", "asyncio", stdin=f"{block}\nprint('all', 'pasted')\n")

@@ -12,7 +12,7 @@ import pytest
 
 from clicksgroup import ClicksClient, Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
-from tests.web import aiohttp_app, fastapi_app, fastapi_stream
+from tests.web import aiohttp_app, fastapi_app, fastapi_small
 from tests.web.servers import SERVERS, TIMEOUT, Ask, Gate, RequestCounter, Server
 
 
@@ -52,7 +52,7 @@ async def gate(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     gate = Gate()
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), middlewares=[gate]) as session:
         gated_client = functools.partial(ClicksClient, session=session, quota=Quota(in_flight=1))
-        for module in (fastapi_app, fastapi_stream, aiohttp_app):
+        for module in (fastapi_app, fastapi_small, aiohttp_app):
             monkeypatch.setattr(module, "ClicksClient", gated_client)
         yield gate
 

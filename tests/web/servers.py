@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from fastapi import FastAPI
 
-from tests.web import aiohttp_app, fastapi_app, fastapi_stream
+from tests.web import aiohttp_app, fastapi_app, fastapi_small
 
 TIMEOUT = 20.0
 """Seconds after which a wait for something that never comes fails the test."""
@@ -129,5 +129,5 @@ SERVERS: dict[str, Server] = {
     "fastapi": functools.partial(uvicorn_server, fastapi_app.app),
     "aiohttp": aiohttp_server,
 }
-STREAM_SERVERS: dict[str, Server] = {**SERVERS, "stream": functools.partial(uvicorn_server, fastapi_stream.app)}
-"""The smallest backend too, which has a store of its own and no route for health."""
+ALL_SERVERS: dict[str, Server] = {**SERVERS, "small": functools.partial(uvicorn_server, fastapi_small.app)}
+"""The smallest backend too. It has a store of its own, and of the routes only `/days`."""

@@ -13,16 +13,15 @@ import pytest
 from clicksgroup import GroupClicks, date_range
 from clicksgroup.sandbox import Fault, Sandbox
 from tests.web import aiohttp_app, fastapi_app
-from tests.web.servers import SERVERS, STREAM_SERVERS, Ask, Gate, RequestCounter, Server
+from tests.web.servers import ALL_SERVERS, SERVERS, Ask, Gate, RequestCounter, Server
 
 DATES = date_range("2025-01-06", "2025-01-10")
 PAGES = 4
 LATER = datetime.date(2025, 6, 1)
 
-with_stream = pytest.mark.parametrize("server", STREAM_SERVERS.values(), ids=STREAM_SERVERS)
+every_server = pytest.mark.parametrize("server", ALL_SERVERS.values(), ids=ALL_SERVERS)
 
 
-@with_stream
 async def test_json_lines(url: str, browser: aiohttp.ClientSession, sandbox: Sandbox) -> None:
     """Records come as JSON lines, in the order of the dates."""
     async with browser.get(f"{url}/clicks/{DATES[0]}/{DATES[1]}") as response:
@@ -31,7 +30,6 @@ async def test_json_lines(url: str, browser: aiohttp.ClientSession, sandbox: San
     assert [record(line) for line in lines] == sandbox.truth(DATES[0]) + sandbox.truth(DATES[1])
 
 
-@with_stream
 async def test_lines_at_once(gate: Gate, url: str, browser: aiohttp.ClientSession, sandbox: Sandbox) -> None:
     """The lines of a page are sent before the next page is there."""
     gate.let_through(1)
@@ -43,7 +41,6 @@ async def test_lines_at_once(gate: Gate, url: str, browser: aiohttp.ClientSessio
         assert len([line async for line in response.content]) == 65
 
 
-@with_stream
 async def test_failure_in_stream(url: str, browser: aiohttp.ClientSession, faults: list[Fault]) -> None:
     """A failure in the middle of a stream cuts the response: no caller takes it for the end."""
     faults.append(Fault(page=2, status=403))
@@ -54,6 +51,7 @@ async def test_failure_in_stream(url: str, browser: aiohttp.ClientSession, fault
             await response.content.readline()
 
 
+@every_server
 async def test_stored(ask: Ask, sandbox: Sandbox) -> None:
     """A date is fetched once. After that it comes from the store."""
     first = await ask("/days/2025-01-06")

@@ -16,17 +16,20 @@ import aiohttp
 import pytest
 
 from clicksgroup.sandbox import Fault, Sandbox
-from tests.web.servers import SERVERS, STREAM_SERVERS, TIMEOUT, RequestCounter, Server
+from tests.web.servers import ALL_SERVERS, SERVERS, TIMEOUT, RequestCounter, Server
 
 ROOT = Path(__file__).parent.parent.parent
 
 DAY = "/days/2025-01-06"
 STREAM = "/clicks/2025-01-06/2025-01-06"
 
-every_route = [
-    pytest.mark.parametrize("server", STREAM_SERVERS.values(), ids=STREAM_SERVERS),
-    pytest.mark.parametrize("path", [DAY, STREAM], ids=["day", "stream"]),
-]
+every_route = pytest.mark.parametrize(
+    ("server", "path"),
+    [
+        *(pytest.param(server, DAY, id=f"{name}-day") for name, server in ALL_SERVERS.items()),
+        *(pytest.param(server, STREAM, id=f"{name}-stream") for name, server in SERVERS.items()),
+    ],
+)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whole dates and streams behind FastAPI: the smallest backend. `fastapi_app.py` adds types and a health route."""
+"""Whole dates behind FastAPI: the smallest backend. `fastapi_app.py` adds a stream, types and a health route."""
 
 import datetime
 import math
@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-import orjson
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
 
-from clicksgroup import ClicksClient, ClicksGroupError, ConfigurationError, RateLimitError, RetryPolicy, date_range
+from clicksgroup import ClicksClient, ClicksGroupError, ConfigurationError, RateLimitError, RetryPolicy
 from clicksgroup.store import ClickStore
 
 
@@ -30,22 +29,6 @@ app = FastAPI(lifespan=lifespan)
 async def day(date: datetime.date) -> dict[str, Any]:
     max_age = datetime.timedelta(minutes=10)
     return attrs.asdict(await app.state.store.fetch_day(app.state.client, date, max_age=max_age))
-
-
-@app.get("/clicks/{start}/{end}")
-async def clicks(start: datetime.date, end: datetime.date) -> StreamingResponse:
-    stream = app.state.client.clicks(date_range(start, end))
-    # The status line goes out after this, so an error before the first record gets a status of its own.
-    first = await anext(stream, None)
-
-    async def lines() -> AsyncIterator[bytes]:
-        record = first
-        async with stream:
-            while record is not None:
-                yield orjson.dumps(attrs.asdict(record), option=orjson.OPT_APPEND_NEWLINE)
-                record = await anext(stream, None)
-
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
 
 
 @app.exception_handler(ClicksGroupError)
