@@ -314,9 +314,10 @@ class TestWithSandbox:
         trustme.CA().issue_cert("localhost").configure_cert(context)
         connections = 0
 
-        def count(*_: object) -> None:
+        def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal connections
             connections += 1
+            writer.close()
 
         server = await asyncio.start_server(count, "localhost", 0, ssl=context)
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
