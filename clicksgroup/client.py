@@ -81,8 +81,12 @@ class ClicksClient:
         api_version: ApiVersion = "v1",
         allow_http: bool = False,
     ) -> None:
-        # The local is replaced too, since tracebacks may show it.
-        api_key = parse_api_key(api_key)
+        # The local is replaced or deleted too, since tracebacks may show it.
+        try:
+            api_key = parse_api_key(api_key)
+        except TypeError:
+            del api_key
+            raise
         self._headers = request_headers(api_key, user_agent, choice("language", language, "en", "ko"))
         self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
@@ -221,8 +225,7 @@ class ClicksClient:
             ConfigurationError: a range the plan does not allow, dates or groups that cannot be right.
             RequestError: (in the stream) a page cannot be had.
         """
-        queries = self._planner.totals(start, end, groups)
-        paginator = Paginator(queries, None, self._check, warned=self._warned_kinds)
+        paginator = Paginator(self._planner.totals(start, end, groups), None, self._check, warned=self._warned_kinds)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
@@ -233,8 +236,7 @@ class ClicksClient:
         Raises:
             RequestError: (in the stream) a page cannot be fetched.
         """
-        queries = self._planner.list_groups(name)
-        paginator = Paginator(queries, None, self._check, warned=self._warned_kinds)
+        paginator = Paginator(self._planner.list_groups(name), None, self._check, warned=self._warned_kinds)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def estimate(
@@ -329,13 +331,11 @@ class ClicksClient:
         await exits.enter_async_context(quota)
         session = self._given_session
         if session is None:
-            session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-            await exits.enter_async_context(session)
+            session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        decoder = Decoder(self._check)
-        transport = Transport(session, self._base_url, self._headers, key, decoder, self._counters)
+        transport = Transport(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _paginators(

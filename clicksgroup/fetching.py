@@ -108,11 +108,13 @@ class _PageFetch:
             return
         clock = asyncio.get_running_loop().time
         began = clock()
+        timeout = asyncio.timeout(self._time_left - self._longest_attempt)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._time_left - self._longest_attempt):
+            async with timeout:
                 await self._fetcher.breaker.wait(self)
         self._time_left -= clock() - began
-        if self._time_left <= self._longest_attempt:
+        # Rounding may leave a little more than the longest attempt.
+        if timeout.expired() or self._time_left <= self._longest_attempt:
             deadline = self._fetcher.retry.deadline
             raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
 
