@@ -107,7 +107,14 @@ def logged() -> Iterator[Callable[[], str]]:
 
 
 @pytest.mark.parametrize("read", [one_page, whole_day])
-@pytest.mark.parametrize(("response", "expected"), ECHOES.values(), ids=ECHOES)
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        # What timed out keeps its place for seconds.
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] if name == "in a body that does not come" else [])
+        for name, case in ECHOES.items()
+    ],
+)
 async def test_echoed_key(
     response: Response, expected: type[ClicksGroupError], read: Callable[[ClicksClient], Any], logged: Callable[[], str]
 ) -> None:
@@ -270,6 +277,14 @@ def test_refused_key(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="api_key") as caught:
         ClicksClient()
     assert_holds_no_key(caught.value)
+
+
+@pytest.mark.parametrize("key", [KEY.encode(), bytearray(KEY.encode()), [KEY]], ids=["bytes", "bytearray", "list"])
+def test_key_of_another_type(key: Any) -> None:
+    """A key that is no `str` is refused, and no local of the traceback shows it."""
+    with pytest.raises(TypeError, match="api_key: expected a str") as caught:
+        ClicksClient(key)
+    assert not [text for text in shown_by_traceback(caught.value) if KEY in text]
 
 
 @pytest.mark.parametrize(

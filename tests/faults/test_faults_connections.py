@@ -63,11 +63,16 @@ def drops_reused_connections(server: list[RawServer]) -> object:
     return respond
 
 
+@pytest.mark.parametrize("borrowed", [False, True])
 @pytest.mark.parametrize("in_flight", [1, 2])
-async def test_closes_after_each_response(in_flight: int) -> None:
+async def test_closes_after_each_response(in_flight: int, borrowed: bool) -> None:
     """A server that says keep-alive and closes costs at most a slot more for each connection that was open."""
     quota = Quota(in_flight=in_flight)
-    async with RawServer(says_keep_alive_and_closes) as server, client_of(server, quota=quota) as client:
+    async with (
+        RawServer(says_keep_alive_and_closes) as server,
+        aiohttp.ClientSession() as session,
+        client_of(server, quota=quota, session=session if borrowed else None) as client,
+    ):
         days = [day async for day in client.days(DATES)]
         assert [len(day) for day in days] == [3] * 40
         assert 40 <= client.stats.requests <= 40 + in_flight

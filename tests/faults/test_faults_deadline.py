@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import math
 import random
 from collections.abc import Callable
 from typing import Any, cast
@@ -61,6 +62,17 @@ class FailingAttempt:
         return ServerError("HTTP 503", status=503, **self._where)
 
 
+class BoundedQuota(LocalQuota):
+    """Fails where slots are asked for again and again: in virtual time such a loop would never end."""
+
+    acquired = 0
+
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
+        self.acquired += 1
+        assert self.acquired <= 2 * ATTEMPTS
+        return await super().acquire(max_pause)
+
+
 class Hooks:
     """Nobody stops the page."""
 
@@ -71,12 +83,16 @@ class Hooks:
 
 async def fail(transport: FailingTransport, retry: RetryPolicy) -> RequestError:
     """The error of a page that is fetched through that transport."""
-    quota = LocalQuota(Quota(), asyncio.get_running_loop())
-    fetcher = Fetcher(cast("Transport", transport), quota, retry, timeout=30)
+    fetcher = fetcher_of(transport, retry)
     with mock.patch("clicksgroup.fetching.Attempt", FailingAttempt), pytest.raises(RequestError) as caught:
         await fetcher.fetch(Query(DATE, DATE).page(1), Hooks())
     assert caught.value.attempts == len(transport.attempts)
     return caught.value
+
+
+def fetcher_of(transport: FailingTransport, retry: RetryPolicy) -> Fetcher:
+    quota = BoundedQuota(Quota(in_flight=2), asyncio.get_running_loop())
+    return Fetcher(cast("Transport", transport), quota, retry, timeout=30)
 
 
 @given(latency=st.floats(0.01, 2), jitter=st.floats(0, 2), deadline=st.floats(0.05, 20), seed=st.integers(0, 2**32))
@@ -126,6 +142,24 @@ async def test_cut_after_a_failure() -> None:
     assert [allowed > took for allowed, took in transport.attempts] == [True, False]
     assert isinstance(error, ServerError)
     assert "2 attempts; another would pass RetryPolicy's deadline of 1 s" in str(error)
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("first", "trial"), [(0.5, 1.25), (0.7, 1.25), (0.5, 9.0), (0.3, 9.0)])
+async def test_wait_for_the_breaker(first: float, trial: float) -> None:
+    """A page that waits for another's trial request sends none that its deadline would cut, and says which limit."""
+    latencies = iter([first, first, trial])
+    transport = FailingTransport(lambda: next(latencies))
+    fetcher = fetcher_of(transport, RetryPolicy(attempts=ATTEMPTS, backoff=0, deadline=2.0))
+    with mock.patch("clicksgroup.fetching.Attempt", FailingAttempt):
+        errors = await asyncio.gather(
+            *(fetcher.fetch(Query(DATE, DATE).page(number), Hooks()) for number in (1, 2)), return_exceptions=True
+        )
+    assert len(transport.attempts) == 3
+    for error in errors:
+        assert isinstance(error, ServerError)
+        assert "another would pass RetryPolicy's deadline of 2 s" in str(error)
+    assert sorted(error.attempts for error in errors if isinstance(error, ServerError)) == [1, 2]
 
 
 async def test_over_http() -> None:

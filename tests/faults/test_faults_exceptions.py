@@ -11,8 +11,11 @@ import aiohttp
 import pytest
 
 from clicksgroup import ClicksClient, Quota, date_range
+from clicksgroup.protocol import PageRequest, Paginator
 from clicksgroup.sandbox import Sandbox
 from tests.faults.cases import DATE, all_clicks, one_page, whole_day
+from tests.virtual_time import in_virtual_time
+from tests.world import DELIVERIES, World, day
 
 GUARD = 3
 """Seconds. A test that takes as long hangs."""
@@ -73,6 +76,52 @@ async def test_of_a_middleware_for_all_who_share(sandbox: Sandbox) -> None:
         asking = [asyncio.create_task(client.day(DATE)) for _ in range(5)]
         await asyncio.wait(asking)
         assert {type(task.exception()) for task in asking} == {Interrupt}
+
+
+@pytest.mark.parametrize("read", [one_page, whole_day, all_clicks, whole_days])
+@pytest.mark.parametrize("good", [0, 1])
+async def test_stop_async_iteration(
+    sandbox: Sandbox, good: int, read: Callable[[ClicksClient], Awaitable[object]]
+) -> None:
+    """A `StopAsyncIteration` of a middleware, after some requests, is a `RuntimeError` and never a clean end."""
+    tokens = iter(range(good))
+
+    async def middleware(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if next(tokens, None) is None:
+            raise StopAsyncIteration("now")
+        return await handler(request)
+
+    async with (
+        asyncio.timeout(GUARD),
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        sandbox.client(session=session) as client,
+    ):
+        if read is one_page and good:
+            await read(client)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="StopAsyncIteration") as caught:
+                await read(client)
+            assert isinstance(caught.value.__cause__, StopAsyncIteration)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("kind", DELIVERIES)
+async def test_of_a_worker(monkeypatch: pytest.MonkeyPatch, kind: str, ordered: bool) -> None:
+    """A fault in a worker's own code reaches the reader, who would wait for ever."""
+
+    def faulty(self: Paginator, request: PageRequest, outcome: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(Paginator, "receive", faulty)
+    world = World()
+    stream = world.stream(map(day, range(9)), kind, ordered=ordered)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="ours"):
+            await anext(stream)
+    await asyncio.sleep(100)
+    assert not world.workers
+    assert len(world.requests) <= 2
 
 
 class Dates:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from clicksgroup import (
@@ -15,6 +18,7 @@ from clicksgroup import (
     TransportError,
     date_range,
 )
+from clicksgroup.quota.shared import SharedQuota, Slot
 from tests.faults.cases import DATE, client_of
 from tests.pages import dumps, envelope, paged
 from tests.raw_server import SILENCE, RawServer, Response, http
@@ -94,6 +98,7 @@ async def test_cancelled_reader() -> None:
         assert len(server.requests) == client.stats.requests == 20
 
 
+@pytest.mark.slow
 async def test_timed_out_request_stays_in_flight() -> None:
     """A request that timed out keeps its place in flight for a while, since the server may still work on it."""
     async with (
@@ -105,3 +110,42 @@ async def test_timed_out_request_stays_in_flight() -> None:
         assert "1 of 1 in flight" in repr(client)
         await client.page(DATE)
         assert len(server.requests) == 2
+
+
+class SlowQuota(SharedQuota):
+    """A quota that opens when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__(Quota(in_flight=1))
+        self.opening = asyncio.Event()
+        self.may_open = asyncio.Event()
+
+    async def on_open(self) -> None:
+        self.opening.set()
+        await self.may_open.wait()
+
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
+        raise AssertionError("nothing is asked for")
+
+
+def open_sessions() -> list[aiohttp.ClientSession]:
+    return [kept for kept in gc.get_objects() if isinstance(kept, aiohttp.ClientSession) and not kept.closed]
+
+
+async def test_close_while_opening() -> None:
+    """A client that is closed while it is being opened does not open, and leaves no session and no quota in use."""
+    before = open_sessions()
+    quota = SlowQuota()
+    async with RawServer(paged(3)) as server:
+        client = client_of(server, quota=quota)
+        opening = asyncio.ensure_future(client.open())
+        await quota.opening.wait()
+        await client.aclose()
+        quota.may_open.set()
+        with pytest.raises(ClientClosedError, match="closed while it was being opened"):
+            await opening
+        assert not quota.in_use
+        assert open_sessions() == before
+        with pytest.raises(ClientClosedError, match="closed"):
+            await client.day(DATE)
+        assert not server.requests

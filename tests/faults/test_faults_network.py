@@ -114,7 +114,11 @@ RAISED_AT_ONCE = [
 ]
 
 
-@pytest.mark.parametrize("case", **named(RETRIED))
+# What timed out keeps its place for seconds.
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.timeout < 1 else []) for case in RETRIED],
+)
 async def test_retried(case: Case) -> None:
     """Transient errors are retried; after the last attempt the last one is raised."""
     async with RawServer([case.response]) as server:

@@ -187,6 +187,7 @@ FAULTY: list[Fault] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_soak(ordered: bool) -> None:
     """With every tenth response faulty the data are complete in the end."""
