@@ -1,0 +1,1 @@
+"""The real client against a simulated vendor, in virtual time: one world for each seed."""

@@ -1,0 +1,143 @@
+"""Faults put into the package on purpose: the worlds must notice each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest import mock
+
+import attrs
+
+from clicksgroup.prefetching import Prefetcher
+from clicksgroup.protocol import decoding, pagination
+from clicksgroup.quota import ledger, shared, waiters
+from clicksgroup.transport import _Attempt
+from tests.simulation.world import run_world
+
+Patch = Callable[[], AbstractContextManager[Any]]
+
+
+@attrs.frozen
+class Caught:
+    """Which world noticed a mutant, or that none did."""
+
+    mutant: str
+    worlds: int
+    seed: int | None
+    problem: str
+
+    def __str__(self) -> str:
+        if self.seed is None:
+            return f"NOT CAUGHT in {self.worlds} worlds: {self.mutant}"
+        return f"caught in {self.worlds} worlds, by {self.seed}: {self.mutant}\n    {self.problem[:160]}"
+
+
+def hunt(mutant: str, seeds: Iterable[int]) -> Caught:
+    """Run worlds with a mutant until one of them notices it."""
+    worlds = 0
+    with MUTANTS[mutant]():
+        for worlds, seed in enumerate(seeds, 1):
+            if found := run_world(seed).problems:
+                return Caught(mutant, worlds, seed, found[0])
+    return Caught(mutant, worlds, None, "")
+
+
+def _freed_at_the_send() -> AbstractContextManager[Any]:
+    started = _Attempt._request_started
+
+    def start(attempt: Any) -> None:
+        started(attempt)
+        attempt._slot.answered()
+
+    return mock.patch.object(_Attempt, "_request_started", start)
+
+
+def _one_too_wide() -> AbstractContextManager[Any]:
+    begin = ledger.Ledger.__init__
+
+    def init(self: Any, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
+        self._windows = [(count + 1, *rest) for count, *rest in self._windows]
+
+    return mock.patch.object(ledger.Ledger, "__init__", init)
+
+
+def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
+    async def wait(self: Any, max_pause: float) -> Any:
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        self._waiting[waiter] = max_pause, loop.time()
+        self._changed()
+        return await waiter
+
+    return mock.patch.object(waiters.Waiters, "wait", wait)
+
+
+def _abandoned_released() -> AbstractContextManager[Any]:
+    return mock.patch.object(shared.Slot, "abandon", shared.Slot.release)
+
+
+def _abandoned_refunded() -> AbstractContextManager[Any]:
+    def abandon(slot: Any) -> None:
+        slot._report("released" if slot.is_answered else "refunded")
+
+    return mock.patch.object(shared.Slot, "abandon", abandon)
+
+
+def _timed_out_released() -> AbstractContextManager[Any]:
+    give_back = _Attempt._give_slot_back
+
+    def give(attempt: Any, *, timed_out: bool = False) -> None:
+        give_back(attempt)
+
+    return mock.patch.object(_Attempt, "_give_slot_back", give)
+
+
+def _out_of_turn() -> AbstractContextManager[Any]:
+    receive = pagination.Paginator.receive
+
+    def take(paginator: Any, request: Any, outcome: Any) -> None:
+        receive(paginator, request, outcome)
+        if request.number in paginator._arrived:
+            paginator._turn = request.number
+
+    return mock.patch.object(pagination.Paginator, "receive", take)
+
+
+def _record_dropped() -> AbstractContextManager[Any]:
+    make = decoding.make_records
+
+    def drop(query: Any, rows: Any) -> list[Any]:
+        records = make(query, rows)
+        return records[:-1] if len(records) == 30 else records
+
+    patches = contextlib.ExitStack()
+    patches.enter_context(mock.patch("clicksgroup.protocol.decoding.make_records", drop))
+    patches.enter_context(mock.patch("clicksgroup.protocol.pagination.make_records", drop))
+    return patches
+
+
+def _clean_end_after_error() -> AbstractContextManager[Any]:
+    end = Prefetcher._end_after
+
+    def end_after(prefetcher: Any, failed: Any, error: BaseException) -> None:
+        end(prefetcher, failed, error)
+        prefetcher._last_error = None
+
+    return mock.patch.object(Prefetcher, "_end_after", end_after)
+
+
+MUTANTS: dict[str, Patch] = {
+    "a slot is freed at the send": _freed_at_the_send,
+    "a window is one request too wide": _one_too_wide,
+    "a waiter that was cancelled keeps its slot": _cancelled_waiter_forgotten,
+    "an abandoned request gives its place back at once": _abandoned_released,
+    "an abandoned request is refunded": _abandoned_refunded,
+    "a request that timed out gives its place back at once": _timed_out_released,
+    "a page is accepted out of turn": _out_of_turn,
+    "a record is dropped": _record_dropped,
+    "an error looks like a clean end": _clean_end_after_error,
+}
