@@ -32,11 +32,10 @@ def run_worlds(seeds: Iterable[int]) -> list[Outcome]:
 
 
 def prepare() -> None:
-    """Exempt everything that is loaded from garbage collection, which each world does."""
-    if not gc.get_freeze_count():
-        run_world(0)
-        gc.collect()
-        gc.freeze()
+    """Exempt what is loaded, and what killed processes left suspended, from the garbage collection of each world."""
+    run_world(0)
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> int:

@@ -10,8 +10,10 @@ import attrs
 
 from clicksgroup import ClientClosedError, DecodeError, PaginationError, RateLimitError, RequestError, Stats
 from tests.checker import violations
+from tests.simulation.backfills import BackfillRuns
 from tests.simulation.bodies import Row
 from tests.simulation.plan import DatePlan, WorldPlan
+from tests.simulation.process import Process
 from tests.simulation.readers import Reading
 from tests.simulation.vendor import OVER, Sent, Vendor
 
@@ -29,7 +31,12 @@ class Evidence:
     stats: dict[int, Stats] = attrs.field(factory=dict)
     closed_at: dict[int, float] = attrs.field(factory=dict)
     ended_at: float | None = None
+    backfill: BackfillRuns | None = None
     problems: list[str] = attrs.field(factory=list)
+
+    def processes(self) -> list[Process]:
+        """The processes that may have been killed."""
+        return [] if self.backfill is None else self.backfill.processes
 
 
 def problems(evidence: Evidence, seconds: float) -> list[str]:
@@ -61,7 +68,7 @@ def _quota_problems(evidence: Evidence) -> Iterable[str]:
 
 
 def _count_problems(evidence: Evidence) -> Iterable[str]:
-    sent = evidence.vendor.requests
+    sent = [each for each in evidence.vendor.requests if each.client in evidence.stats]
     counted = sum(stats.requests for stats in evidence.stats.values())
     if counted != len(sent):
         yield f"stats.requests are {counted}, but {len(sent)} were sent"
@@ -73,6 +80,8 @@ def _count_problems(evidence: Evidence) -> Iterable[str]:
 def _progress_problems(evidence: Evidence, ended_at: float) -> Iterable[str]:
     """What can be fetched is fetched in time: what the quota takes, what the faults take, and no more."""
     world, sent = evidence.world, evidence.vendor.requests
+    if evidence.world.backfill is not None:
+        return
     patient = any(reading.plan.style == "slow" for reading in evidence.readings)
     if not world.server.right or patient or not world.mild:
         return
@@ -276,11 +285,8 @@ class _ReaderChecks:
         return self._world.dates[ordinal]
 
     def _versions(self, ordinal: int) -> list[list[Row]]:
-        """The records of each version, in the order in which they are to come."""
-        return [
-            [row for part in self._parts() for row in self._vendor.rows(ordinal, ids, part)]
-            for ids in self._date(ordinal).versions
-        ]
+        """Every right answer, in the order in which its records are to come."""
+        return self._vendor.answers(ordinal, self._plan.groups)
 
     def _closed(self) -> bool:
         return self._client.closes is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -41,12 +41,18 @@ class SimulationLoop(VirtualTimeLoop):
         super().__init__()
         self.steps = 0
         self.reported: list[str] = []
+        # Called with each new task.
+        self.on_task: Callable[[SerialTask], None] = lambda task: None
         self.set_task_factory(self._make_task)  # type: ignore[arg-type]
         self.set_exception_handler(self._note)
 
     def live_timers(self) -> list[asyncio.TimerHandle]:
         """The timers that have not fired and were not cancelled."""
         return [handle for handle in self._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+
+    def handles(self) -> list[asyncio.Handle]:
+        """Everything that the loop is going to run."""
+        return [*self._ready, *self._scheduled]  # type: ignore[attr-defined]
 
     def _run_once(self) -> None:
         self.steps += 1
@@ -59,7 +65,9 @@ class SimulationLoop(VirtualTimeLoop):
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], *, context: Context | None = None
     ) -> SerialTask:
-        return SerialTask(coro, loop=loop, context=context)
+        task = SerialTask(coro, loop=loop, context=context)
+        self.on_task(task)
+        return task
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

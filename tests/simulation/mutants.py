@@ -11,10 +11,10 @@ from unittest import mock
 
 import attrs
 
+from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
-from clicksgroup.protocol import decoding, pagination
+from clicksgroup.protocol import pagination, responses
 from clicksgroup.quota import ledger, shared, waiters
-from clicksgroup.transport import _Attempt
 from tests.simulation.world import run_world
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -46,13 +46,13 @@ def hunt(mutant: str, seeds: Iterable[int]) -> Caught:
 
 
 def _freed_at_the_send() -> AbstractContextManager[Any]:
-    started = _Attempt._request_started
+    started = Attempt._request_started
 
     def start(attempt: Any) -> None:
         started(attempt)
         attempt._slot.answered()
 
-    return mock.patch.object(_Attempt, "_request_started", start)
+    return mock.patch.object(Attempt, "_request_started", start)
 
 
 def _one_too_wide() -> AbstractContextManager[Any]:
@@ -88,12 +88,12 @@ def _abandoned_refunded() -> AbstractContextManager[Any]:
 
 
 def _timed_out_released() -> AbstractContextManager[Any]:
-    give_back = _Attempt._give_slot_back
+    give_back = Attempt._give_slot_back
 
     def give(attempt: Any, *, timed_out: bool = False) -> None:
         give_back(attempt)
 
-    return mock.patch.object(_Attempt, "_give_slot_back", give)
+    return mock.patch.object(Attempt, "_give_slot_back", give)
 
 
 def _out_of_turn() -> AbstractContextManager[Any]:
@@ -108,14 +108,14 @@ def _out_of_turn() -> AbstractContextManager[Any]:
 
 
 def _record_dropped() -> AbstractContextManager[Any]:
-    make = decoding.make_records
+    make = responses.make_records
 
     def drop(query: Any, rows: Any) -> list[Any]:
         records = make(query, rows)
         return records[:-1] if len(records) == 30 else records
 
     patches = contextlib.ExitStack()
-    patches.enter_context(mock.patch("clicksgroup.protocol.decoding.make_records", drop))
+    patches.enter_context(mock.patch("clicksgroup.protocol.responses.make_records", drop))
     patches.enter_context(mock.patch("clicksgroup.protocol.pagination.make_records", drop))
     return patches
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.tracing import Trace
 
 from tests.simulation.loop import SimulationLoop
+from tests.simulation.process import CURRENT
 
 ORDER = 1e-6
 """Seconds between two deliveries, since timers of the same moment fire in any order."""
@@ -74,7 +76,10 @@ class SerialProtocol(ResponseHandler):
 
 
 class Connection:
-    """One connection. What one side sends arrives at the other in order, each time after a latency of its own."""
+    """One connection. What one side sends arrives at the other in order, each time after a latency of its own.
+
+    What is on its way belongs to the network: it runs in a context of its own, and arrives whoever dies meanwhile.
+    """
 
     def __init__(self, server: Server, protocol: ResponseHandler, client: int) -> None:
         loop = asyncio.get_running_loop()
@@ -89,6 +94,8 @@ class Connection:
         self._protocol = protocol
         self._buffer = b""
         self._to_server_at = self._to_client_at = loop.time()
+        if (process := CURRENT.get()) is not None:
+            process.vanish.append(self.vanish)
 
     def send(self, data: bytes) -> None:
         """The server sends bytes, if any."""
@@ -119,6 +126,12 @@ class Connection:
             self.loop.call_soon(self._protocol.connection_lost, None)
             self._to_server(lambda: self._server.disconnected(self))
 
+    def vanish(self) -> None:
+        """The client's process dies, and the system closes the connection."""
+        if not self.client_closed:
+            self.client_closed = True
+            self._to_server(lambda: self._server.disconnected(self))
+
     def _lost(self, error: Exception | None) -> None:
         if not self.client_closed:
             self.client_closed = True
@@ -126,11 +139,11 @@ class Connection:
 
     def _to_server(self, deliver: Callable[[], None]) -> None:
         self._to_server_at = max(self._to_server_at + ORDER, self.loop.time() + self._server.latency())
-        self.loop.call_at(self._to_server_at, deliver)
+        self.loop.call_at(self._to_server_at, deliver, context=contextvars.Context())
 
     def _to_client(self, deliver: Callable[[], None]) -> None:
         self._to_client_at = max(self._to_client_at + ORDER, self.loop.time() + self._server.latency())
-        self.loop.call_at(self._to_client_at, deliver)
+        self.loop.call_at(self._to_client_at, deliver, context=contextvars.Context())
 
 
 class _MemoryTransport(asyncio.Transport):

@@ -140,8 +140,26 @@ class ClientPlan:
 
 
 @attrs.frozen
+class Kill:
+    """When a process is killed: after so many seconds, or else after so many statements on its database."""
+
+    seconds: float | None
+    statements: int
+
+
+@attrs.frozen
+class BackfillPlan:
+    """A backfill that is killed, and run again some seconds later."""
+
+    dates: tuple[int, ...]
+    groups: tuple[int, ...] | None
+    kills: tuple[Kill, ...]
+    restarts_after: float
+
+
+@attrs.frozen
 class WorldPlan:
-    """A world."""
+    """A world. With `shared_quota` each client is a process of its own, and a file keeps the quota of all."""
 
     seed: int
     plan: Plan
@@ -155,6 +173,8 @@ class WorldPlan:
     clients: tuple[ClientPlan, ...]
     readers: tuple[ReaderPlan, ...]
     dates: dict[int, DatePlan]
+    shared_quota: bool = False
+    backfill: BackfillPlan | None = None
 
 
 def draw_world(seed: int) -> WorldPlan:
@@ -171,33 +191,62 @@ class _Draw:
 
     def world(self) -> WorldPlan:
         rng = self._rng
+        kind = rng.choices(("plain", "abandonment", "shared", "backfill"), (80, 14, 3, 3))[0]
         plan = rng.choice((*Plan, Plan.BUSINESS, Plan.BUSINESS))
-        quota = self._quota(plan)
-        mild = rng.random() < 0.75
+        quota = self._quota(plan) if kind == "plain" else self._tight_quota()
+        mild = rng.random() < 0.75 or kind == "backfill"
         timeout = rng.choice((6.0, 30.0, 30.0))
         network = self._network()
-        abandonment = rng.random() < 0.15
-        if abandonment:
-            quota = Quota((rng.randint(2, 8), rng.choice((1.0, 2.0, 5.0))), in_flight=rng.choice((1, 2, 3)))
         server = self._server(quota, network, timeout, mild)
-        if abandonment:
-            linger = self._longest_linger(network, timeout)
-            server = attrs.evolve(server, work=(0.8, 2.0), linger=linger, ignores_groups=False)
+        if kind != "plain":
+            server = attrs.evolve(server, ignores_groups=False)
         retry = RetryPolicy() if mild else RetryPolicy(rng.randint(1, 6), deadline=rng.choice((10.0, 60.0, 300.0)))
-        clients = [self._client() for _ in range(rng.choice((1, 1, 2, 2, 3)))]
         if server.ignores_groups:
             # Whether such a server lies about a date must not depend on when it is read.
             self._moving = 0.0
         dates: dict[int, DatePlan] = {}
-        readers = [self._reader(number, plan, len(clients), dates) for number in range(rng.choice((1, 1, 2, 2, 3)))]
-        if abandonment:
+        if kind in ("abandonment", "shared"):
             # Whatever else happens, the first client is left in the middle of its requests, and the second goes on.
+            linger = self._longest_linger(network, timeout)
+            server = attrs.evolve(server, work=(0.8, 2.0), linger=linger)
             clients = [attrs.evolve(self._client(), closes=closes) for closes in (rng.uniform(0.3, 6.0), None)]
             readers = [self._reader(number, plan, 2, dates, busy=True) for number in range(2)]
+        elif kind == "backfill":
+            clients, readers = [], []
+        else:
+            clients = [self._client() for _ in range(rng.choice((1, 1, 2, 2, 3)))]
+            readers = [self._reader(number, plan, len(clients), dates) for number in range(rng.choice((1, 1, 2, 2, 3)))]
+        backfill, shared = None, kind == "shared"
+        if kind == "backfill":
+            backfill = self._backfill(plan, dates)
+            shared = rng.random() < 0.5
+            if shared:
+                clients = [attrs.evolve(self._client(), closes=None)]
+                readers = [self._reader(0, plan, 1, dates, busy=True)]
+            elif backfill.kills:
+                # What a process knows of its quota dies with it.
+                server = attrs.evolve(server, right=False)
         logs = rng.random() < 0.1
         return WorldPlan(
-            self._seed, plan, quota, network, server, retry, timeout, mild, logs, tuple(clients), tuple(readers), dates
-        )
+            self._seed, plan, quota, network, server, retry, timeout, mild, logs, tuple(clients), tuple(readers), dates,
+            shared, backfill,
+        )  # fmt: skip
+
+    def _backfill(self, plan: Plan, dates: dict[int, DatePlan]) -> BackfillPlan:
+        rng = self._rng
+        ordinals = range(FIRST_DATE + 3000, FIRST_DATE + 3000 + rng.randint(1, 8))
+        dates.update((ordinal, self._date(100, lies=False)) for ordinal in ordinals)
+        groups = self._groups(dates[ordinals[0]]) if plan.groups_required or rng.random() < 0.2 else None
+        kills = tuple(self._kill() for _ in range(rng.randrange(4)))
+        return BackfillPlan(tuple(ordinals), groups, kills, rng.uniform(0, 5))
+
+    def _kill(self) -> Kill:
+        rng = self._rng
+        return Kill(rng.expovariate(1 / 8) if rng.random() < 0.4 else None, rng.randint(1, 60))
+
+    def _tight_quota(self) -> Quota:
+        rng = self._rng
+        return Quota((rng.randint(2, 8), rng.choice((1.0, 2.0, 5.0))), in_flight=rng.choice((1, 2, 3)))
 
     @staticmethod
     def _longest_linger(network: Network, timeout: float) -> float:
@@ -299,7 +348,7 @@ class _Draw:
         kind = rng.random()
         return rng.randint(1, 8) if kind < 0.9 else rng.randint(9, 40) if kind < 0.995 else rng.randint(41, 400)
 
-    def _date(self, most: int) -> DatePlan:
+    def _date(self, most: int, *, lies: bool = True) -> DatePlan:
         rng = self._rng
         kind = rng.random()
         count = rng.choice((0, 1, 3, 29, 30, 31, 60, 61)) if kind < 0.85 else rng.randint(0, 200)
@@ -309,7 +358,7 @@ class _Draw:
         ids = tuple(100 + 7 * i + rng.randrange(7) for i in range(count))
         if rng.random() < 0.3:
             ids = tuple(rng.sample(ids, count))
-        if rng.random() < 0.03:
+        if lies and rng.random() < 0.03:
             return DatePlan((ids,), rng.choice(LIES))
         if rng.random() < self._moving:
             return DatePlan((ids, *(self._moved(ids) for _ in range(rng.choice((1, 1, 2))))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -156,6 +157,19 @@ class Vendor:
         """The records of a date that lists these ids, for those who ask for `groups`."""
         wanted = None if groups is None else set(groups)
         return [record(ordinal, group) for group in ids if wanted is None or group in wanted]
+
+    def answers(self, ordinal: int, groups: tuple[int, ...] | None) -> list[list[Row]]:
+        """Every right answer about a date: one for each version, and, where the list must be split, for each mixture.
+
+        Nobody can see that a date moved between two parts of a list.
+        """
+        size = self._world.plan.groups_per_request
+        parts = (
+            [groups] if groups is None or size is None else [groups[i : i + size] for i in range(0, len(groups), size)]
+        )
+        versions = self._world.dates[ordinal].versions
+        by_part = [[self.rows(ordinal, ids, part) for ids in versions] for part in parts]
+        return [[row for rows in mixture for row in rows] for mixture in itertools.product(*by_part)]
 
     def _answer(self, connection: Connection, sent: Sent, fate: str, rejected: bool) -> None:
         if sent.ended_at is not None:

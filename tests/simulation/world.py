@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import gc
-import itertools
 import logging
-import random
-import sys
+import pathlib
+import tempfile
 import warnings
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import aiohttp
 import attrs
 
-from clicksgroup import ClicksClient, PaginationWarning
-from clicksgroup.prefetching import Prefetcher
-from clicksgroup.workers import Worker
-from tests.simulation.bodies import START
+from clicksgroup import ClicksClient
+from clicksgroup.quota import FileQuota
+from tests.simulation.backfills import FIRST_CLIENT, BackfillRuns
 from tests.simulation.checks import Evidence, problems
+from tests.simulation.isolation import Isolation
 from tests.simulation.loop import SerialTask, SimulationLoop
-from tests.simulation.network import MemoryConnector, SerialProtocol
+from tests.simulation.network import MemoryConnector
 from tests.simulation.plan import ClientPlan, WorldPlan, draw_world
+from tests.simulation.process import CURRENT
 from tests.simulation.readers import Reading
 from tests.simulation.vendor import Vendor
 
@@ -51,51 +48,98 @@ def run_world(seed: int, *, trace: bool = False) -> Outcome:
     """Run the world of a seed. The same seed gives the same trace, byte for byte."""
     plan = draw_world(seed)
     lines: list[str] | None = [repr(plan)] if trace else None
-    with _deterministic(seed, lines, plan) as evidence_of:
-        loop = SimulationLoop()
-        vendor = Vendor(plan, loop, lines)
-        evidence = Evidence(plan, vendor)
-        evidence_of.append(loop)
-        try:
-            loop.run_until_complete(_live(plan, vendor, evidence))
-        except Exception as error:
-            # A world that fails in any way is a finding.
-            evidence.problems.append(f"{type(error).__name__}: {error}; {_pending(loop)}")
-        finally:
+    with _folder(plan) as folder:
+        isolation = Isolation(seed, lines, plan.logs, folder)
+        with isolation.active() as loop:
+            vendor = Vendor(plan, loop, lines)
+            evidence = Evidence(plan, vendor)
+            loop.on_task = _adopt
+            try:
+                loop.run_until_complete(_live(evidence, folder))
+            except Exception as error:
+                # A world that fails in any way is a finding.
+                evidence.problems.append(f"{type(error).__name__}: {error}; {_pending(loop)}")
             seconds = loop.time()
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-        gc.collect()
-        evidence.problems += [f"asyncio would log: {text}" for text in loop.reported]
-    found = problems(evidence, seconds)
+            _collect(isolation, evidence)
+        found = [isolation.shown(problem) for problem in problems(evidence, seconds)]
     if lines is not None:
         lines.extend(f"PROBLEM {problem}" for problem in found)
     return Outcome(seed, found, len(vendor.requests), seconds, lines or [])
 
 
-async def _live(plan: WorldPlan, vendor: Vendor, evidence: Evidence) -> None:
-    evidence.readings = [Reading(reader) for reader in plan.readers]
-    await asyncio.gather(
-        *(_client(number, client, plan, vendor, evidence) for number, client in enumerate(plan.clients))
-    )
-    evidence.ended_at = asyncio.get_running_loop().time()
-    await asyncio.sleep(SETTLING)
+@contextlib.contextmanager
+def _folder(plan: WorldPlan) -> Iterator[pathlib.Path | None]:
+    """Where a world keeps files, if it does: in memory where that can be had."""
+    if not plan.shared_quota and plan.backfill is None:
+        yield None
+        return
+    memory = pathlib.Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="clicksgroup-", dir=memory if memory.is_dir() else None) as folder:
+        yield pathlib.Path(folder)
+
+
+def _adopt(task: SerialTask) -> None:
+    if (process := CURRENT.get()) is not None:
+        process.adopt(task)
+
+
+def _collect(isolation: Isolation, evidence: Evidence) -> None:
+    """Collect garbage, which shows what nobody has retrieved or closed; then free what the dead left."""
+    loop = isolation.loop
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    gc.collect()
+    evidence.problems += [f"asyncio would log: {text}" for text in (*loop.reported, *isolation.reported)]
+    dead = [process for process in evidence.processes() if process.dead]
+    if dead:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.disable()
+            for process in dead:
+                process.bury()
+            gc.collect()
+            logging.disable(logging.NOTSET)
+    loop.close()
+
+
+async def _live(evidence: Evidence, folder: pathlib.Path | None) -> None:
+    world = evidence.world
+    evidence.readings = [Reading(reader) for reader in world.readers]
+    lives = [_client(number, evidence, folder) for number in range(len(world.clients))]
+    if world.backfill is not None:
+        assert folder is not None
+        runs = evidence.backfill = BackfillRuns(world.backfill, folder / "clicks.db", evidence.vendor)
+        lives.append(runs.run(lambda number, session: _make_client(number, session, evidence, folder)))
+    await asyncio.gather(*lives)
     loop = asyncio.get_running_loop()
     assert isinstance(loop, SimulationLoop)
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    evidence.ended_at = loop.time()
+    await asyncio.sleep(SETTLING)
+    dead = {task for process in evidence.processes() if process.dead for task in process.tasks}
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and task not in dead]
     evidence.problems += [f"a task is left: {task!r}" for task in others]
     evidence.problems += [f"a timer is left: {handle!r}" for handle in loop.live_timers()]
 
 
-async def _client(number: int, plan: ClientPlan, world: WorldPlan, vendor: Vendor, evidence: Evidence) -> None:
-    loop = asyncio.get_running_loop()
+def _make_client(
+    number: int, session: aiohttp.ClientSession, evidence: Evidence, folder: pathlib.Path | None
+) -> ClicksClient:
+    world = evidence.world
+    plan = world.clients[number] if number < len(world.clients) else ClientPlan(None, "strict", "v1", False)
+    quota = FileQuota(folder / "quota.json", world.quota) if world.shared_quota and folder is not None else world.quota
+    return ClicksClient(
+        # What a process remembers of a key's quota, no other world and no run after a kill may know.
+        f"key-{world.seed}-{max(0, number - FIRST_CLIENT + 1)}", plan=world.plan, quota=quota, base_url=BASE_URL,
+        session=session, timeout=world.timeout, retry=world.retry, check=plan.check, api_version=plan.api_version,
+    )  # fmt: skip
+
+
+async def _client(number: int, evidence: Evidence, folder: pathlib.Path | None) -> None:
+    loop, vendor = asyncio.get_running_loop(), evidence.vendor
+    plan = evidence.world.clients[number]
     readings = [reading for reading in evidence.readings if reading.plan.client == number]
     options: Any = {"middlewares": (_pass_through,)} if plan.middleware else {}
     async with aiohttp.ClientSession(connector=MemoryConnector(vendor, number), **options) as session:
-        client = ClicksClient(
-            "simulated-key", plan=world.plan, quota=world.quota, base_url=BASE_URL, session=session,
-            timeout=world.timeout, retry=world.retry, check=plan.check, api_version=plan.api_version,
-        )  # fmt: skip
+        client = _make_client(number, session, evidence, folder)
         async with client:
             tasks = [asyncio.create_task(reading.run(client)) for reading in readings]
             if tasks:
@@ -113,73 +157,6 @@ async def _client(number: int, plan: ClientPlan, world: WorldPlan, vendor: Vendo
 async def _pass_through(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.ClientResponse:
     response: aiohttp.ClientResponse = await handler(request)
     return response
-
-
-@contextlib.contextmanager
-def _deterministic(seed: int, lines: list[str] | None, plan: WorldPlan) -> Iterator[list[SimulationLoop]]:
-    """No wall clock, no order of a set that depends on addresses, one source of chance, garbage only when we say so."""
-    loops: list[SimulationLoop] = []
-
-    def monotonic() -> float:
-        return loops[0].time()
-
-    def now(tz: Any = None) -> datetime.datetime:
-        return START + datetime.timedelta(seconds=monotonic())
-
-    SerialTask.numbers = itertools.count()
-    SerialProtocol.numbers = itertools.count()
-    numbers = itertools.count()
-
-    def serial(self: Any) -> int:
-        number: int = self.__dict__.setdefault("_simulation_number", next(numbers))
-        return number
-
-    state = random.getstate()
-    random.seed(seed)
-    logger, handler = logging.getLogger("clicksgroup"), _Lines(lines)
-    level, propagate = logger.level, logger.propagate
-    logger.setLevel(logging.DEBUG if plan.logs or lines is not None else logging.CRITICAL)
-    logger.propagate = False
-    logger.addHandler(handler)
-    hook = sys.unraisablehook
-    unraisable: list[str] = []
-    sys.unraisablehook = lambda args: unraisable.append(f"{args.exc_value!r} in {args.object!r}")
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with (
-            warnings.catch_warnings(),
-            mock.patch.object(Worker, "__hash__", lambda worker: hash(worker._task)),
-            mock.patch.object(Prefetcher, "__hash__", serial),
-            mock.patch("clicksgroup.workers.datetime", SimpleNamespace(datetime=SimpleNamespace(now=now), UTC=None)),
-            mock.patch("aiohttp.connector.monotonic", monotonic),
-        ):
-            warnings.simplefilter("error")
-            warnings.simplefilter("ignore", PaginationWarning)
-            yield loops
-    finally:
-        sys.unraisablehook = hook
-        if enabled:
-            gc.enable()
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = propagate
-        random.setstate(state)
-    if unraisable and loops:
-        loops[0].reported += unraisable
-
-
-class _Lines(logging.Handler):
-    """Log records as lines of the trace."""
-
-    def __init__(self, lines: list[str] | None) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if self._lines is not None:
-            self._lines.append(f"{'':14} {record.levelname} {text}")
 
 
 def _pending(loop: SimulationLoop) -> str:

@@ -1,0 +1,118 @@
+"""A process of a world: what it holds is gone at once when it is killed, as with SIGKILL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import sqlite3
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+import attrs
+
+from tests.simulation.loop import SerialTask, SimulationLoop
+
+CURRENT: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+"""The process that the running code belongs to; None for the vendor and for what cannot be killed."""
+
+STATEMENT = 0.0005
+"""Seconds that a statement on SQLite takes."""
+
+
+class Closable(Protocol):
+    """A file, or whatever the system closes when a process dies."""
+
+    def close(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class Process:
+    """Tasks, timers, connections, databases and files that die together.
+
+    Attributes:
+        dead: whether it was killed.
+        vanish: what is called where it dies, so that the vendor sees its connections end.
+        files: what the system closes.
+        on_statement: called before each statement on SQLite.
+    """
+
+    loop: SimulationLoop
+    dead: bool = False
+    vanish: list[Callable[[], None]] = attrs.field(factory=list)
+    files: list[Closable] = attrs.field(factory=list)
+    on_statement: Callable[[], None] = lambda: None
+    tasks: list[SerialTask] = attrs.field(factory=list)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine, and all that it starts, in this process."""
+        context = contextvars.copy_context()
+        context.run(CURRENT.set, self)
+        return context.run(asyncio.create_task, work)
+
+    def adopt(self, task: SerialTask) -> None:
+        """Take a task that was started in this process."""
+        self.tasks.append(task)
+
+    def kill(self) -> None:
+        """Let nothing of it run any more: no handler, no `finally`, no rollback of its own."""
+        if self.dead:
+            return
+        self.dead = True
+        for handle in self.loop.handles():
+            if handle._context.get(CURRENT) is self:  # type: ignore[attr-defined]
+                handle.cancel()
+        for vanish in self.vanish:
+            vanish()
+        for file in self.files:
+            file.close()
+
+    def bury(self) -> None:
+        """Free what a dead process has left in memory, at the end of its world."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for task in self.tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with contextlib.suppress(BaseException):
+                        task.get_coro().close()
+            self.tasks.clear()
+
+
+class InlineQueue:
+    """Stands for the queue of aiosqlite's thread: what is put into it is done at once, and its result comes later."""
+
+    def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
+        future, function = item
+        process = CURRENT.get()
+        if process is not None:
+            process.on_statement()
+        try:
+            result, error = function(), None
+        except Exception as raised:
+            result, error = None, raised
+        if isinstance(result, sqlite3.Connection) and process is not None:
+            process.files.append(result)
+        if future is not None:
+            future.get_loop().call_later(STATEMENT, _resolve, future, result, error)
+
+
+class NoThread:
+    """Stands for aiosqlite's thread."""
+
+    daemon = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Take what a thread takes."""
+
+    def start(self) -> None:
+        """Start nothing."""
+
+
+def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if not future.done():
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
