@@ -115,6 +115,7 @@ class ReaderPlan:
         stop_after: items, where it breaks or closes.
         patience: seconds, where it is slow, impatient or has a time limit.
         callers: how many ask for the same day or page at once.
+        notes_failures: whether dates that fail are to be noted and left out.
     """
 
     client: int
@@ -127,6 +128,7 @@ class ReaderPlan:
     stop_after: int
     patience: float
     callers: int = 1
+    notes_failures: bool = False
 
 
 @attrs.frozen
@@ -234,7 +236,7 @@ class _Draw:
 
     def _backfill(self, plan: Plan, dates: dict[int, DatePlan]) -> BackfillPlan:
         rng = self._rng
-        ordinals = range(FIRST_DATE + 3000, FIRST_DATE + 3000 + rng.randint(1, 8))
+        ordinals = range(FIRST_DATE + 1500, FIRST_DATE + 1500 + rng.randint(1, 8))
         dates.update((ordinal, self._date(100, lies=False)) for ordinal in ordinals)
         groups = self._groups(dates[ordinals[0]]) if plan.groups_required or rng.random() < 0.2 else None
         kills = tuple(self._kill() for _ in range(rng.randrange(4)))
@@ -286,7 +288,7 @@ class _Draw:
         work = rng.choice((0.01, 0.1, 0.5))
         return ServerPlan(
             limits=limits,
-            in_flight=quota.in_flight,
+            in_flight=quota.in_flight if right or rng.random() < 0.7 else max(1, quota.in_flight - 1),
             changes=tuple((moment, rng.choice((0.5, 2.0, 4.0))) for moment in sorted(moments)),
             right=right,
             counts_rejected=rng.random() < 0.5,
@@ -341,6 +343,7 @@ class _Draw:
             stop_after=rng.choice((0, 1, 5, 40)),
             patience=rng.choice((0.001, 0.3, 2.0, 20.0)),
             callers=rng.choice((1, 1, 2, 3)) if call in ("day", "page") else 1,
+            notes_failures=call == "days" and rng.random() < 0.3,
         )
 
     def _count(self) -> int:

@@ -24,6 +24,7 @@ class Reading:
     Attributes:
         plan: what it was to do.
         items: what it was given.
+        failed: the dates that were left out, where it asked for that.
         clean: whether it reached the end.
         error: what it was told instead.
         stopped_at: when it wanted no more, or its client was closed.
@@ -32,6 +33,7 @@ class Reading:
 
     plan: ReaderPlan
     items: list[Any] = attrs.field(factory=list)
+    failed: dict[datetime.date, ClicksGroupError] = attrs.field(factory=dict)
     clean: bool = False
     error: BaseException | None = None
     stopped_at: float | None = None
@@ -67,7 +69,8 @@ class Reading:
         plan = self.plan
         call = getattr(client, plan.call)
         dates = (datetime.date.fromordinal(ordinal) for ordinal in plan.dates)
-        stream = call(dates, groups=plan.groups, ordered=plan.ordered)
+        options: dict[str, Any] = {"failed": self.failed} if plan.notes_failures else {}
+        stream = call(dates, groups=plan.groups, ordered=plan.ordered, **options)
         try:
             async with asyncio.timeout(plan.patience if plan.style == "timeout" else None):
                 self.clean = await self._take(stream)

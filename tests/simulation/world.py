@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import pathlib
 import tempfile
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,20 +82,11 @@ def _adopt(task: SerialTask) -> None:
 
 
 def _collect(isolation: Isolation, evidence: Evidence) -> None:
-    """Collect garbage, which shows what nobody has retrieved or closed; then free what the dead left."""
+    """Collect garbage, which shows what nobody has retrieved or closed."""
     loop = isolation.loop
     loop.run_until_complete(loop.shutdown_asyncgens())
     gc.collect()
     evidence.problems += [f"asyncio would log: {text}" for text in (*loop.reported, *isolation.reported)]
-    dead = [process for process in evidence.processes() if process.dead]
-    if dead:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.disable()
-            for process in dead:
-                process.bury()
-            gc.collect()
-            logging.disable(logging.NOTSET)
     loop.close()
 
 
