@@ -90,8 +90,10 @@ def _abandoned_refunded() -> AbstractContextManager[Any]:
 def _timed_out_released() -> AbstractContextManager[Any]:
     give_back = Attempt._give_slot_back
 
-    def give(attempt: Any, *, timed_out: bool = False) -> None:
+    def give(attempt: Any) -> None:
+        timed_out, attempt.timed_out = attempt.timed_out, False
         give_back(attempt)
+        attempt.timed_out = timed_out
 
     return mock.patch.object(Attempt, "_give_slot_back", give)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,11 +11,10 @@ import pytest
 
 from tests.simulation.__main__ import first_seed
 from tests.simulation.mutants import MUTANTS, hunt
+from tests.simulation.plan import WorldPlan, draw_world
 from tests.simulation.world import run_world
 
 WORLDS = 300
-FOUND: dict[int, str] = {}
-"""Worlds that showed a fault of the package once, by what they showed."""
 
 
 @pytest.mark.parametrize("part", range(10))
@@ -30,6 +30,13 @@ def test_worlds(part: int) -> None:
     assert not failed, said
 
 
+@pytest.mark.xfail(strict=True, reason="a page waits for the breaker while another waits for the quota")
+def test_breaker_and_quota() -> None:
+    """While no request may start for the quota, the deadline of a page that was tried does not run out."""
+    # Found as seed 18903. If `draw_world` changes, the number stands for another world: then look for a new one.
+    assert run_world(18903).problems == []
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_mutants(mutant: str) -> None:
     """A fault that is put into the package is noticed within 300 worlds."""
@@ -37,11 +44,18 @@ def test_mutants(mutant: str) -> None:
     assert caught.seed is not None, caught
 
 
-def test_replay() -> None:
+@pytest.mark.parametrize("kills", [False, True])
+def test_replay(kills: bool) -> None:
     """A world is the same, byte for byte, in another process with another hash seed."""
-    for seed in (8, 1002):
-        here = run_world(seed, trace=True).trace
-        command = [sys.executable, "-m", "tests.simulation", "--world", str(seed)]
-        there = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)}).stdout
-        assert len(here) > 20
-        assert there.decode().splitlines() == [line for text in here for line in text.splitlines()]
+    seed = next(seed for seed in itertools.count(1) if _is_long(draw_world(seed), kills))
+    here = run_world(seed, trace=True).trace
+    command = [sys.executable, "-m", "tests.simulation", "--world", str(seed)]
+    there = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "1"}).stdout
+    assert len(here) > 20
+    assert there.decode() == "\n".join(here) + "\n"
+
+
+def _is_long(plan: WorldPlan, kills: bool) -> bool:
+    if kills:
+        return plan.backfill is not None and len(plan.backfill.kills) > 1 and plan.shared_quota
+    return len(plan.clients) == 3 and plan.server.fault_rate > 0 and len(plan.dates) > 10
