@@ -11,10 +11,12 @@ from unittest import mock
 
 import attrs
 
+from clicksgroup import Quota
 from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination, responses
 from clicksgroup.quota import ledger, shared, waiters
+from clicksgroup.store.backfill import Backfill
 from tests.simulation.world import run_world
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -40,7 +42,10 @@ def hunt(mutant: str, seeds: Iterable[int]) -> Caught:
     worlds = 0
     with MUTANTS[mutant]():
         for worlds, seed in enumerate(seeds, 1):
-            if found := run_world(seed).problems:
+            found = run_world(seed).problems
+            if found and "AttributeError" in found[0]:
+                raise AssertionError(f"{mutant}: the mutant itself is broken: {found[0]}")
+            if found:
                 return Caught(mutant, worlds, seed, found[0])
     return Caught(mutant, worlds, None, "")
 
@@ -58,9 +63,10 @@ def _freed_at_the_send() -> AbstractContextManager[Any]:
 def _one_too_wide() -> AbstractContextManager[Any]:
     begin = ledger.Ledger.__init__
 
-    def init(self: Any, *args: Any, **options: Any) -> None:
-        begin(self, *args, **options)
-        self._windows = [(count + 1, *rest) for count, *rest in self._windows]
+    def init(self: Any, quota: Quota, *args: Any, **options: Any) -> None:
+        wider = Quota(*((count + 1, window) for count, window in quota.limits), in_flight=quota.in_flight)
+        begin(self, wider, *args, **options)
+        self.quota = quota
 
     return mock.patch.object(ledger.Ledger, "__init__", init)
 
@@ -132,6 +138,15 @@ def _clean_end_after_error() -> AbstractContextManager[Any]:
     return mock.patch.object(Prefetcher, "_end_after", end_after)
 
 
+def _asked_again() -> AbstractContextManager[Any]:
+    run = Backfill.run
+
+    async def run_all(backfill: Any, dates: Any, *, refresh: bool) -> Any:
+        return await run(backfill, dates, refresh=True)
+
+    return mock.patch.object(Backfill, "run", run_all)
+
+
 MUTANTS: dict[str, Patch] = {
     "a slot is freed at the send": _freed_at_the_send,
     "a window is one request too wide": _one_too_wide,
@@ -142,4 +157,5 @@ MUTANTS: dict[str, Patch] = {
     "a page is accepted out of turn": _out_of_turn,
     "a record is dropped": _record_dropped,
     "an error looks like a clean end": _clean_end_after_error,
+    "a backfill asks again for what is stored": _asked_again,
 }

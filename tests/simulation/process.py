@@ -64,7 +64,8 @@ class Process:
                 handle.cancel()
         for vanish in self.vanish:
             vanish()
-        for file in self.files:
+        # Cursors before their connections: one that is open keeps the locks of a connection that was closed.
+        for file in reversed(self.files):
             file.close()
         # Its coroutines must not even be finalized, since their `finally` blocks would run: so they stay for ever.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.tasks))
@@ -82,7 +83,7 @@ class InlineQueue:
             result, error = function(), None
         except Exception as raised:
             result, error = None, raised
-        if isinstance(result, sqlite3.Connection) and process is not None:
+        if isinstance(result, (sqlite3.Connection, sqlite3.Cursor)) and process is not None:
             process.files.append(result)
         if future is not None:
             future.get_loop().call_later(STATEMENT, _resolve, future, result, error)

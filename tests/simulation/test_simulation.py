@@ -10,8 +10,9 @@ import sys
 import pytest
 
 from tests.simulation.__main__ import first_seed
+from tests.simulation.drawing import draw_world
 from tests.simulation.mutants import MUTANTS, hunt
-from tests.simulation.plan import WorldPlan, draw_world
+from tests.simulation.plan import WorldPlan
 from tests.simulation.world import run_world
 
 WORLDS = 300

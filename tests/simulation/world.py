@@ -17,10 +17,11 @@ from clicksgroup import ClicksClient
 from clicksgroup.quota import FileQuota
 from tests.simulation.backfills import FIRST_CLIENT, BackfillRuns
 from tests.simulation.checks import Evidence, problems
+from tests.simulation.drawing import draw_world
 from tests.simulation.isolation import Isolation
 from tests.simulation.loop import SerialTask, SimulationLoop
 from tests.simulation.network import MemoryConnector
-from tests.simulation.plan import ClientPlan, WorldPlan, draw_world
+from tests.simulation.plan import ClientPlan, WorldPlan
 from tests.simulation.process import CURRENT
 from tests.simulation.readers import Reading
 from tests.simulation.vendor import Vendor
