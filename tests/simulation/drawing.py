@@ -84,7 +84,7 @@ class _Draw:
 
     def _backfill(self, plan: Plan, dates: dict[int, DatePlan]) -> BackfillPlan:
         rng = self._rng
-        ordinals = range(FIRST_DATE + 1500, FIRST_DATE + 1500 + rng.randint(1, 8))
+        ordinals = range(FIRST_DATE + 1500, FIRST_DATE + 1500 + rng.randint(2, 12))
         dates.update((ordinal, self._date(100, lies=False)) for ordinal in ordinals)
         groups = self._groups(dates[ordinals[0]]) if plan.groups_required or rng.random() < 0.2 else None
         kills = tuple(self._kill() for _ in range(rng.randrange(4)))
@@ -92,7 +92,7 @@ class _Draw:
 
     def _kill(self) -> Kill:
         rng = self._rng
-        return Kill(rng.expovariate(1 / 15) if rng.random() < 0.4 else None, rng.randint(1, 120))
+        return Kill(rng.expovariate(1 / 15) if rng.random() < 0.4 else None, rng.randint(20, 90))
 
     def _tight_quota(self) -> Quota:
         rng = self._rng
