@@ -43,7 +43,7 @@ def hunt(mutant: str, seeds: Iterable[int]) -> Caught:
     with MUTANTS[mutant]():
         for worlds, seed in enumerate(seeds, 1):
             found = run_world(seed).problems
-            if found and "AttributeError" in found[0]:
+            if found and found[0].startswith(("AttributeError", "TypeError")):
                 raise AssertionError(f"{mutant}: the mutant itself is broken: {found[0]}")
             if found:
                 return Caught(mutant, worlds, seed, found[0])
@@ -96,10 +96,8 @@ def _abandoned_refunded() -> AbstractContextManager[Any]:
 def _timed_out_released() -> AbstractContextManager[Any]:
     give_back = Attempt._give_slot_back
 
-    def give(attempt: Any) -> None:
-        timed_out, attempt.timed_out = attempt.timed_out, False
+    def give(attempt: Any, *, ended: bool = True) -> None:
         give_back(attempt)
-        attempt.timed_out = timed_out
 
     return mock.patch.object(Attempt, "_give_slot_back", give)
 
@@ -153,7 +151,7 @@ MUTANTS: dict[str, Patch] = {
     "a waiter that was cancelled keeps its slot": _cancelled_waiter_forgotten,
     "an abandoned request gives its place back at once": _abandoned_released,
     "an abandoned request is refunded": _abandoned_refunded,
-    "a request that timed out gives its place back at once": _timed_out_released,
+    "a request that was given up counts as ended": _timed_out_released,
     "a page is accepted out of turn": _out_of_turn,
     "a record is dropped": _record_dropped,
     "an error looks like a clean end": _clean_end_after_error,

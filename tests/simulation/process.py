@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import ctypes
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
 import attrs
@@ -67,8 +67,12 @@ class Process:
         # Cursors before their connections: one that is open keeps the locks of a connection that was closed.
         for file in reversed(self.files):
             file.close()
-        # Its coroutines must not even be finalized, since their `finally` blocks would run: so they stay for ever.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.tasks))
+        keep_for_ever(self.tasks)
+
+
+def keep_for_ever(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Let nothing finalize these tasks, since the `finally` blocks of their coroutines would run."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(tasks))
 
 
 class InlineQueue:

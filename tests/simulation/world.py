@@ -22,7 +22,7 @@ from tests.simulation.isolation import Isolation
 from tests.simulation.loop import SerialTask, SimulationLoop
 from tests.simulation.network import MemoryConnector
 from tests.simulation.plan import ClientPlan, WorldPlan
-from tests.simulation.process import CURRENT
+from tests.simulation.process import CURRENT, keep_for_ever
 from tests.simulation.readers import Reading
 from tests.simulation.vendor import Vendor
 
@@ -85,6 +85,9 @@ def _adopt(task: SerialTask) -> None:
 def _collect(isolation: Isolation, evidence: Evidence) -> None:
     """Collect garbage, which shows what nobody has retrieved or closed."""
     loop = isolation.loop
+    if evidence.ended_at is None:
+        # It broke in the middle, and what is left of it must not disturb the next world.
+        keep_for_ever(asyncio.all_tasks(loop))
     loop.run_until_complete(loop.shutdown_asyncgens())
     gc.collect()
     evidence.problems += [f"asyncio would log: {text}" for text in (*loop.reported, *isolation.reported)]
