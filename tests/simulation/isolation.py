@@ -10,6 +10,7 @@ import itertools
 import logging
 import pathlib
 import random
+import sqlite3
 import sys
 import time
 import uuid
@@ -124,6 +125,7 @@ class Isolation:
         yield mock.patch.object(uuid, "uuid4", _uuid4)
         yield mock.patch("clicksgroup.quota.file._signature", _signature)
         yield mock.patch.object(file_lock, "open_private", _registering(file_lock.open_private))
+        yield mock.patch.object(sqlite3, "connect", _registering(sqlite3.connect))
 
 
 def _uuid4() -> uuid.UUID:
@@ -144,13 +146,13 @@ def _signature(path: pathlib.Path) -> tuple[int, ...]:
 def _registering(open_file: Callable[..., Any]) -> Callable[..., Any]:
     """The system closes the files of a process that dies, and so ends its locks."""
 
-    def open_private(*args: Any, **options: Any) -> Any:
+    def open_registered(*args: Any, **options: Any) -> Any:
         file = open_file(*args, **options)
         if (process := CURRENT.get()) is not None:
             process.files.append(file)
         return file
 
-    return open_private
+    return open_registered
 
 
 class _Lines(logging.Handler):

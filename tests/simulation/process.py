@@ -87,7 +87,7 @@ class InlineQueue:
             result, error = function(), None
         except Exception as raised:
             result, error = None, raised
-        if isinstance(result, (sqlite3.Connection, sqlite3.Cursor)) and process is not None:
+        if isinstance(result, sqlite3.Cursor) and process is not None:
             process.files.append(result)
         if future is not None:
             future.get_loop().call_later(STATEMENT, _resolve, future, result, error)

@@ -88,6 +88,7 @@ def _collect(isolation: Isolation, evidence: Evidence) -> None:
     if evidence.ended_at is None:
         # It broke in the middle, and what is left of it must not disturb the next world.
         keep_for_ever(asyncio.all_tasks(loop))
+        loop.steps, loop.now = 0, 0.0
     loop.run_until_complete(loop.shutdown_asyncgens())
     gc.collect()
     evidence.problems += [f"asyncio would log: {text}" for text in (*loop.reported, *isolation.reported)]
