@@ -102,27 +102,32 @@ class _PageFetch:
             slot.refund()
 
     async def _wait_for_breaker(self) -> None:
-        """Wait while others try. A page that has been tried already waits no longer than its deadline allows."""
+        """Wait while others try. A page that has been tried already waits no longer than its deadline allows.
+
+        The time in which the page that tries waits for quota does not count for the others either.
+        """
         if self._failure is None:
             await self._fetcher.breaker.wait(self)
             return
+        breaker = self._fetcher.breaker
         clock = asyncio.get_running_loop().time
-        began = clock()
-        timeout = asyncio.timeout(self._time_left - self._longest_attempt)
-        with contextlib.suppress(TimeoutError):
-            async with timeout:
-                await self._fetcher.breaker.wait(self)
-        self._time_left -= clock() - began
-        # Rounding may leave a little more than the longest attempt.
-        if timeout.expired() or self._time_left <= self._longest_attempt:
-            deadline = self._fetcher.retry.deadline
-            raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
+        while not breaker.admits(self):
+            began, waited = clock(), breaker.waited_for_quota
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._time_left - self._longest_attempt):
+                    await breaker.wait(self)
+            self._time_left -= clock() - began - (breaker.waited_for_quota - waited)
+            # The clock's rounding may leave a little more than the longest attempt.
+            if self._time_left <= self._longest_attempt + 1e-6:
+                deadline = self._fetcher.retry.deadline
+                raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
 
     async def _acquire(self) -> Slot:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            return await self._fetcher.quota.acquire(self._time_left)
+            with self._fetcher.breaker.waiting_for_quota(self):
+                return await self._fetcher.quota.acquire(self._time_left)
         except QuotaPausedError as error:
             seconds, kept = error.seconds, error.kept
         finally:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import email.utils
 import math
 import random
 import re
+from collections.abc import Iterator
 
 import attrs
 
@@ -98,6 +100,28 @@ class CircuitBreaker:
         self._owner: object | None = None
         self._trial: object | None = None
         self._waiters: list[asyncio.Future[None]] = []
+        # Seconds for which the owner has waited for quota, and since when it does.
+        self._quota_waits = 0.0
+        self._quota_wait_began: float | None = None
+
+    @property
+    def waited_for_quota(self) -> float:
+        """The seconds, so far, in which no trial request was sent because there was no quota for it."""
+        if self._quota_wait_began is None:
+            return self._quota_waits
+        return self._quota_waits + asyncio.get_running_loop().time() - self._quota_wait_began
+
+    @contextlib.contextmanager
+    def waiting_for_quota(self, page: object) -> Iterator[None]:
+        """`page` waits for quota."""
+        if page is not self._owner:
+            yield
+            return
+        self._quota_wait_began = asyncio.get_running_loop().time()
+        try:
+            yield
+        finally:
+            self._quota_waits, self._quota_wait_began = self.waited_for_quota, None
 
     def admits(self, page: object) -> bool:
         """Whether `page` may send a request now; call `request_started` before the next await."""
