@@ -63,8 +63,8 @@ class Terminal:
             stdout=stdout or self.side,
             stderr=self.side,
             preexec_fn=take_terminal,
-            # Without LINES and COLUMNS, which readline has put into the environment behind the back of Python.
-            env=dict(os.environ),
+            # readline puts LINES and COLUMNS into the environment, and the workers of pytest-xdist inherit them.
+            env={name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")},
         )
         # Reading ends when the command does.
         os.close(self.side)
