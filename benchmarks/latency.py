@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import math
+import secrets
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -138,7 +139,9 @@ async def _wall(
     def groups(date: datetime.date) -> int:
         return case.pages * PAGE_SIZE if date == LARGE else 1
 
-    async with Sandbox(groups, latency=latency, quota=Quota(in_flight=case.in_flight)) as sandbox:
+    # Each with a key of its own: the port of an ended one may be given again, and the process remembers its quota.
+    key = secrets.token_hex(16)
+    async with Sandbox(groups, latency=latency, quota=Quota(in_flight=case.in_flight), api_key=key) as sandbox:
         # Its clicks are generated when they are asked for first.
         for date in case.dates:
             sandbox.truth(date)

@@ -72,7 +72,9 @@ class Server:
             return None
         if not self._case.says_when or not self._counted:
             return 0.0
-        return (self._counted[0] if self._case.is_sliding else begin) + 60 - now + 0.01
+        # In a sliding window there is room when so many have left it that fewer than allowed are counted.
+        leaves = self._counted[max(len(self._counted) - self.allowed, 0)]
+        return (leaves if self._case.is_sliding else begin) + 60 - now + 0.01
 
 
 def run_against(

@@ -40,7 +40,8 @@ def moving(by: int = 1) -> Callable[[dict[str, Any]], dict[str, Any]]:
 def registered() -> Iterator[object]:
     """The warnings that Python remembers, wherever."""
     for module in list(sys.modules.values()):
-        for key in getattr(module, "__warningregistry__", {}):
+        # Of `vars`: some modules make up any attribute they are asked for.
+        for key in vars(module).get("__warningregistry__", {}):
             if isinstance(key, tuple) and PaginationWarning in key:
                 yield key
 
