@@ -47,7 +47,7 @@ async def tries_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHan
     ids=["middleware", "middleware that tries again", "timeout="],
 )
 async def test_given_up(in_flight: int, middlewares: list[Any], timeout: float) -> None:
-    """Whoever gives requests up, a middleware or our timeout: the server never works on more than `in_flight`."""
+    """The server never works on more than `in_flight`, whether a middleware or our timeout gives requests up."""
 
     async def respond(request: Request) -> Response:
         await asyncio.sleep(WORK)

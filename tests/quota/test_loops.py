@@ -207,7 +207,7 @@ def test_stopped_process() -> None:
 async def test_wait_for_stopped_process_is_logged(
     path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for the place of another process learns its process id."""
+    """A client that waits for the place of another process is told its process id."""
     monkeypatch.setattr("clicksgroup.quota.exchanger.BLOCKED", 0.1)
     code = f"""
 import asyncio
@@ -351,7 +351,7 @@ def test_learned_limit_is_kept() -> None:
 
 
 async def test_learned_limit_is_shared(shared: SharedQuota) -> None:
-    """A limit that was learned is in force for whoever opens the quota later."""
+    """A learned limit is in force for every later client of the quota."""
     async with shared:
         for _ in range(4):
             finish(await shared.acquire())

@@ -1,4 +1,4 @@
-"""Draws a world from its seed. Whoever changes this changes what world each seed stands for."""
+"""Draws a world from its seed. A change of this file changes what world each seed stands for."""
 
 from __future__ import annotations
 
