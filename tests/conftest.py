@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import AsyncIterator
 
 import pytest
+
+from clicksgroup import ClicksClient
+from clicksgroup.sandbox import Sandbox
+from tests.dates_of_all_sizes import FAST, size
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
@@ -22,3 +27,16 @@ def pytest_collection_finish() -> None:
 def _no_quota_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may get the port of another test's server: its quota is not remembered."""
     monkeypatch.setattr("clicksgroup.quota.local._memories", {})
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """A server whose dates list all numbers of groups around the sizes of pages."""
+    async with Sandbox(size, quota=FAST) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[ClicksClient]:
+    async with sandbox.client() as client:
+        yield client

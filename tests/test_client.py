@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
 from typing import Any
 
 import attrs
@@ -22,19 +21,6 @@ from clicksgroup import (
 )
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from tests.dates_of_all_sizes import DATES, FAST, SIZES, costs, pages, size
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(size, quota=FAST) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[ClicksClient]:
-    async with sandbox.client() as client:
-        yield client
-
 
 HARD_NAMES = [
     "",

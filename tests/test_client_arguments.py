@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -15,14 +15,6 @@ from clicksgroup import (
     ConfigurationError,
 )
 from clicksgroup.sandbox import Sandbox
-from tests.dates_of_all_sizes import FAST, size
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(size, quota=FAST) as sandbox:
-        yield sandbox
-
 
 MAKES: dict[str, tuple[Callable[[Callable[..., Any]], Any], str]] = {
     "no key": (lambda make: make(), r"api_key.*CLICKSGROUP_API_KEY"),

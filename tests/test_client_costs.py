@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -21,19 +20,7 @@ from clicksgroup import (
     date_range,
 )
 from clicksgroup.sandbox import Fault, Sandbox
-from tests.dates_of_all_sizes import FAST, size
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(size, quota=FAST) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[ClicksClient]:
-    async with sandbox.client() as client:
-        yield client
+from tests.dates_of_all_sizes import FAST
 
 
 async def test_premium() -> None:

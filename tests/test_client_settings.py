@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -18,13 +17,6 @@ from clicksgroup import (
 )
 from clicksgroup.sandbox import Sandbox
 from clicksgroup.settings import origin_of
-from tests.dates_of_all_sizes import FAST, size
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(size, quota=FAST) as sandbox:
-        yield sandbox
 
 
 async def test_environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,12 +37,6 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[ClicksClient]:
-    async with sandbox.client() as client:
-        yield client
-
-
 # Opening and closing
 
 

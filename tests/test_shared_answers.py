@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -16,18 +15,6 @@ from clicksgroup import (
 )
 from clicksgroup.sandbox import Fault, Sandbox
 from tests.dates_of_all_sizes import DATES, FAST, costs, pages, size
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox(size, quota=FAST) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-async def client(sandbox: Sandbox) -> AsyncIterator[ClicksClient]:
-    async with sandbox.client() as client:
-        yield client
 
 
 async def test_many_callers(sandbox: Sandbox, client: ClicksClient) -> None:
