@@ -36,8 +36,7 @@ class Counters:
     waited: float = 0.0
 
     def snapshot(self, limits: tuple[tuple[int, float], ...]) -> Stats:
-        counts = (self.requests, self.retries, self.throttled, self.pages, self.records, self.bytes)
-        return Stats(*counts, self.waited, limits)
+        return Stats(**attrs.asdict(self), limits=limits)
 
 
 @attrs.define(eq=False)
