@@ -165,7 +165,7 @@ async def test_no_request_before_the_loop_closes_it() -> None:
         assert not world.workers
 
 
-def test_after_the_loop() -> None:
+def test_after_the_loop(caplog: pytest.LogCaptureFixture) -> None:
     """A stream that outlives its event loop is dropped without a word."""
 
     async def begin() -> Any:
@@ -179,3 +179,4 @@ def test_after_the_loop() -> None:
     stream = asyncio.run(begin())
     del stream
     gc.collect()
+    assert not caplog.records

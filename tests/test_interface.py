@@ -102,7 +102,7 @@ async def test_groups(sandbox: Sandbox, client: ClicksClient, name: str | None) 
     assert client.stats.records == len(truth)
 
 
-async def test_groups_are_those_of_clicks(sandbox: Sandbox, client: ClicksClient) -> None:
+async def test_groups_are_those_of_clicks(client: ClicksClient) -> None:
     """Their ids and names are those that clicks list; a memo that is null or absent is an empty text."""
     names = {group.id: group.name async for group in client.groups()}
     async for record in client.clicks(DATE):
@@ -133,7 +133,7 @@ async def test_groups_fail() -> None:
 # Dates that fail
 
 
-async def test_failed(sandbox: Sandbox) -> None:
+async def test_failed() -> None:
     """A date that fails is noted with its error and left out; the others come."""
     faults = [Fault(date=date, page=2, attempts=None, status=500) for date in ("2025-01-02", "2025-01-05")]
     dates = date_range("2025-01-01", "2025-01-06")
@@ -174,8 +174,8 @@ async def test_failed_client_is_closed(sandbox: Sandbox) -> None:
     assert not failed
 
 
-async def test_failed_dates_that_cannot_be(sandbox: Sandbox, client: ClicksClient) -> None:
-    """What is not a date is an error of the caller's, never noted."""
+async def test_failed_dates_that_cannot_be(client: ClicksClient) -> None:
+    """A value that is not a date is an error of the caller's, never noted."""
     failed: dict[datetime.date, ClicksGroupError] = {}
     stream = client.days(iter([DATE, "2025-02-30"]), failed=failed)
     assert (await anext(stream)).date == datetime.date(2025, 1, 3)
@@ -184,7 +184,7 @@ async def test_failed_dates_that_cannot_be(sandbox: Sandbox, client: ClicksClien
     assert not failed
 
 
-async def test_resume(sandbox: Sandbox) -> None:
+async def test_resume() -> None:
     """After an error in order, the dates that were not given are that of the error and those after it."""
     faults = [Fault(date="2025-01-04", page=1, status=400)]
     dates = date_range("2025-01-01", "2025-01-08")

@@ -1,4 +1,4 @@
-"""Whatever ends a stream leaves nothing behind: no task, and no request after those in flight."""
+"""A stream leaves nothing behind, however it ends: no task, and no request after those in flight."""
 
 from __future__ import annotations
 

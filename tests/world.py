@@ -58,7 +58,7 @@ class World:
         self._quota = LocalQuota(quota, asyncio.get_running_loop())
         self._latency = latency
         self._fails = set(fails)
-        self._rests = backing_off
+        self._backing_off = backing_off
         self._flaky = flaky
         self._moves = dict(moves or {})
 
@@ -110,10 +110,10 @@ class World:
 
     async def fetch(self, request: PageRequest, worker: Worker) -> PageResponse:
         while True:
-            if rest := self._rests():
+            if pause := self._backing_off():
                 worker.backing_off(True)
                 try:
-                    await asyncio.sleep(rest)
+                    await asyncio.sleep(pause)
                 finally:
                     worker.backing_off(False)
             slot = await self._quota.acquire()
@@ -129,9 +129,9 @@ class World:
                 slot.release()
             worker.request_ended()
             if not self._flaky(request):
-                return self._reply(request)
+                return self._response(request)
 
-    def _reply(self, request: PageRequest) -> PageResponse:
+    def _response(self, request: PageRequest) -> PageResponse:
         number = (request.query.start - FIRST).days
         if (number, request.number) in self._fails:
             raise TransportError("made up", date=request.query.start, page=request.number)

@@ -98,7 +98,7 @@ def _equal_parts(clicks: Clicks, columns: int) -> list[Clicks]:
 
 
 class _Shown:
-    """What rich prints, notebooks show as text of one width."""
+    """Notebooks show what rich prints as text of one width."""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         from rich.console import Console

@@ -70,7 +70,7 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _without_links(name: str) -> Path:
-    """What a symbolic link names is replaced, not the link."""
+    """The target of a symbolic link is replaced, not the link."""
     return Path(name).resolve()
 
 

@@ -69,7 +69,7 @@ class RemoteQuota(SharedQuota):
         for loop in list(self._exchangers):
             if loop.is_closed():
                 self._exchangers.pop(loop, None)
-        exchanger = Exchanger(self.quota, self._make_backend(), self.outage_timeout, self._learn)
+        exchanger = Exchanger(self.quota, self._make_backend(), self.outage_timeout, self._apply)
         await exchanger.open()
         self._exchangers[asyncio.get_running_loop()] = exchanger
 
@@ -82,7 +82,7 @@ class RemoteQuota(SharedQuota):
             raise ClientClosedError(f"{self!r} is not open in this event loop: use it inside `async with`")
         return exchanger
 
-    def _learn(self, forecast: Forecast, *, granted: bool) -> None:
+    def _apply(self, forecast: Forecast, *, granted: bool) -> None:
         self._forecast = forecast, clock()
         if granted:
             self._announce_limits(forecast)

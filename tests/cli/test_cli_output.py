@@ -105,7 +105,7 @@ def test_device() -> None:
 
 @UNIX
 def test_link(tmp_path: Path) -> None:
-    """What a symbolic link names is replaced, also where it does not exist yet, and the link stays."""
+    """The target of a symbolic link is replaced, also where it does not exist yet, and the link stays."""
     (tmp_path / "link.csv").symlink_to("target.csv")
     for _ in range(2):
         assert call(*DATA, "-o", str(tmp_path / "link.csv")).exit_code == 0

@@ -60,7 +60,7 @@ async def test_sandbox_needs_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("url", ["proxy.example:3128", "socks5://proxy.example", "http://", "http://[x", "http://a:x"])
 def test_not_a_proxy(url: str) -> None:
-    """What is not the URL of an HTTP proxy is refused."""
+    """A value that is not the URL of an HTTP proxy is refused."""
     result = call("clicks", "2025-01-03", "--sandbox", "--proxy", url)
     assert (result.exit_code, "http://proxy.example:3128" in result.stderr) == (2, True)
 

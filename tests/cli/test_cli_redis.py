@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-import redis
 
 from clicksgroup import Quota
 from clicksgroup.quota.file import default_path
 from clicksgroup.sandbox import Sandbox
 from tests.cli.calls import PointAt, call_beside
+from tests.redis_server import URL, connected
 
 pytestmark = pytest.mark.redis
 
-URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 AWAY = "redis://:hunter2@127.0.0.1:1"
 
 
@@ -24,21 +22,15 @@ async def test_quota_in_redis(
     point_at: PointAt, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every command that sends requests keeps its quota in Redis, and not in a file."""
-    with redis.Redis.from_url(URL) as engine:
-        try:
-            engine.ping()
-        except redis.RedisError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"there is no Redis at {URL}: {error}")
-            pytest.skip(f"there is no Redis at {URL}: {error}")
+    with connected() as connection:
         monkeypatch.setenv("CLICKSGROUP_STORE", str(tmp_path / "clicks.db"))
         monkeypatch.setenv("CLICKSGROUP_REDIS", URL)
         async with Sandbox(groups=1, quota=Quota((9, 60), in_flight=1)) as sandbox:
             point_at(sandbox)
             result = await call_beside(*command, "--quota", "9/60", "--in-flight", "1")
             path = default_path(sandbox.url, sandbox.api_key)
-        kept = list(engine.scan_iter(f"{{clicksgroup:{path.stem}}}*"))
-        engine.delete(*kept)
+        kept = list(connection.scan_iter(f"{{clicksgroup:{path.stem}}}*"))
+        connection.delete(*kept)
     assert result.exit_code == 0, result.stderr
     assert kept
     assert not path.exists()

@@ -160,7 +160,7 @@ async def test_chart_fits(terminal: Terminal, lines: int, options: tuple[str, ..
 async def test_terminal_without_cursor(
     point_at: PointAt, terminal: Terminal, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What says of itself that it cannot redraw a line gets the progress as lines, and the data."""
+    """A terminal that cannot redraw a line, by its own word, gets the progress as lines, and the data."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     async with Sandbox(quota=Quota(in_flight=2), faults=[Fault(page=2, delay=NEVER)]) as sandbox:

@@ -1,4 +1,4 @@
-"""Whatever ends the work is raised to the reader, also a `BaseException`: nothing hangs, nothing looks like an end."""
+"""An exception that ends the work is raised to the reader, also a `BaseException`: nothing hangs or looks whole."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ async def test_three_processes(path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 async def test_killed_processes(path: pathlib.Path) -> None:
-    """What a killed process sent stays counted, even where the server counts it after the kill: there is no 429."""
+    """Requests of a killed process stay counted, also where the server counts them after the kill: no 429."""
     quota = Quota((24, 2), in_flight=12)
     async with QuotaServer(quota, delay=0.05) as server, Processes(server, quota, path=str(path)) as processes:
         for _ in range(10):

@@ -77,7 +77,7 @@ def test_long_window() -> None:
 
 
 def test_other_quota() -> None:
-    """What was learned about a window stays known when the quota is replaced, and never exceeds the new one."""
+    """A learned limit of a window stays known when the quota is replaced, and never exceeds the new one."""
     learned = Limit(24, 60.0, 12)
     assert [limit.in_force for limit in limits_for(Quota((20, 60), (9, 5)), [learned])] == [12, 9]
     assert limits_for(Quota((9, 60)), [learned])[0].in_force == 9

@@ -428,7 +428,7 @@ def moments(rng: random.Random) -> Iterator[float]:
     seed=st.integers(0, 2**32),
 )
 def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, seed: int) -> None:
-    """Whatever becomes of callers, the quota is kept, the others are served in order, and no slot is lost."""
+    """The quota is kept, callers are served in order, and no slot is lost, whatever becomes of other callers."""
     rng = random.Random(seed)
     wait = moments(rng)
     arrivals: list[float] = []

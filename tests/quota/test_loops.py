@@ -30,8 +30,8 @@ from clicksgroup.quota.shared import LONGEST_PAUSE
 from clicksgroup.quota.state import LEASE, Event, SharedState
 from clicksgroup.quota.stored import dump, load
 from clicksgroup.redis import RedisQuota
+from tests.redis_server import URL, connected
 
-URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
@@ -50,21 +50,15 @@ def finish(slot: Slot) -> None:
     slot.release()
 
 
-@pytest.fixture(params=["file", "redis"])
+@pytest.fixture(params=["file", pytest.param("redis", marks=pytest.mark.redis)])
 def shared(request: pytest.FixtureRequest, path: pathlib.Path) -> Iterator[SharedQuota]:
     """One object, made outside of any event loop."""
     quota = Quota((6, 3600), in_flight=2)
     if request.param == "file":
         yield FileQuota(path, quota)
         return
-    import redis
-
     name = f"test-{uuid.uuid4().hex}"
-    with redis.Redis.from_url(URL) as connection:
-        try:
-            connection.ping()
-        except redis.RedisError as error:
-            pytest.skip(f"there is no Redis at {URL}: {error}")
+    with connected() as connection:
         yield RedisQuota(URL, quota, name=name)
         connection.delete(f"{{clicksgroup:{name}}}")
 
@@ -247,11 +241,13 @@ def test_fork_in_exchange(path: pathlib.Path) -> None:
             # Until the parent says so.
             os.read(reader, 1)
             os._exit(0)
-    with lock(path):
-        pass
-    os.close(reader)
-    os.close(writer)
-    os.waitpid(child, 0)
+    try:
+        with lock(path):
+            pass
+    finally:
+        os.close(reader)
+        os.close(writer)
+        os.waitpid(child, 0)
 
 
 @needs_fork
@@ -339,7 +335,7 @@ def test_older_redis() -> None:
 
 
 def test_learned_limit_is_kept() -> None:
-    """What was learned survives a restart."""
+    """A learned limit survives a restart."""
     state = SharedState(Quota((24, 60), in_flight=2), 1000.0)
     for number in range(20):
         state.exchange("a", (), [f"{number}"], 1000.0)
@@ -358,8 +354,9 @@ async def test_learned_limit_is_shared(shared: SharedQuota) -> None:
         slot = await shared.acquire()
         slot.throttled(0.01)
         slot.release()
-        while shared.limits_in_force != ((4, 3600.0),):
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(20):
+            while shared.limits_in_force != ((4, 3600.0),):
+                await asyncio.sleep(0.001)
     async with shared:
         assert shared.limits_in_force == ((4, 3600.0),)
 

@@ -32,10 +32,9 @@ from clicksgroup.settings import Secret
 from tests.quota.processes import Processes
 from tests.quota.simulation import Process, Simulation
 from tests.quota_server import QuotaServer
+from tests.redis_server import URL, connected
 
 pytestmark = pytest.mark.redis
-
-URL = os.environ.get("CLICKSGROUP_TEST_REDIS_URL", "redis://127.0.0.1:6379")
 
 
 def scripted(time: str) -> str:
@@ -49,13 +48,7 @@ STEPPED = scripted("{redis.call('TIME')[1] + (redis.call('GET', KEYS[1] .. 'step
 
 @pytest.fixture
 def connection() -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(URL) as opened:
-        try:
-            opened.ping()
-        except redis.RedisError as error:
-            if os.environ.get("CI") == "true":
-                pytest.fail(f"there is no Redis at {URL}: {error}")
-            pytest.skip(f"there is no Redis at {URL}: {error}")
+    with connected() as opened:
         yield opened
 
 

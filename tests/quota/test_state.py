@@ -113,7 +113,7 @@ def test_trial_of_dead_process() -> None:
 
 
 def test_slots_of_dead_process() -> None:
-    """What a dead process had in flight comes back five seconds after it was removed."""
+    """Slots that a dead process had in flight come back five seconds after it was removed."""
     state = state_of(Quota(in_flight=1))
     state.holders = {"a": math.inf}
     grants(state, "a", "a1")

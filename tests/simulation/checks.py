@@ -80,7 +80,7 @@ def _count_problems(evidence: Evidence) -> Iterable[str]:
 
 
 def _progress_problems(evidence: Evidence, ended_at: float) -> Iterable[str]:
-    """What can be fetched is fetched in time: what the quota takes, what the faults take, and no more."""
+    """All that can be fetched is fetched in time: what the quota takes, what the faults take, and no more."""
     world, sent = evidence.world, evidence.vendor.requests
     if evidence.world.backfill is not None:
         return

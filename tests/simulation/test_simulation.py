@@ -20,7 +20,7 @@ WORLDS = 300
 
 @pytest.mark.parametrize("part", range(10))
 def test_worlds(part: int) -> None:
-    """Whatever network, vendor and readers do, all promises hold."""
+    """All promises hold, whatever network, vendor and readers do."""
     size = WORLDS // 10
     first = first_seed() + part * size
     failed = {}
