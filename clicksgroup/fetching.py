@@ -93,8 +93,7 @@ class _PageFetch:
         """Wait until a request may be sent: the breaker is closed, or lets this page try; and there is quota."""
         breaker = self._fetcher.breaker
         while True:
-            if not breaker.admits(self):
-                await self._wait_for_breaker()
+            await self._wait_for_breaker()
             slot = await self._acquire()
             if breaker.admits(self):
                 breaker.request_started(self)
@@ -106,17 +105,18 @@ class _PageFetch:
 
         The time in which the page that tries waits for quota does not count for the others either.
         """
-        if self._failure is None:
-            await self._fetcher.breaker.wait(self)
-            return
         breaker = self._fetcher.breaker
+        if self._failure is None:
+            await breaker.wait(self)
+            return
         clock = asyncio.get_running_loop().time
         while not breaker.admits(self):
-            began, waited = clock(), breaker.waited_for_quota
+            began, counts = clock(), not breaker.owner_waits_for_quota
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._time_left - self._longest_attempt):
-                    await breaker.wait(self)
-            self._time_left -= clock() - began - (breaker.waited_for_quota - waited)
+                async with asyncio.timeout(self._time_left - self._longest_attempt if counts else None):
+                    await breaker.changed()
+            if counts:
+                self._time_left -= clock() - began
             # The clock's rounding may leave a little more than the longest attempt.
             if self._time_left <= self._longest_attempt + 1e-6:
                 deadline = self._fetcher.retry.deadline

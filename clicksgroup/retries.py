@@ -100,16 +100,13 @@ class CircuitBreaker:
         self._owner: object | None = None
         self._trial: object | None = None
         self._waiters: list[asyncio.Future[None]] = []
-        # Seconds for which the owner has waited for quota, and since when it does.
-        self._quota_waits = 0.0
-        self._quota_wait_began: float | None = None
+        # The page that waits for quota. It may be the owner of an outage that is over.
+        self._waits_for_quota: object | None = None
 
     @property
-    def waited_for_quota(self) -> float:
-        """The seconds, so far, in which no trial request was sent because there was no quota for it."""
-        if self._quota_wait_began is None:
-            return self._quota_waits
-        return self._quota_waits + asyncio.get_running_loop().time() - self._quota_wait_began
+    def owner_waits_for_quota(self) -> bool:
+        """Whether no trial request is sent because there is no quota for it."""
+        return self._owner is not None and self._waits_for_quota is self._owner
 
     @contextlib.contextmanager
     def waiting_for_quota(self, page: object) -> Iterator[None]:
@@ -117,11 +114,14 @@ class CircuitBreaker:
         if page is not self._owner:
             yield
             return
-        self._quota_wait_began = asyncio.get_running_loop().time()
+        self._waits_for_quota = page
+        self._wake()
         try:
             yield
         finally:
-            self._quota_waits, self._quota_wait_began = self.waited_for_quota, None
+            if self._waits_for_quota is page:
+                self._waits_for_quota = None
+                self._wake()
 
     def admits(self, page: object) -> bool:
         """Whether `page` may send a request now; call `request_started` before the next await."""
@@ -136,9 +136,13 @@ class CircuitBreaker:
     async def wait(self, page: object) -> None:
         """Wait until `page` may send a request."""
         while not self.admits(page):
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            await self.changed()
+
+    async def changed(self) -> None:
+        """Wait until `admits` or `owner_waits_for_quota` may have changed."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def request_started(self, page: object) -> None:
         """A request for `page` is about to be sent."""

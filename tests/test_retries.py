@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import math
 import pickle
@@ -108,57 +109,58 @@ def test_a_date_is_relative_to_our_clock_only_where_the_answer_has_none(answered
 
 
 class Pages:
-    """Pages that a test drives through an outage step by step: each waits, is ready to send, flies, or rests."""
+    """Pages that a test drives through an outage step by step: each waits, is ready to send, flies, or backs off."""
 
     def __init__(self) -> None:
-        self.outage = CircuitBreaker()
+        self.breaker = CircuitBreaker()
         self.waiting: dict[int, asyncio.Task[None]] = {}
         self.ready: set[int] = set()
         self.flying: set[int] = set()
-        self.resting: set[int] = set()
+        self.backing_off: set[int] = set()
         self.lasts = False
-        self.probes: set[int] = set()  # those of the flying that went out in the outage
+        # Those of the flying that were sent in the outage.
+        self.trials: set[int] = set()
         self.sent: list[int] = []
 
     async def arrive(self, page: int) -> None:
         """It wants to send."""
-        self.resting.discard(page)
-        self.waiting[page] = asyncio.create_task(self.outage.wait(page))
+        self.backing_off.discard(page)
+        self.waiting[page] = asyncio.create_task(self.breaker.wait(page))
         await self.settle()
 
     async def send(self, page: int) -> None:
         """It has its slot, and sends if there is leave to."""
         self.ready.discard(page)
-        if not self.outage.admits(page):
+        if not self.breaker.admits(page):
             await self.arrive(page)
             return
-        self.outage.request_started(page)
+        self.breaker.request_started(page)
         self.flying.add(page)
         self.sent.append(page)
         if self.lasts:
-            self.probes.add(page)
-            assert len(self.probes) == 1, "two probes at a time"
+            self.trials.add(page)
+            assert len(self.trials) == 1, "two trial requests at a time"
 
     async def end(self, page: int, *, failed: bool) -> None:
         """Its request has ended."""
         self.flying.discard(page)
-        self.probes.discard(page)
-        self.outage.request_ended(page, failed=failed)
+        self.trials.discard(page)
+        self.breaker.request_ended(page, failed=failed)
         self.lasts = failed
         if failed:
-            self.resting.add(page)
+            self.backing_off.add(page)
         else:
-            self.probes.clear()
-            self.outage.leave(page)
+            self.trials.clear()
+            self.breaker.leave(page)
         await self.settle()
 
     async def leave(self, page: int) -> None:
         """It is cancelled, wherever it is."""
         if task := self.waiting.pop(page, None):
             task.cancel()
-        for places in (self.ready, self.flying, self.resting, self.probes):
+        for places in (self.ready, self.flying, self.backing_off, self.trials):
             places.discard(page)
-        self.outage.leave(page)
+        self.breaker.leave(page)
         await self.settle()
 
     async def settle(self) -> None:
@@ -171,13 +173,13 @@ class Pages:
     async def recover(self) -> None:
         """The server answers again: everybody gets through, in so many rounds."""
         for _ in range(100):
-            for page in list(self.resting):
+            for page in list(self.backing_off):
                 await self.arrive(page)
             for page in list(self.ready):
                 await self.send(page)
             for page in list(self.flying):
                 await self.end(page, failed=False)
-            if not (self.waiting or self.ready or self.flying or self.resting):
+            if not (self.waiting or self.ready or self.flying or self.backing_off):
                 return
         raise AssertionError(f"{self.waiting} wait for ever")
 
@@ -188,7 +190,9 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_an_outage_lets_one_probe_out_at_a_time_and_nobody_waits_for_ever(steps: list[tuple[str, int]]) -> None:
+def test_one_trial_at_a_time(steps: list[tuple[str, int]]) -> None:
+    """An outage lets one trial request out at a time, and no page waits for ever."""
+
     async def run() -> None:
         pages = Pages()
         new = iter(range(len(steps)))
@@ -197,8 +201,8 @@ def test_an_outage_lets_one_probe_out_at_a_time_and_nobody_waits_for_ever(steps:
                 "send": sorted(pages.ready),
                 "fail": sorted(pages.flying),
                 "pass": sorted(pages.flying),
-                "back": sorted(pages.resting),
-                "leave": sorted({*pages.waiting, *pages.ready, *pages.flying, *pages.resting}),
+                "back": sorted(pages.backing_off),
+                "leave": sorted({*pages.waiting, *pages.ready, *pages.flying, *pages.backing_off}),
             }
             if step == "arrive":
                 await pages.arrive(next(new))
@@ -218,7 +222,8 @@ def test_an_outage_lets_one_probe_out_at_a_time_and_nobody_waits_for_ever(steps:
     asyncio.run(run())
 
 
-async def test_while_the_server_is_down_one_page_tries_and_one_other_has_looked_once() -> None:
+async def test_trials_of_one_page() -> None:
+    """While the server is down, one page tries, and one other has tried once."""
     pages = Pages()
     for page in range(30):
         await pages.arrive(page)
@@ -227,7 +232,7 @@ async def test_while_the_server_is_down_one_page_tries_and_one_other_has_looked_
     for _ in range(200):
         for page in sorted(pages.flying):
             await pages.end(page, failed=True)
-        for page in sorted(pages.resting):
+        for page in sorted(pages.backing_off):
             await pages.arrive(page)
         for page in sorted(pages.ready):
             await pages.send(page)
@@ -236,7 +241,8 @@ async def test_while_the_server_is_down_one_page_tries_and_one_other_has_looked_
     await pages.recover()
 
 
-async def test_when_the_page_that_probes_is_given_up_another_takes_its_place() -> None:
+async def test_cancelled_trial() -> None:
+    """When the page that tries is given up, another takes its place."""
     pages = Pages()
     for page in range(3):
         await pages.arrive(page)
@@ -249,3 +255,36 @@ async def test_when_the_page_that_probes_is_given_up_another_takes_its_place() -
         await pages.leave(page)
     await pages.send(2)
     assert pages.flying == {2}
+
+
+async def test_owner_waits_for_quota() -> None:
+    """Pages behind the breaker are told when the page that tries begins and ends to wait for quota."""
+    breaker = CircuitBreaker()
+    breaker.request_ended("owner", failed=True)
+    changed = asyncio.create_task(breaker.changed())
+    await asyncio.sleep(0)
+    with breaker.waiting_for_quota("owner"):
+        await changed
+        assert breaker.owner_waits_for_quota
+        with breaker.waiting_for_quota("other"):
+            assert breaker.owner_waits_for_quota
+        changed = asyncio.create_task(breaker.changed())
+        await asyncio.sleep(0)
+    await changed
+    assert not breaker.owner_waits_for_quota
+
+
+async def test_owner_of_an_outage_that_is_over() -> None:
+    """A page that waits for quota since an earlier outage says nothing about the owner of the next one."""
+    breaker = CircuitBreaker()
+    breaker.request_ended("first", failed=True)
+    with contextlib.ExitStack() as first:
+        first.enter_context(breaker.waiting_for_quota("first"))
+        breaker.request_ended("other", failed=False)
+        assert not breaker.owner_waits_for_quota
+        breaker.request_ended("second", failed=True)
+        assert not breaker.owner_waits_for_quota
+        with breaker.waiting_for_quota("second"):
+            first.close()
+            assert breaker.owner_waits_for_quota
+        assert not breaker.owner_waits_for_quota

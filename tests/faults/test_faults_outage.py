@@ -136,11 +136,16 @@ async def test_one_page_always_fails() -> None:
 async def test_deadline_in_an_outage() -> None:
     """A page that waits for the end of an outage gives up at its deadline, while a trial request gets no response.
 
-    The trial request waits for quota first, which does not count, so the deadline of the other page passes first.
+    The other page gives up first, since an attempt as long as its last one would not end in time. That the trial
+    request waits for quota before it is sent counts for neither.
     """
 
-    def respond(request: Request) -> Response:
-        return http(b"", 503) if len(server.requests) <= 2 else [SILENCE]
+    async def respond(request: Request) -> Response:
+        if len(server.requests) > 2:
+            return [SILENCE]
+        # How long an attempt takes.
+        await asyncio.sleep(0.05)
+        return http(b"", 503)
 
     policy = RetryPolicy(backoff=0.001, max_backoff=0.001, deadline=0.2)
     quota = Quota((2, 0.1), in_flight=2)
