@@ -23,7 +23,8 @@ class Limit:
     A 429 that comes although our own windows allowed the request says that the server allows less. What it allows was
     seen: the requests that were answered without a 429 in that window. A fall below half of the limit is believed
     only when it is seen twice, and in two windows where the server was seen to allow more a short while ago. So a
-    single 429 for another reason, early in a window, costs nothing.
+    single 429 for another reason, early in a window, costs nothing. Where for a whole window nothing but 429s came, the
+    server may count what it rejects: then one request a window is what can still be answered.
 
     Args:
         configured: requests in a window that the quota allows: never more.
@@ -33,6 +34,7 @@ class Limit:
         step: by how much it was raised last. It doubles with each raise until the next 429; 0 after one.
         interval: in units of `RAISE_AFTER` windows, how long the next raise waits after a 429. 0 before the first.
         suspected: a fall below half of the limit that was seen once, and when.
+        starved_since: when the first 429 came since the last answer, with none in the window before it.
     """
 
     configured: int
@@ -42,6 +44,7 @@ class Limit:
     step: int = 0
     interval: int = 0
     suspected: tuple[int, float] | None = None
+    starved_since: float | None = None
 
     @classmethod
     def of(cls, quota: Quota) -> list[Limit]:
@@ -49,6 +52,7 @@ class Limit:
 
     def succeeded(self, accepted: int, now: float) -> None:
         """So many requests of this window were answered without a 429."""
+        self.starved_since = None
         # One window of ours can hold the requests of two fixed windows of the server.
         if self.suspected is not None and (accepted > 2 * self.suspected[0] or self._is_old(self.suspected[1], now)):
             self.suspected = None
@@ -68,8 +72,12 @@ class Limit:
                 return
             seen = self.suspected[0]
         elif accepted == 0:
-            # Nothing to learn from: somebody else has used the quota up.
-            return
+            # Nothing to learn from yet: somebody else may have used the quota up.
+            if self.starved_since is None:
+                self.starved_since = now
+            if now - self.starved_since < self.window:
+                return
+            self.starved_since = now
         elif 2 * seen < self.in_force:
             self.suspected = seen, now
             self.interval = min(2 * self.interval or 1, 8)
@@ -105,6 +113,8 @@ class Limit:
         self.raise_at += seconds
         if self.suspected is not None:
             self.suspected = self.suspected[0], self.suspected[1] + seconds
+        if self.starved_since is not None:
+            self.starved_since += seconds
 
     @property
     def _raise_after(self) -> float:

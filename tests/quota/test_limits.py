@@ -8,7 +8,7 @@ import logging
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.lower import CASES, Case, Server, run_against
@@ -112,7 +112,32 @@ async def test_seconds_until() -> None:
     assert quota.seconds_until(1) == pytest.approx(55, rel=0.001)
 
 
+def test_nothing_but_429() -> None:
+    """Where for a whole window nothing but 429s came, one request a window remains: a server may count those too."""
+    (limit,) = Limit.of(Quota((24, 60)))
+    for at in (100.0, 130.0, 159.0):
+        limit.throttled(0, at, same_burst=False)
+        assert limit.in_force == 24
+    limit.succeeded(1, 159.5)
+    for at in (160.0, 219.0):
+        limit.throttled(0, at, same_burst=False)
+        assert limit.in_force == 24
+    limit.throttled(0, 220.0, same_burst=False)
+    assert limit.in_force == 1
+
+
+def test_nothing_but_429_in_a_long_window() -> None:
+    """A long window is halved at most, once a window."""
+    (limit,) = Limit.of(Quota((1250, 3600)))
+    for at, in_force in ((0.0, 1250), (3599.0, 1250), (3600.0, 625), (3601.0, 625), (7200.0, 312)):
+        limit.throttled(0, at, same_burst=False)
+        assert limit.in_force == in_force
+
+
 @settings(max_examples=60, deadline=None)
+# The server falls to 1 and counts what it rejects.
+@example(configured=5, in_flight=1, case=0, seed=9, latency=1.0)
+@example(configured=5, in_flight=1, case=1, seed=9, latency=1.0)
 @given(
     st.integers(1, 30), st.integers(1, 3), st.integers(0, len(CASES) - 1), st.integers(0, 2**32), st.floats(0.01, 4.0)
 )
