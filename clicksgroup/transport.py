@@ -1,4 +1,4 @@
-"""The HTTP layer: one attempt at a request over aiohttp, sent at most once for each slot, read within bounds."""
+"""The HTTP layer that all attempts of a client share: session, headers, counters, and the reading of answers."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class ClickStore:
         settle: how long after a date has ended everywhere on Earth its counts may still change.
         schema: the PostgreSQL schema that holds the tables; created where it is missing.
         read_only: create nothing where there is no store, and refuse to write. Both raise `StoreError`.
-        clock: for tests, the time that `backfill` uses.
+        clock: for tests, the time that `backfill` and `fetch_day` use.
 
     Raises:
         ConfigurationError: an argument that cannot be right.
