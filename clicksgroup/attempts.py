@@ -215,16 +215,11 @@ async def without_resend(request: aiohttp.ClientRequest, handler: ClientHandlerT
     try:
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-        if not _would_resend(error):
+        # After this one aiohttp would not send the request again.
+        if isinstance(error, aiohttp.ClientConnectorError):
             raise
         dropped = _DroppedError(error)
     raise dropped
-
-
-def _would_resend(error: BaseException) -> bool:
-    """Whether aiohttp would send the request again after this error."""
-    dropped = isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
-    return dropped and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 class _TooLargeError(Exception):

@@ -85,6 +85,14 @@ def has_begun(date: datetime.date, now: datetime.datetime) -> bool:
     return date <= latest_date(now)
 
 
+def require_begun(date: datetime.date, now: datetime.datetime, name: str) -> None:
+    """Raise `ConfigurationError` for the argument `name` if `date` has not begun anywhere on Earth at `now`."""
+    if not has_begun(date, now):
+        raise ConfigurationError(
+            f"{name}: {date} has not begun anywhere on Earth; the latest date to ask for is {latest_date(now)}"
+        )
+
+
 def _parse_text(text: str, name: str) -> datetime.date:
     found = _YMD.fullmatch(text)
     if found is None:

@@ -84,7 +84,7 @@ async def write_parquet(records: Records, file: BinaryIO) -> int:
     from arro3.core import RecordBatchReader
     from arro3.io import write_parquet
 
-    source = _BatchSource(_chunks(records))
+    source = _BatchSource(column_chunks(records))
     reader = RecordBatchReader.from_batches(_schema(), source.batches())
     await source.run_in_thread(
         lambda: write_parquet(reader, file, compression="zstd(3)", max_row_group_size=ROW_GROUP_ROWS)
@@ -113,7 +113,7 @@ async def to_arrow(records: Records) -> Table:
     _require_arrow()
     from arro3.core import Table
 
-    return Table.from_batches([_batch(chunk) async for chunk in _chunks(records)], schema=_schema())
+    return Table.from_batches([_batch(chunk) async for chunk in column_chunks(records)], schema=_schema())
 
 
 class CsvWriter:
@@ -179,13 +179,14 @@ class NdjsonWriter:
 
 async def _write_all(records: Records, writer: CsvWriter | NdjsonWriter) -> int:
     count = 0
-    async for columns in _chunks(records):
+    async for columns in column_chunks(records):
         writer.write_columns(columns)
         count += len(columns[0])
     return count
 
 
-async def _chunks(records: Records) -> AsyncIterator[Columns]:
+async def column_chunks(records: Records) -> AsyncIterator[Columns]:
+    """The records in chunks of columns, none of them empty."""
     if isinstance(records, ColumnSource):
         async for columns in records.columns():
             yield columns

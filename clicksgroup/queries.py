@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import attrs
 
 from clicksgroup.arguments import parse_groups, whole_number
-from clicksgroup.dates import DateLike, parse_date
+from clicksgroup.dates import DateLike, date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Plan
 from clicksgroup.protocol import PAGE_SIZE, ApiVersion, Query, split_groups
@@ -52,10 +52,9 @@ class QueryPlanner:
         Raises:
             ConfigurationError: the plan does not allow the range or the groups.
         """
-        first, last = parse_date(start, "start"), parse_date(end, "end")
-        if last < first:
-            raise ConfigurationError(f"end: {last} is before start, {first}")
-        days, most = (last - first).days + 1, self.plan.totals_days or MONTH_DAYS
+        dates = date_range(start, end)
+        first, last = dates[0], dates[-1]
+        days, most = len(dates), self.plan.totals_days or MONTH_DAYS
         if days > most:
             raise ConfigurationError(
                 f"end: {first} to {last} are {days} days, but {self.plan.label} allows {most}; ask for a shorter "

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import operator
 import statistics
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Container, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import AsyncIterable, Container, Iterable, Sequence
+from typing import Protocol, TypeAlias
 
 import attrs
 
+from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
-
-_values = operator.attrgetter(*(field.name for field in attrs.fields(GroupClicks)))
 
 Clicks: TypeAlias = tuple[int | None, ...]
 """Clicks of each date; None where the date is not known."""
@@ -165,8 +163,8 @@ async def summarise(
     indices = {date: index for index, date in enumerate(dates)}
     found: defaultdict[int, dict[int, int]] = defaultdict(dict)
     names: dict[int, tuple[int, str]] = {}
-    async for rows in _rows(records):
-        for date, group, name, clicks, _ in rows:
+    async for columns in column_chunks(records):
+        for date, group, name, clicks, _ in zip(*columns, strict=True):
             index = indices.get(date)
             if index is not None:
                 found[group][index] = clicks
@@ -263,18 +261,6 @@ def _date_ranges(dates: Sequence[datetime.date]) -> str:
 def without_gaps(clicks: Iterable[int | None]) -> list[int]:
     """The clicks of the known dates."""
     return [count for count in clicks if count is not None]
-
-
-async def _rows(records: Iterable[GroupClicks] | AsyncIterable[GroupClicks]) -> AsyncIterator[Iterable[Any]]:
-    """The records as tuples, in the order of `GroupClicks`. A stream of a store gives whole columns of them."""
-    if hasattr(records, "columns"):
-        async for columns in records.columns():
-            yield zip(*columns, strict=True)
-    elif isinstance(records, AsyncIterable):
-        async for record in records:
-            yield [_values(record)]
-    else:
-        yield map(_values, records)
 
 
 def _labels(names: dict[int, str]) -> dict[int, str]:

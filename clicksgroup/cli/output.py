@@ -87,7 +87,7 @@ class Output:
 
     format: str
     file: str | None
-    excel: bool = False
+    excel: bool
 
     @classmethod
     def chosen(
@@ -95,8 +95,8 @@ class Output:
         format: str | None,  # noqa: A002
         file: str | None,
         *,
-        excel: bool = False,
-        endings: Mapping[str, str] = ENDINGS,
+        excel: bool,
+        endings: Mapping[str, str],
     ) -> Output:
         """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
 

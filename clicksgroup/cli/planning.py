@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import attrs
 import click
@@ -13,10 +12,11 @@ import click
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, format_duration, print_json
 from clicksgroup.cli.parsing import ALL, GroupChoice
+from clicksgroup.cli.resources import is_missing_file
 from clicksgroup.cli.run import run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
-from clicksgroup.errors import ConfigurationError, StoreError
+from clicksgroup.errors import ConfigurationError
 
 
 @click.command(
@@ -118,23 +118,18 @@ async def find_outstanding(
 ) -> Outstanding:
     """What a store lacks of the dates; all of them where there is no store yet. Nothing is created."""
     location = choice.location
-    if not location or location == ":memory:" or ("://" not in location and not _exists(location)):
+    if not location or location == ":memory:" or is_missing_file(location):
         return Outstanding(dates)
     from clicksgroup.store import ClickStore
+    from clicksgroup.store.database_errors import NoStoreError
 
     try:
         async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
             coverage = await store.coverage(dates[0], dates[-1], groups=ids)
             span = await store.span()
             latest = [day async for day in store.days(span[-1], span[-1])] if span else []
-    except StoreError as error:
-        # A database without our tables: a backfill would create them.
-        if "holds no clicksgroup store" not in str(error):
-            raise
+    except NoStoreError:
+        # A backfill would create the tables.
         return Outstanding(dates)
     asked = dates if refresh else sorted([*coverage.provisional, *coverage.missing])
     return Outstanding(asked, len(latest[0]) if latest else None)
-
-
-def _exists(location: str) -> bool:
-    return Path(location).expanduser().exists()

@@ -217,7 +217,7 @@ async def chart(
 
     file = None if file in STDOUT else file
     form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
-    if form not in (None, "html", "svg", "png"):
+    if form is not None and form not in charts.FORMATS:
         raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
     async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)

@@ -221,8 +221,13 @@ def _named(location: str | None) -> str:
     return location
 
 
+def is_missing_file(location: str) -> bool:
+    """Whether a store is named by a path, and there is no file."""
+    return "://" not in location and location != ":memory:" and not Path(location).expanduser().exists()
+
+
 def _require_file(location: str) -> None:
-    if "://" not in location and location != ":memory:" and not Path(location).expanduser().exists():
+    if is_missing_file(location):
         raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
 
 

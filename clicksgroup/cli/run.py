@@ -128,8 +128,8 @@ def exit_on_error(resumption: Resumption | None = None) -> Iterator[None]:
 
 
 def _exit_on_click_error(error: click.ClickException) -> NoReturn:
-    # The command alone, without arguments: click 8.2 shows the help by an error that 8.1 does not have.
-    if type(error).__name__ == "NoArgsIsHelpError":
+    # The command alone, without arguments.
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)

@@ -65,13 +65,13 @@ class Waiters:
         refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < seconds]
         self._refuse(refused, lambda: QuotaPausedError(seconds, kept))
 
-    def announce_wait(self, forecast: Forecast, now: float = 0.0) -> None:
+    def announce_wait(self, forecast: Forecast) -> None:
         """Log a long wait of the first caller, once. A pause is logged when it begins."""
         first = next(iter(self._waiting), None)
-        if first is self._announced or forecast.paused_until > now or forecast.seconds_until(1, now) <= ANNOUNCED_WAIT:
+        if first is self._announced or forecast.paused_until > 0 or forecast.seconds_until(1) <= ANNOUNCED_WAIT:
             return
         self._announced = first
-        logger.info("%s", forecast.wait(now))
+        logger.info("%s", forecast.wait())
 
     def _refuse(self, waiters: list[asyncio.Future[Slot]], error: Callable[[], Exception]) -> None:
         for waiter in waiters:

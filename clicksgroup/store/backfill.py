@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from clicksgroup.dates import DatesLike, date_range, has_begun, latest_date, parse_dates
-from clicksgroup.errors import APIError, ClicksGroupError, ConfigurationError, StatusError, StoreError
+from clicksgroup.dates import DatesLike, date_range, parse_dates, require_begun
+from clicksgroup.errors import APIError, ClicksGroupError, StatusError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store.locks import AccountLock
 from clicksgroup.store.reading import Reader
@@ -160,10 +160,7 @@ class Backfill:
         now = self._clock.now()
         wanted: dict[datetime.date, None] = {}
         for date in dates:
-            if not has_begun(date, now):
-                raise ConfigurationError(
-                    f"dates: {date} has not begun anywhere on Earth; the latest date to ask for is {latest_date(now)}"
-                )
+            require_begun(date, now, "dates")
             wanted[date] = None
         return list(wanted)
 

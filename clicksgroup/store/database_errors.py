@@ -82,9 +82,13 @@ def store_error(error: BaseException, url: URL, verb: str) -> StoreError:
     )
 
 
-def no_store(url: URL) -> StoreError:
-    """Return the error for a file or database without our tables, where they must not be created."""
-    return StoreError(f"{describe(url)} holds no clicksgroup store; fill it: clicksgroup backfill START END")
+class NoStoreError(StoreError):
+    """A file or database is without our tables, where they must not be created."""
+
+
+def no_store(url: URL) -> NoStoreError:
+    """Return the error that names the file or database."""
+    return NoStoreError(f"{describe(url)} holds no clicksgroup store; fill it: clicksgroup backfill START END")
 
 
 def _sqlstate(error: BaseException | None) -> str:

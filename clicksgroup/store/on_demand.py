@@ -6,8 +6,7 @@ import datetime
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from clicksgroup.dates import has_begun, latest_date
-from clicksgroup.errors import ConfigurationError
+from clicksgroup.dates import require_begun
 from clicksgroup.models import Day
 from clicksgroup.store.coverage import FetchedDate
 from clicksgroup.store.reading import Groups, Reader
@@ -51,10 +50,7 @@ class OnDemand:
         if stored is not None and self._is_fresh(stored, max_age):
             return stored
         now = self._clock.now()
-        if not has_begun(date, now):
-            raise ConfigurationError(
-                f"date: {date} has not begun anywhere on Earth; the latest date to ask for is {latest_date(now)}"
-            )
+        require_begun(date, now, "date")
         await self._writer.claim(client.origin, now)
         fetched = await client.day(date, groups=groups)
         await self._writer.put(fetched)

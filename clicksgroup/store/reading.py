@@ -141,8 +141,9 @@ class Reader:
     ) -> list[datetime.date]:
         """The next dates that may have been fetched, about as many as hold `CHUNK_ROWS` records."""
         dates, date_groups = self._tables.click_dates, self._tables.click_date_groups
-        query = self._select(dates, start, end, dates.c.date, dates.c.total_count).order_by(dates.c.date)
-        if groups is not None:
+        if groups is None:
+            query = self._select(dates, start, end, dates.c.date, dates.c.total_count).order_by(dates.c.date)
+        else:
             whole = self._select(dates, start, end, dates.c.date)
             either = whole.union(self._select(date_groups, start, end, date_groups.c.date, groups=groups)).subquery()
             query = sa.select(either.c.date, sa.literal(len(groups))).order_by(either.c.date)
