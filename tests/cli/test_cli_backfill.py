@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import os
 import re
-import ssl
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from clicksgroup.cli.backfill import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
 from clicksgroup.store.writing import Writer
+from tests.certificates import serving
 from tests.cli.calls import PROGRESS_AT_ONCE, PointAt, call, call_beside, fill
 
 FAST = Quota(in_flight=4)
@@ -110,9 +110,7 @@ async def test_used_up_quota(point_at: PointAt, store: str) -> None:
 
 async def test_untrusted_certificate(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     """An untrusted certificate is a failure: status 1, since running it again does not help."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    trustme.CA().issue_cert("localhost").configure_cert(context)
-    server = await asyncio.start_server(lambda *_: None, "localhost", 0, ssl=context)
+    server = await asyncio.start_server(lambda *_: None, "localhost", 0, ssl=serving(trustme.CA(), "localhost"))
     monkeypatch.setenv("CLICKSGROUP_BASE_URL", f"https://localhost:{server.sockets[0].getsockname()[1]}")
     monkeypatch.setenv("CLICKSGROUP_API_KEY", "key")
     async with server:

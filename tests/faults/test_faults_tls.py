@@ -12,6 +12,7 @@ from clicksgroup import (
     ClicksClient,
     TransportError,
 )
+from tests.certificates import serving
 from tests.faults.cases import ATTEMPTS, DATE, FAST, KEY, Case, client_of, failure_of
 from tests.pages import dumps, envelope
 from tests.raw_server import CLOSE, RawServer, http
@@ -22,12 +23,6 @@ WHOLE = dumps(envelope())
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
-
-
-def serving(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(name).configure_cert(context)
-    return context
 
 
 def trusting(authority: trustme.CA) -> aiohttp.ClientSession:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import ssl
 from typing import Any
 
 import aiohttp
@@ -34,6 +33,7 @@ from clicksgroup.plans import Quota
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 from clicksgroup.store import BackfillProgress, ClickStore
 from clicksgroup.store.backfill import Clock
+from tests.certificates import serving
 from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 from tests.store.fake_client import FakeClient, Outcome, complete, failing
 
@@ -310,8 +310,6 @@ class TestWithSandbox:
     @pytest.mark.parametrize("verified", ["by authority", "by fingerprint"])
     async def test_untrusted_certificate(self, store: ClickStore, verified: str) -> None:
         """It ends the job at the first date, since no other would be answered."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        trustme.CA().issue_cert("localhost").configure_cert(context)
         connections = 0
 
         def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -319,7 +317,7 @@ class TestWithSandbox:
             connections += 1
             writer.close()
 
-        server = await asyncio.start_server(count, "localhost", 0, ssl=context)
+        server = await asyncio.start_server(count, "localhost", 0, ssl=serving(trustme.CA(), "localhost"))
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
         connector = aiohttp.TCPConnector(ssl=aiohttp.Fingerprint(bytes(32)) if verified == "by fingerprint" else True)
         async with (
