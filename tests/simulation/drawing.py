@@ -189,7 +189,7 @@ class _Draw:
             ordered=rng.random() < 0.7,
             style=style,
             stop_after=rng.choice((0, 1, 5, 40)),
-            patience=rng.choice((0.001, 0.3, 2.0, 20.0)),
+            pause=rng.choice((0.001, 0.3, 2.0, 20.0)),
             callers=rng.choice((1, 1, 2, 3)) if call in ("day", "page") else 1,
             notes_failures=call == "days" and rng.random() < 0.3,
         )

@@ -108,7 +108,7 @@ class ReaderPlan:
         ordered: as the client takes it.
         style: "read", "slow", "break", "aclose", "impatient" (cancels `anext` and asks again) or "timeout".
         stop_after: items, where it breaks or closes.
-        patience: seconds, where it is slow, impatient or has a time limit.
+        pause: seconds, where it is slow, impatient or has a time limit.
         callers: how many ask for the same day or page at once.
         notes_failures: whether dates that fail are to be noted and left out.
     """
@@ -121,7 +121,7 @@ class ReaderPlan:
     ordered: bool
     style: str
     stop_after: int
-    patience: float
+    pause: float
     callers: int = 1
     notes_failures: bool = False
 

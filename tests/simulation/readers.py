@@ -52,7 +52,7 @@ class Reading:
     async def _ask(self, client: ClicksClient, caller: int) -> None:
         plan, date = self.plan, datetime.date.fromordinal(self.plan.dates[0])
         # The first caller may leave early.
-        seconds = plan.patience if plan.style == "timeout" and caller == 0 else None
+        seconds = plan.pause if plan.style == "timeout" and caller == 0 else None
         try:
             async with asyncio.timeout(seconds):
                 if plan.call == "day":
@@ -72,7 +72,7 @@ class Reading:
         options: dict[str, Any] = {"failed": self.failed} if plan.notes_failures else {}
         stream = call(dates, groups=plan.groups, ordered=plan.ordered, **options)
         try:
-            async with asyncio.timeout(plan.patience if plan.style == "timeout" else None):
+            async with asyncio.timeout(plan.pause if plan.style == "timeout" else None):
                 self.clean = await self._take(stream)
         except TimeoutError:
             await stream.aclose()
@@ -94,14 +94,14 @@ class Reading:
         while not (stops and len(self.items) >= plan.stop_after):
             try:
                 impatient = plan.style == "impatient" and retries < MOST_RETRIES
-                async with asyncio.timeout(plan.patience if impatient else None):
+                async with asyncio.timeout(plan.pause if impatient else None):
                     self.items.append(await anext(stream))
             except TimeoutError:
                 retries += 1
             except StopAsyncIteration:
                 return True
             if plan.style == "slow" and len(self.items) % 7 == 0:
-                await asyncio.sleep(plan.patience)
+                await asyncio.sleep(plan.pause)
         return False
 
     async def _expect_the_same(self, stream: AsyncGenerator[Any, None], error: ClicksGroupError) -> None:
