@@ -85,12 +85,12 @@ def test_export(store: str) -> None:
 
 async def test_provisional_dates(store: str) -> None:
     """`export` and `chart` say which dates are provisional: their counts may still change."""
-    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
-    await asyncio.to_thread(fill, store, str(yesterday - datetime.timedelta(days=3)), str(yesterday))
+    today = datetime.datetime.now(datetime.UTC).date()
+    await asyncio.to_thread(fill, store, str(today - datetime.timedelta(days=4)), str(today))
     for command in ("export", "chart"):
         result = await asyncio.to_thread(call, command, "--store", store)
         (line,) = result.stderr.splitlines()
-        assert re.match(rf"warning: [12] dates? (is|are) provisional and may still change: .*{yesterday}\.", line)
+        assert re.match(rf"warning: [12] dates? (is|are) provisional and may still change: .*{today}\.", line)
         assert (await asyncio.to_thread(call, command, "--store", store, "--quiet")).stderr == ""
 
 
