@@ -19,14 +19,16 @@ JAN = [datetime.date(2025, 1, day) for day in range(1, 32)]
 
 
 @given(st.dates())
-def test_a_date_is_a_date_its_iso_form_or_its_midnight(date: datetime.date) -> None:
+def test_forms_of_a_date(date: datetime.date) -> None:
+    """A date may be given as a date, as its ISO form, or as its midnight."""
     midnight = datetime.datetime.combine(date, datetime.time())
     for written in (date, date.isoformat(), midnight, midnight.replace(tzinfo=datetime.UTC)):
         assert parse_date(written) == date
         assert type(parse_date(written)) is datetime.date
 
 
-def test_what_pandas_makes_is_taken() -> None:
+def test_pandas_dates() -> None:
+    """The dates that pandas makes are accepted."""
     pandas = pytest.importorskip("pandas")
     assert list(parse_dates(pandas.date_range("2025-01-01", "2025-01-31"))) == JAN
     with pytest.raises(ConfigurationError, match="is not a date"):
@@ -46,7 +48,8 @@ def test_what_pandas_makes_is_taken() -> None:
         "٢٠٢٥-٠١-٠١",
     ],
 )
-def test_a_string_in_another_form_is_refused_with_the_right_one(written: str) -> None:
+def test_other_forms_of_a_date(written: str) -> None:
+    """A date in another form is refused, and the error shows the right form."""
     with pytest.raises(ConfigurationError, match=r"^start: .* is not a date; write it as YYYY-MM-DD") as raised:
         parse_date(written, "start")
     assert repr(written) in str(raised.value)
@@ -62,23 +65,27 @@ def test_a_string_in_another_form_is_refused_with_the_right_one(written: str) ->
         ("0000-01-01", "year 0 is out of range"),
     ],
 )
-def test_a_day_that_does_not_exist_is_refused_with_the_reason(written: str, reason: str) -> None:
+def test_no_such_day(written: str, reason: str) -> None:
+    """A day that does not exist is refused with the reason."""
     with pytest.raises(ConfigurationError, match=f"^start: {written} is not a date: {reason}"):
         parse_date(written, "start")
 
 
-def test_a_moment_is_refused_rather_than_cut() -> None:
+def test_time_of_day() -> None:
+    """A time of day is refused rather than cut off."""
     with pytest.raises(ConfigurationError, match="is not at midnight"):
         parse_date(datetime.datetime(2025, 1, 1, 0, 0, 0, 1))
 
 
 @pytest.mark.parametrize("value", [None, 20250101, 1.5, b"2025-01-01", ["2025-01-01"], datetime.time()])
-def test_what_is_no_date_at_all_is_a_type_error(value: Any) -> None:
+def test_not_a_date(value: Any) -> None:
+    """A value of another type is a TypeError."""
     with pytest.raises(TypeError, match=r"date: expected a datetime\.date"):
         parse_date(value)
 
 
-def test_dates_at_hand_are_checked_at_once_and_the_error_says_which() -> None:
+def test_dates_in_a_list() -> None:
+    """The dates of a list are checked at once, and the error says which is wrong."""
     with pytest.raises(ConfigurationError, match=r"dates\[2\]: 'x'"):
         parse_dates(["2025-01-01", JAN[0], "x"])
     with pytest.raises(TypeError, match=r"dates\[0\]"):
@@ -87,7 +94,9 @@ def test_dates_at_hand_are_checked_at_once_and_the_error_says_which() -> None:
         parse_dates(None)  # type: ignore[arg-type]
 
 
-def test_dates_that_are_produced_are_read_one_by_one() -> None:
+def test_dates_of_a_generator() -> None:
+    """The dates of a generator are read, and checked, one by one."""
+
     def endless() -> Iterator[str]:
         for number in itertools.count():
             taken.append(number)
@@ -102,24 +111,28 @@ def test_dates_that_are_produced_are_read_one_by_one() -> None:
         next(dates)
 
 
-def test_dates_at_hand_are_a_copy() -> None:
+def test_dates_are_copied() -> None:
+    """A list of dates may be changed by its owner afterwards."""
     dates = [JAN[0]]
     read = parse_dates(dates)
     dates.append(JAN[1])
     assert list(read) == [JAN[0]]
 
 
-def test_a_range_includes_both_ends() -> None:
+def test_range_ends() -> None:
+    """A range includes both ends."""
     assert list(date_range("2025-01-01", JAN[-1])) == JAN
     assert list(date_range("2025-01-01", "2025-01-01")) == JAN[:1]
 
 
-def test_a_range_backwards_is_refused() -> None:
+def test_range_backwards() -> None:
+    """A range that ends before it starts is refused."""
     with pytest.raises(ConfigurationError, match="end: 2025-01-01 is before start, 2025-01-02"):
         date_range("2025-01-02", "2025-01-01")
 
 
-def test_a_range_may_reach_from_the_first_date_to_the_last_and_costs_nothing() -> None:
+def test_longest_range() -> None:
+    """A range may reach from the first date to the last, and its length and members are computed, not listed."""
     everything = date_range(datetime.date.min, datetime.date.max)
     assert len(everything) == 3_652_059
     assert everything[-1] == datetime.date.max
@@ -127,14 +140,16 @@ def test_a_range_may_reach_from_the_first_date_to_the_last_and_costs_nothing() -
 
 
 @given(st.slices(31))
-def test_a_slice_of_a_range_is_the_slice_of_its_dates(part: slice) -> None:
+def test_range_slices(part: slice) -> None:
+    """A slice of a range holds the same dates as the slice of its list."""
     dates = date_range(JAN[0], JAN[-1])
     assert list(dates[part]) == JAN[part]
     assert isinstance(dates[part], DateRange)
     assert list(reversed(dates[part])) == JAN[part][::-1]
 
 
-def test_a_range_is_a_sequence_that_compares_hashes_and_pickles() -> None:
+def test_range_is_a_sequence() -> None:
+    """A range is a sequence that can be compared, hashed and pickled."""
     dates = date_range(JAN[0], JAN[-1])
     assert isinstance(dates, Sequence)
     assert dates == date_range("2025-01-01", "2025-01-31") != date_range("2025-01-01", "2025-01-30")
@@ -153,7 +168,8 @@ def test_a_range_is_a_sequence_that_compares_hashes_and_pickles() -> None:
         dates.index("x")
 
 
-def test_a_range_shows_its_ends() -> None:
+def test_range_repr() -> None:
+    """The repr of a range shows its ends."""
     dates = date_range(JAN[0], JAN[-1])
     assert repr(dates) == "<date_range 2025-01-01 to 2025-01-31: 31 dates>"
     assert repr(dates[::7]) == "<date_range 2025-01-01 to 2025-01-29: 5 dates, every 7 days>"

@@ -51,7 +51,8 @@ ERRORS: list[ClicksGroupError] = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("send", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])
-def test_an_error_comes_back_equal_in_type_text_and_attributes(error: ClicksGroupError, send: object) -> None:
+def test_errors_travel(error: ClicksGroupError, send: object) -> None:
+    """An error that is copied or pickled has the same type, text and attributes."""
     assert callable(send)
     back = send(error)
     assert back is not error
@@ -59,7 +60,8 @@ def test_an_error_comes_back_equal_in_type_text_and_attributes(error: ClicksGrou
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_what_was_set_or_added_travels_too(protocol: int) -> None:
+def test_notes_travel(protocol: int) -> None:
+    """Attributes and notes that were set later travel too."""
     error = TransportError("text", retryable=False, stops_all=True, **WHERE)
     error.add_note("a note")
     back = pickle.loads(pickle.dumps(error, protocol))
@@ -90,9 +92,7 @@ def test_what_was_set_or_added_travels_too(protocol: int) -> None:
     ],
     ids=repr,
 )
-def test_an_error_says_whether_it_is_retryable_and_stops_all(
-    error: ClicksGroupError, retryable: bool, stops_all: bool
-) -> None:
+def test_classification(error: ClicksGroupError, retryable: bool, stops_all: bool) -> None:
     """Nobody else decides that, and its maker can say otherwise."""
     assert (error.retryable, error.stops_all) == (retryable, stops_all)
     where = WHERE if isinstance(error, RequestError) else {}
@@ -117,11 +117,13 @@ def test_an_error_says_whether_it_is_retryable_and_stops_all(
         (PaginationWarning, UserWarning),
     ],
 )
-def test_the_tree_is_the_documented_one(error: type[Exception], base: type[Exception]) -> None:
+def test_tree_of_errors(error: type[Exception], base: type[Exception]) -> None:
+    """Each error has the base that is documented."""
     assert issubclass(error, base)
 
 
-def test_every_error_is_caught_by_the_one_base() -> None:
+def test_base_of_errors() -> None:
+    """One base catches every error."""
     public = [getattr(clicksgroup, name) for name in clicksgroup.__all__]
     errors = {thing for thing in public if isinstance(thing, type) and issubclass(thing, Exception)}
     assert all(issubclass(error, ClicksGroupError) for error in errors - {PaginationWarning})

@@ -174,7 +174,8 @@ def walk_of(*, check: Literal["strict", "warn"] = "strict", rereads: int = 0) ->
 
 
 @given(honest())
-def test_an_honest_server_gives_exactly_the_truth(server: Honest) -> None:
+def test_honest_server(server: Honest) -> None:
+    """The pages of an honest server give its records exactly."""
     records, day = walk_through(served(server.pages), walk_of(), most=len(server.pages) + 1)
     assert isinstance(day, Day)
     assert records == list(day) == server.records
@@ -182,14 +183,16 @@ def test_an_honest_server_gives_exactly_the_truth(server: Honest) -> None:
 
 
 @given(honest())
-def test_an_honest_server_gives_the_same_where_disagreements_may_pass(server: Honest) -> None:
+def test_honest_server_lenient(server: Honest) -> None:
+    """check="warn" changes nothing of the answers of an honest server."""
     records, day = walk_through(served(server.pages), walk_of(check="warn"), "warn")
     assert isinstance(day, Day)
     assert (records, day.problems) == (server.records, ())
 
 
 @given(st.lists(honest(most=12), min_size=2, max_size=4))
-def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> None:
+def test_split_list(servers: list[Honest]) -> None:
+    """The parts of a list of groups that was split are merged."""
     every = [record.group_id for server in servers for record in server.records]
     assume(len(set(every)) == len(every))
     # Ids that no server lists make sure that every part has one.
@@ -205,7 +208,7 @@ def test_a_list_of_groups_that_was_split_is_merged(servers: list[Honest]) -> Non
     assert day.total_count == len(day)
 
 
-def test_what_is_given_away_as_it_comes_is_not_kept() -> None:
+def test_pages_are_not_kept() -> None:
     """A stream over a date of a million groups must not hold them all."""
     paginator = Paginator([Query(DATE, DATE)], None, "strict")
     body = {"code": 0, "result": {"extra": {"pages": 1, "nextYn": "N", "count": 1, "totalCount": 1}, "list": [ROW]}}
@@ -224,7 +227,8 @@ def all_true_and_in_order(records: list[GroupClicks], truth: list[GroupClicks]) 
 
 
 @given(lying(), st.sampled_from([0, 2]))
-def test_a_lying_server_gives_an_error_and_never_a_wrong_record(lie: tuple[Honest, Pages], rereads: int) -> None:
+def test_lying_server(lie: tuple[Honest, Pages], rereads: int) -> None:
+    """A lying server gives an error and never a wrong record."""
     server, pages = lie
     records, error = walk_through(served(pages), walk_of(rereads=rereads))
     assert isinstance(error, (PaginationError, DecodeError))
@@ -254,7 +258,8 @@ def arbitrary(draw: st.DrawFn) -> Callable[[PageRequest], bytes]:
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(arbitrary(), st.sampled_from([0, 2]))
-def test_what_any_server_gives_adds_up_or_is_an_error(answer: Callable[[PageRequest], bytes], rereads: int) -> None:
+def test_any_server(answer: Callable[[PageRequest], bytes], rereads: int) -> None:
+    """The pages of any server add up, or there is an error."""
     records, end = walk_through(answer, walk_of(rereads=rereads), most=3 * 13)
     if isinstance(end, Day):
         assert list(end) == records
@@ -265,7 +270,8 @@ def test_what_any_server_gives_adds_up_or_is_an_error(answer: Callable[[PageRequ
 
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(arbitrary())
-def test_any_server_comes_to_an_end_where_disagreements_may_pass(answer: Callable[[PageRequest], bytes]) -> None:
+def test_any_server_lenient(answer: Callable[[PageRequest], bytes]) -> None:
+    """With check="warn" the pages of any server come to an end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PaginationWarning)
         records, end = walk_through(answer, walk_of(check="warn"), "warn", most=13)
@@ -300,7 +306,8 @@ def _over_http(pages: Pages) -> Callable[[Request], bytes]:
 
 @settings(max_examples=25, deadline=None)
 @given(honest())
-def test_an_honest_server_gives_exactly_the_truth_through_the_client(server: Honest) -> None:
+def test_honest_server_by_client(server: Honest) -> None:
+    """A client gives the records of an honest server exactly."""
     records, error = asyncio.run(_fetched(_over_http(server.pages)))
     assert error is None
     assert records == server.records * 3
@@ -308,16 +315,19 @@ def test_an_honest_server_gives_exactly_the_truth_through_the_client(server: Hon
 
 @settings(max_examples=25, deadline=None)
 @given(lying())
-def test_a_lying_server_gives_an_error_through_the_client(lie: tuple[Honest, Pages]) -> None:
+def test_lying_server_by_client(lie: tuple[Honest, Pages]) -> None:
+    """A client gives an error where the server lies."""
     server, pages = lie
     records, error = asyncio.run(_fetched(_over_http(pages)))
     assert isinstance(error, (PaginationError, DecodeError))
     assert all_true_and_in_order(records, server.records)
 
 
-def test_a_chain_that_invents_new_groups_for_ever_is_an_error_even_where_disagreements_may_pass(
+def test_endless_chain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A chain that invents new groups for ever is an error, with check="warn" too."""
+
     def answer(request: PageRequest) -> bytes:
         new = GroupClicks(DATE, request.number, "new", 1, 1)
         return json.dumps(_page(request.number, [new], 3, more=True)).encode()

@@ -33,7 +33,8 @@ RECORDS = (
 )
 
 
-def test_a_request_is_what_the_vendor_documents() -> None:
+def test_request() -> None:
+    """A request is what the vendor documents."""
     assert Query(DATE, DATE).page(1).target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&pages=1"
     asked = Query(DATE, DATE, (151, 207, 209)).page(2)
     assert asked.target == "/api/link/v1/clicks-by-group?ymd=2025-01-31&grpIdxList=151,207,209&pages=2"
@@ -42,20 +43,23 @@ def test_a_request_is_what_the_vendor_documents() -> None:
     assert str(Query(DATE, DATE + datetime.timedelta(1))) == "2025-01-31 to 2025-02-01"
 
 
-def test_the_recorded_answer_is_read_exactly() -> None:
+def test_recorded_answer() -> None:
+    """The recorded answer is read exactly."""
     response = Decoder().read(RECORDED, Query(DATE, DATE).page(1))
     assert tuple(response.records()) == RECORDS
     assert (response.extra.pages, response.extra.nextPages, response.extra.nextYn) == (1, 1, "N")
     assert (response.extra.count, response.extra.totalCount, response.problems) == (3, 3, ())
 
 
-def test_totals_carry_their_range() -> None:
+def test_totals() -> None:
+    """Totals carry their range."""
     end = DATE + datetime.timedelta(6)
     response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", "totals").page(1))
     assert response.records()[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
 
 
-def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
+def test_decoder_is_stateless() -> None:
+    """A decoder remembers nothing of the answer before."""
     decoder = Decoder("warn")
     odd = RECORDED.replace(b"181,", b'"181",')
     later = DATE + datetime.timedelta(1)
@@ -68,7 +72,8 @@ def test_a_decoder_remembers_nothing_of_the_answer_before() -> None:
 
 
 @given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=600, unique=True), st.text("a", max_size=300))
-def test_a_list_that_would_make_too_long_a_url_is_split_and_nothing_is_lost(ids: list[int], host: str) -> None:
+def test_split_by_length(ids: list[int], host: str) -> None:
+    """A list that would make too long a URL is split, and nothing is lost."""
     base_url = f"https://{host}x.example"
     parts = split_groups(tuple(ids), None, base_url)
     assert [number for part in parts for number in part] == ids
@@ -79,7 +84,8 @@ def test_a_list_that_would_make_too_long_a_url_is_split_and_nothing_is_lost(ids:
 
 
 @given(st.integers(1, 9), st.lists(st.integers(1, 999), min_size=1, max_size=40, unique=True))
-def test_a_list_is_split_where_the_plan_allows_only_so_many(most: int, ids: list[int]) -> None:
+def test_split_by_plan(most: int, ids: list[int]) -> None:
+    """A list is split where the plan allows only so many groups."""
     parts = split_groups(tuple(ids), most, "https://vivoldi.com")
     assert [number for part in parts for number in part] == ids
     assert all(len(part) == most for part in parts[:-1])
@@ -105,7 +111,8 @@ def mocked(page: int = 1, date: object = DATE) -> str:
     return f"{URL}?ymd={date}&pages={page}"
 
 
-async def test_the_recorded_answer_comes_through_a_mocked_session(client: ClicksClient) -> None:
+async def test_mocked_answer(client: ClicksClient) -> None:
+    """The recorded answer comes through a mocked session."""
     with aioresponses() as mock:
         mock.get(mocked(), body=RECORDED, content_type="application/json", response_class=MockedResponse)
         assert tuple([record async for record in client.clicks("2025-01-31")]) == RECORDS
@@ -114,7 +121,8 @@ async def test_the_recorded_answer_comes_through_a_mocked_session(client: Clicks
     assert client.stats.bytes == len(RECORDED)
 
 
-async def test_pages_follow_each_other_through_a_mocked_session(client: ClicksClient) -> None:
+async def test_mocked_pages(client: ClicksClient) -> None:
+    """Pages follow each other through a mocked session."""
     with aioresponses() as mock:
         for number in (1, 2):
             extra = {"pages": number, "nextPages": 2, "nextYn": "YN"[number - 1], "count": 1, "totalCount": 2}
@@ -125,7 +133,8 @@ async def test_pages_follow_each_other_through_a_mocked_session(client: ClicksCl
     assert client.stats.requests == 2
 
 
-async def test_failures_are_tried_again_through_a_mocked_session(client: ClicksClient) -> None:
+async def test_mocked_failures(client: ClicksClient) -> None:
+    """Failures are tried again through a mocked session."""
     with aioresponses() as mock:
         mock.get(mocked(), status=503, response_class=MockedResponse)
         mock.get(mocked(), exception=aiohttp.ServerDisconnectedError())
@@ -134,7 +143,8 @@ async def test_failures_are_tried_again_through_a_mocked_session(client: ClicksC
     assert client.stats.retries == 2
 
 
-async def test_errors_come_through_a_mocked_session(client: ClicksClient) -> None:
+async def test_mocked_errors(client: ClicksClient) -> None:
+    """Errors come through a mocked session."""
     with aioresponses() as mock:
         mock.get(mocked(), status=500, repeat=True, response_class=MockedResponse)
         with pytest.raises(ServerError) as server_error:

@@ -19,7 +19,8 @@ from clicksgroup import (
 from clicksgroup.retries import CircuitBreaker, parse_retry_after
 
 
-def test_the_policy_defaults_to_what_is_documented() -> None:
+def test_defaults() -> None:
+    """The policy defaults to what is documented."""
     policy = RetryPolicy()
     assert (policy.attempts, policy.backoff, policy.max_backoff, policy.deadline) == (10, 0.5, 30.0, 300.0)
     assert policy == pickle.loads(pickle.dumps(policy))
@@ -40,7 +41,8 @@ def test_the_policy_defaults_to_what_is_documented() -> None:
     ],
     ids=str,
 )
-def test_a_policy_that_cannot_be_right_is_refused(wrong: dict[str, float]) -> None:
+def test_wrong_policies(wrong: dict[str, float]) -> None:
+    """A policy that cannot be right is refused."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         RetryPolicy(**wrong)  # type: ignore[arg-type]
 
@@ -48,18 +50,21 @@ def test_a_policy_that_cannot_be_right_is_refused(wrong: dict[str, float]) -> No
 @pytest.mark.parametrize(
     "wrong", [{"attempts": 2.0}, {"attempts": True}, {"backoff": "1"}, {"deadline": None}], ids=str
 )
-def test_a_policy_of_the_wrong_type_is_refused(wrong: dict[str, float]) -> None:
+def test_policies_of_wrong_types(wrong: dict[str, float]) -> None:
+    """A policy of the wrong type is refused."""
     with pytest.raises(TypeError, match=next(iter(wrong))):
         RetryPolicy(**wrong)  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6), st.integers(1, 10_000))
-def test_a_delay_is_jittered_in_full_and_bounded(backoff: float, most: float, attempts: int) -> None:
+def test_delays_are_bounded(backoff: float, most: float, attempts: int) -> None:
+    """A delay is jittered in full and bounded."""
     delay = RetryPolicy(backoff=backoff, max_backoff=most).delay(attempts)
     assert 0 <= delay <= min(most, backoff * 2.0 ** min(attempts - 1, 60))
 
 
-def test_delays_differ_so_that_clients_do_not_come_back_together() -> None:
+def test_delays_differ() -> None:
+    """Delays differ, so that clients do not come back together."""
     assert len({RetryPolicy().delay(3) for _ in range(20)}) > 10
 
 
@@ -94,14 +99,14 @@ NOON = "Fri, 03 Jan 2025 12:00:00 GMT"
         ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", NOON, None),
     ],
 )
-def test_retry_after_is_read_as_seconds_or_as_a_date(
-    header: str | None, answered_at: str | None, seconds: float | None
-) -> None:
+def test_retry_after(header: str | None, answered_at: str | None, seconds: float | None) -> None:
+    """Retry-After is read as seconds or as a date."""
     assert parse_retry_after(header, answered_at) == seconds
 
 
 @pytest.mark.parametrize("answered_at", [None, "yesterday"])
-def test_a_date_is_relative_to_our_clock_only_where_the_answer_has_none(answered_at: str | None) -> None:
+def test_retry_after_without_date(answered_at: str | None) -> None:
+    """A date in Retry-After is relative to our clock only where the answer has no date."""
     until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
     seconds = parse_retry_after(f"{until:%a, %d %b %Y %H:%M:%S} GMT", answered_at)
     assert seconds is not None
