@@ -176,7 +176,11 @@ class Database:
             level = "REPEATABLE READ" if lock is None else "READ COMMITTED"
             await connection.execution_options(isolation_level=level)
             async with connection.begin():
-                if lock is not None:
+                if lock is None:
+                    # A table that was just filled has no statistics yet. PostgreSQL would then take a range of dates
+                    # for a few rows, and sort all of them for each chunk.
+                    await connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+                else:
                     statement = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:lock, 0))")
                     await connection.execute(statement, {"lock": lock})
                 return await work(connection)

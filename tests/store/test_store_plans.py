@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from clicksgroup.dates import date_range
 from clicksgroup.store import ClickStore
+from clicksgroup.store.database import Database
 from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 from tests.store.fake_client import FakeClient
 
@@ -72,19 +74,51 @@ async def _conditions(engine: AsyncEngine, statement: str, parameters: Any) -> A
                 if any(name in row.detail for name in TABLES) and row.detail.startswith(("SCAN", "SEARCH")):
                     yield row.detail
             return
-        result = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-        found = result.scalar_one()
-        for node in _nodes((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]):
+        for node in _nodes(await _plan(connection, statement, parameters)):
             if node.get("Relation Name") in TABLES and node["Node Type"] not in ("ModifyTable", "Bitmap Heap Scan"):
                 yield node.get("Index Cond", node["Node Type"])
             elif node["Node Type"] == "Bitmap Index Scan":
                 yield node["Index Cond"]
 
 
+async def _plan(connection: AsyncConnection, statement: str, parameters: Any) -> dict[str, Any]:
+    """How PostgreSQL executes a statement."""
+    found = (await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters)).scalar_one()
+    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return plan
+
+
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
     for child in plan.get("Plans", ()):
         yield from _nodes(child)
+
+
+@pytest.mark.postgres
+async def test_no_statistics(postgres: TempDatabase) -> None:
+    """A chunk is read in the order of the key, and nothing is sorted, though the table was filled a moment ago."""
+    engine = create_async_engine(postgres.url)
+    chunks: dict[str, Any] = {}
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def remember(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT") and "group_clicks" in statement and "LIMIT" in statement:
+            chunks[statement] = parameters
+
+    async with ClickStore(engine, schema=postgres.schema) as store:
+        # With fewer rows PostgreSQL would choose right by luck.
+        await postgres.sql(
+            f"INSERT INTO {postgres.schema}.group_clicks SELECT 'default', date '2025-01-01' + day, id, 'name', 1, 1 "
+            "FROM generate_series(0, 199) day, generate_series(1, 500) id"
+        )
+        assert await anext(store.clicks("2025-01-01", "2026-12-31"))
+    ((statement, parameters),) = chunks.items()
+    database = Database(engine, postgres.schema)
+    await database.open()
+    plan = await database.read(partial(_plan, statement=statement, parameters=parameters))
+    await engine.dispose()
+    assert {"Limit", "Index Scan"} <= {node["Node Type"] for node in _nodes(plan)}
+    assert not [node for node in _nodes(plan) if "Sort" in node["Node Type"]]
 
 
 async def test_linear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
