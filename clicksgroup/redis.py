@@ -16,15 +16,14 @@ import attrs
 
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import UnreachableError, clock
+from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.exchanger import CLOSE_TIMEOUT
 from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import Event, ExchangeResult, SharedState
-from clicksgroup.quota.stored import StoredBackend, load
 from clicksgroup.settings import Secret
 
 try:
-    from redis.asyncio import ConnectionPool, Redis
+    from redis.asyncio import Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
@@ -85,32 +84,6 @@ class RedisQuota(RemoteQuota):
         raise TypeError("a RedisQuota cannot be pickled, since its URL may hold a password: make one in each process")
 
 
-class RedisValue:
-    """One value in Redis, which is changed by compare and set."""
-
-    def __init__(self, url: Secret, key: str, timeout: float) -> None:
-        # No retries here: the caller of `exchange` tries again, and knows for how long.
-        self._client = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
-        )
-        self._script = self._client.register_script(SCRIPT)
-        self._key = key
-        _clients.add(self._client)
-
-    async def compare_and_set(self, known: str, value: bytes) -> tuple[bytes, bytes, bytes | None]:
-        """Redis's time in seconds and microseconds, and the value that is there if its SHA-1 is not `known`."""
-        seconds, microseconds, other = await self._script(keys=[self._key], args=[known, value])
-        return seconds, microseconds, other
-
-    async def ping(self) -> None:
-        """Connect, if it is not connected."""
-        await self._client.ping()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-
 @attrs.frozen
 class _Reading:
     """A moment of the quota's clock, and the moments of ours between which it was read."""
@@ -128,7 +101,7 @@ class _Reading:
         return self.at + ours - self.sent
 
 
-class RedisBackend(StoredBackend):
+class RedisBackend(Backend):
     """Reads the state, decides, and puts it back if nobody has changed it in the meantime; else decides again.
 
     The quota has a clock of its own: Redis's minus `SharedState.origin`. Where Redis's clock is set, our own shows it,
@@ -142,46 +115,38 @@ class RedisBackend(StoredBackend):
         super().__init__(quota)
         self._name = name
         self._key = f"{{clicksgroup:{name}}}"
-        self._url = url
-        self._address = _address(url)
-        self._outage_timeout = outage_timeout
-        self.value: RedisValue | None = None
+        self._client = _make_client(url, min(outage_timeout, ANSWER_TIMEOUT))
+        self.script = self._client.register_script(SCRIPT)
+        # What was read last, or None before that; Redis's time of the last answer; the quota's.
+        self._raw: bytes | None = None
+        self._server_time: _Reading | None = None
+        self._reading: _Reading | None = None
         self._last_call_failed = False
-        self._forget()
 
     def describe(self) -> str:
-        return f"{self._name!r} in Redis at {self._address}"
+        options = self._client.connection_pool.connection_kwargs
+        address = options.get("path") or f"{options.get('host') or 'localhost'}:{options.get('port') or 6379}"
+        return f"{self._name!r} in Redis at {address}"
 
     def how_to_end_pause(self) -> str:
         return f"delete its key {self._key}"
 
-    async def open(self) -> None:
-        self._forget()
-        self.value = RedisValue(self._url, self._key, min(self._outage_timeout, ANSWER_TIMEOUT))
-
     async def close(self) -> None:
-        if (value := self.value) is None:
-            return
         if self.seen is not None and not self._last_call_failed:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._leave(value)
-        self.value = None
-        await value.close()
+                    await self._leave()
+        await self._client.aclose()
 
     async def exchange(
         self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
     ) -> ExchangeResult:
-        value = self.value
-        if value is None:
-            raise UnreachableError("it was closed")
-        permanent = False
         try:
             if self._last_call_failed:
                 # Connecting takes time, which must not make the reading of the clock vague.
-                await value.ping()
+                await self._client.ping()
             self._last_call_failed = True
-            result = await self._decide_until_unchanged(value, events, request_ids, held)
+            result = await self._decide_until_unchanged(events, request_ids, held)
         except (RedisError, OSError, TimeoutError) as error:
             permanent = self.seen is None and _is_permanent(error)
             reason = str(error) or type(error).__name__
@@ -193,42 +158,34 @@ class RedisBackend(StoredBackend):
             raise QuotaUnavailableError(f"{self.describe()} cannot be used: {reason}", retryable=False)
         raise UnreachableError(reason)
 
-    def _forget(self) -> None:
-        self.new_holder()
-        # What was read last, or None before that; Redis's time of the last answer; the quota's.
-        self._raw: bytes | None = None
-        self._server_time: _Reading | None = None
-        self._reading: _Reading | None = None
-        self._last_call_failed = False
-
     async def _decide_until_unchanged(
-        self, value: RedisValue, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
+        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
     ) -> ExchangeResult:
         if self._raw is None:
-            await self._compare_and_set(value, None)
+            await self._compare_and_set(None)
         while True:
             state, now = self._load()
             assert self._reading is not None
             dated = [event._replace(at=self._reading.latest(event.at)) for event in events]
             result = self.decide(state, dated, request_ids, held, now)
-            if await self._compare_and_set(value, self.dump_changed(state, self._raw, now)):
+            if await self._compare_and_set(dump_changed(state, self._raw, now)):
                 self.seen = state.epoch, state.changes
                 if not self._clock_was_set(state):
                     return result
 
-    async def _leave(self, value: RedisValue) -> None:
+    async def _leave(self) -> None:
         """Give the lease back."""
         while True:
             state, now = self._load()
             state.holders.pop(self.holder, None)
-            if await self._compare_and_set(value, self.dump_changed(state, self._raw, now)):
+            if await self._compare_and_set(dump_changed(state, self._raw, now)):
                 return
 
-    async def _compare_and_set(self, value: RedisValue, new: bytes | None) -> bool:
+    async def _compare_and_set(self, new: bytes | None) -> bool:
         """Put new bytes there, unless others have changed them since: then those are read. None: only look."""
         known = "" if self._raw is None else hashlib.sha1(self._raw, usedforsecurity=False).hexdigest()
         sent = clock()
-        seconds, microseconds, other = await value.compare_and_set(known, new or b"")
+        seconds, microseconds, other = await self.script(keys=[self._key], args=[known, new or b""])
         self._server_time = _Reading(int(seconds) + int(microseconds) / 1e6, sent, clock())
         if other is not None:
             self._raw = other
@@ -276,29 +233,27 @@ class RedisBackend(StoredBackend):
         return self._expected_time(state, self._server_time) != self._server_time.at - state.origin
 
 
-def _address(url: Secret) -> str:
-    """Where Redis is, without any password. Errors are raised outside of `except`: the URL would hang on them."""
+def _make_client(url: Secret, timeout: float) -> Redis:
+    """A client that is not connected yet. Errors are raised outside of `except`: the URL would hang on them."""
+    client, options_are_known = None, True
     try:
-        pool = ConnectionPool.from_url(url)
-    except ValueError:
-        pool = None
-    if pool is None:
-        raise ConfigurationError(
-            "url: expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
+        # No retries here: the caller of `exchange` tries again, and knows for how long.
+        client = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
         )
-    if not _takes_options(pool):
-        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
-    host, port = (pool.connection_kwargs.get(name) for name in ("host", "port"))
-    return pool.connection_kwargs.get("path") or f"{host or 'localhost'}:{port or 6379}"
-
-
-def _takes_options(pool: ConnectionPool) -> bool:
-    try:
+        pool = client.connection_pool
         # Makes no connection, but checks the options.
         pool.connection_class(**pool.connection_kwargs)
     except (TypeError, ValueError, RedisError):
-        return False
-    return True
+        options_are_known = False
+    if client is None:
+        raise ConfigurationError(
+            "url: expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
+        )
+    if not options_are_known:
+        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
+    _clients.add(client)
+    return client
 
 
 def _is_permanent(error: Exception) -> bool:

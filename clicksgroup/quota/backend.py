@@ -1,16 +1,26 @@
-"""The interface of what keeps a quota outside of the process, and the clock of its exchanges."""
+"""What keeps a quota outside of the process, and its state as bytes; and the clock of its exchanges."""
 
 from __future__ import annotations
 
 import abc
 import functools
+import json
 import math
+import os
 import pathlib
 import re
 import time
+import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from clicksgroup.quota.state import Event, ExchangeResult
+import cattrs
+
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.plans import Quota
+from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+
+FORMAT = "clicksgroup quota 2"
 
 
 class UnreachableError(Exception):
@@ -42,12 +52,17 @@ def namespace_offset() -> float:
 
 
 class Backend(abc.ABC):
-    """The file or server that keeps a quota. One event loop makes all calls, one after another."""
+    """The file or server that keeps a quota as bytes, for one process. It is opened once.
 
-    @property
-    def heartbeat(self) -> float:
-        """Seconds after which it must hear again from a process that has the quota open."""
-        return math.inf
+    A subclass reads the bytes, calls `load` and `decide`, and writes what `dump_changed` gives, all of it in one atomic
+    step. One event loop makes all calls, one after another.
+    """
+
+    def __init__(self, quota: Quota) -> None:
+        self.quota = quota
+        self.holder = f"holder-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        # What was seen last: the id of the memory, and how often it had changed.
+        self.seen: tuple[str, int] | None = None
 
     @abc.abstractmethod
     def describe(self) -> str:
@@ -57,8 +72,7 @@ class Backend(abc.ABC):
     def how_to_end_pause(self) -> str:
         """What a person can do to end a pause, for messages."""
 
-    @abc.abstractmethod
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027
         """Prepare for exchanges. If it fails, `close` is called.
 
         Raises:
@@ -88,3 +102,65 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def close(self) -> None:
         """Close files and connections."""
+
+    def decide(
+        self,
+        state: SharedState,
+        events: Sequence[Event],
+        request_ids: Sequence[str],
+        held: Mapping[str, bool],
+        now: float,
+    ) -> ExchangeResult:
+        """Change the state as one exchange does.
+
+        Raises:
+            ConfigurationError: others keep a different quota there.
+        """
+        if self.seen is not None:
+            state.compare(*self.seen, now)
+        if not state.join(self.holder, self.quota, now):
+            raise ConfigurationError(
+                f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "
+                f"{self.quota!r}; give all the same quota, or keep them apart under different names"
+            )
+        return state.exchange(self.holder, events, request_ids, now, held)
+
+
+def dump_changed(state: SharedState, raw: bytes | None, now: float) -> bytes | None:
+    """The state as bytes, or None if it is what was read."""
+    if dump(state) == raw:
+        return None
+    state.clock = max(now, state.clock)
+    state.changes += 1
+    return dump(state)
+
+
+def dump(state: SharedState) -> bytes:
+    """The state as bytes."""
+    return json.dumps({"format": FORMAT, **_converter.unstructure(state)}, separators=(",", ":")).encode()
+
+
+def load(raw: bytes) -> SharedState:
+    """The state that was dumped.
+
+    Raises:
+        Exception: it is not one. A foreign value can make the parser raise anything.
+    """
+    data = json.loads(raw)
+    if data.pop("format") != FORMAT:
+        raise ValueError("another format")
+    state = _converter.structure(data, SharedState)
+    # The names of holders become paths.
+    if not all(re.fullmatch(r"holder-\d+-[0-9a-f]{12}", holder, re.ASCII) for holder in state.holders):
+        raise ValueError("not the name of a holder")
+    if not all(math.isfinite(lease) for lease in state.holders.values()):
+        raise ValueError("not the lease of a holder")
+    return state
+
+
+def _quota_from(value: dict[str, Any], _: type[Quota]) -> Quota:
+    return Quota(*(tuple(limit) for limit in value["limits"]), in_flight=value["in_flight"])
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook(Quota, _quota_from)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import re
 import time
 import uuid
 from typing import Protocol
@@ -21,7 +22,6 @@ from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.forecast import Forecast
 from clicksgroup.quota.shared import LONGEST_PAUSE, EventKind, QuotaPausedError, Slot
 from clicksgroup.quota.state import LEASE, Event, ExchangeResult
-from clicksgroup.quota.stored import process_of
 from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
@@ -140,8 +140,7 @@ class Exchanger:
         try:
             while not self._closing or self._has_work():
                 self._wake.clear()
-                must_exchange = self._has_work() or self.backend.heartbeat < math.inf
-                retry_in = await self._exchange() if must_exchange else math.inf
+                retry_in = await self._exchange()
                 if not self._closing or self._has_work():
                     await self._wait_until_due(retry_in)
         except BaseException as error:
@@ -247,10 +246,11 @@ class Exchanger:
         self._blocked_since = self._blocked_since or now
         if now - self._blocked_since >= BLOCKED and not self._announced_block:
             self._announced_block = True
+            others = re.sub(r"holder-(\d+)-\w+", r"process \1", ", ".join(result.others))
             logger.warning(
                 "%s: waiting for a place in flight, which %s has held for %.0f s or longer; if it does not run any "
                 "more, its lease expires in %.0f s at the latest",
-                *(self.backend.describe(), ", ".join(map(process_of, result.others)), now - self._blocked_since, LEASE),
+                *(self.backend.describe(), others, now - self._blocked_since, LEASE),
             )
 
     def _on_unavailable(self, reason: str) -> float:
@@ -270,10 +270,11 @@ class Exchanger:
 
     async def _wait_until_due(self, seconds: float) -> None:
         """Wait for the next exchange: time has passed, or something was reported here or changed elsewhere."""
-        recheck = min(RECHECK, self.backend.heartbeat)
+        # A lease is renewed when a third of it has passed.
+        recheck = min(RECHECK, LEASE / 3)
         if not self._waiters:
             # While slots are held, a server that lost its memory must soon learn of them.
-            idle = recheck if self._held and self.backend.heartbeat < math.inf else self.backend.heartbeat
+            idle = recheck if self._held else LEASE / 3
             await self._sleep(min(seconds, idle) if self._events else idle)
         elif seconds < math.inf:
             await self._sleep(min(seconds, recheck))

@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import UnreachableError, clock
+from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
 from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import Event, ExchangeResult, SharedState
-from clicksgroup.quota.stored import StoredBackend, load
 
 logger = logging.getLogger("clicksgroup")
 
@@ -72,7 +71,7 @@ def default_path(origin: str, api_key: str) -> pathlib.Path:
     return folder / "clicksgroup" / f"{default_name(origin, api_key)}.json"
 
 
-class FileBackend(StoredBackend):
+class FileBackend(Backend):
     """Reads the state from the file, changes it and writes it back, under a lock."""
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota) -> None:
@@ -90,7 +89,6 @@ class FileBackend(StoredBackend):
         return "delete that file"
 
     async def open(self) -> None:
-        self.new_holder()
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._process_lock = ProcessLock(self._beside(self.holder))
@@ -123,7 +121,7 @@ class FileBackend(StoredBackend):
                     if other != self.holder and not ProcessLock.is_held(self._beside(other)):
                         state.remove_dead(other, now)
                 result = self.decide(state, events, request_ids, held, now)
-                if (changed := self.dump_changed(state, raw, now)) is not None:
+                if (changed := dump_changed(state, raw, now)) is not None:
                     _write(self._beside("new"), changed)
                     self._beside("new").replace(self._path)
                 self.seen, self._signature = (state.epoch, state.changes), _signature(self._path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import pathlib
 import pickle
@@ -22,13 +21,12 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota, QuotaPausedError, SharedQuota, Slot
 from clicksgroup.quota import backend as backend_module
-from clicksgroup.quota.backend import clock
+from clicksgroup.quota.backend import clock, dump, load
 from clicksgroup.quota.file import FileBackend
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import LONGEST_PAUSE
 from clicksgroup.quota.state import LEASE, Event, SharedState
-from clicksgroup.quota.stored import dump, load
 from clicksgroup.redis import RedisQuota
 from tests.redis_server import URL, connected
 
@@ -300,38 +298,6 @@ async def test_absurd_pause(path: pathlib.Path) -> None:
             await quota.acquire(max_pause=300)
         assert LONGEST_PAUSE - 5 < caught.value.seconds <= LONGEST_PAUSE
         assert "delete that file" in str(pickle.loads(pickle.dumps(caught.value)))
-
-
-@pytest.mark.parametrize("names", [("half_open", "trial"), ("probation", "probe")])
-def test_older_file(names: tuple[str, str]) -> None:
-    """A file of an older version is read, and an absurd pause in it is cut."""
-    half_open, trial = names
-    raw = {
-        "format": "clicksgroup quota 1", "quota": {"limits": [[24, 60.0]], "in_flight": 2}, "clock": 1000.0,
-        "boot": "b", "epoch": "e", "lost_epoch": None, "closed_until": 0.0, "paused_until": 1e9, half_open: True,
-        trial: None, "offered": None, "holders": ["holder-0123456789ab"],
-        "places": {"s": {"holder": "holder-0123456789ab", "answered": False, "back_at": None}},
-        "answered": [999.5], "queue": [["r", "holder-0123456789ab"]],
-    }  # fmt: skip
-    state = load(json.dumps(raw).encode())
-    assert (state.answered, state.half_open, state.paused_until) == ([999.5], True, 1000.0 + LONGEST_PAUSE)
-    assert state.limits[0].in_force == 24
-    assert load(dump(state)) == state
-
-
-def test_older_redis() -> None:
-    """The value that a script of an older version wrote is read; its empty lists are objects."""
-    holder = "0123456789abcdef0123456789abcdef"
-    raw = {
-        "epoch": "e", "lost_epoch": "", "changes": 7, "quota": "Quota((24, 60.0), (1250, 3600.0), in_flight=2)",
-        "origin": 1.7e9, "clock": 50.0, "closed_until": 0, "paused_until": 0, "half_open": False, "probe": "",
-        "offered": "", "offered_at": 0, "holders": {holder: 80.0},
-        "places": {"s": {"holder": holder, "answered": False}}, "answered": {}, "queue": {},
-    }  # fmt: skip
-    state = load(json.dumps(raw).encode())
-    assert state.quota == Quota((24, 60), (1250, 3600), in_flight=2)
-    assert state.places["s"].holder in state.holders
-    assert load(dump(state)) == state
 
 
 def test_learned_limit_is_kept() -> None:

@@ -289,7 +289,7 @@ def test_invalid_name(name: str) -> None:
 
 
 def set_lease(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in ("state", "stored"):
+    for module in ("state", "exchanger"):
         monkeypatch.setattr(f"clicksgroup.quota.{module}.LEASE", seconds)
 
 
@@ -313,7 +313,7 @@ class FakeRedis:
     def backend(self, process: Process) -> RedisBackend:
         if not self.knows(process):
             backend = RedisBackend(Secret(URL), self.quota, "test", 5.0)
-            backend.value = self  # type: ignore[assignment]
+            backend.script = self  # type: ignore[assignment]
             self._processes[process.name] = backend
         return self._processes[process.name]
 
@@ -321,7 +321,9 @@ class FakeRedis:
         """Whether it has called before: only then can it tell that the clock was set."""
         return process.name in self._processes
 
-    async def compare_and_set(self, known: str, value: bytes) -> tuple[bytes, bytes, bytes | None]:
+    async def __call__(self, keys: list[str], args: tuple[str, bytes]) -> tuple[bytes, bytes, bytes | None]:
+        """The script, as redis-py calls it."""
+        known, value = args
         self.calls += 1
         self.now += self.late
         self.arrives()

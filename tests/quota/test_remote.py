@@ -52,6 +52,7 @@ class Server:
 
 class ServerBackend(Backend):
     def __init__(self, server: Server, process: str) -> None:
+        super().__init__(server.state.quota)
         self._server, self._process = server, process
 
     def describe(self) -> str:
@@ -59,9 +60,6 @@ class ServerBackend(Backend):
 
     def how_to_end_pause(self) -> str:
         return "restart it"
-
-    async def open(self) -> None:
-        pass
 
     async def exchange(
         self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
