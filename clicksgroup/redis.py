@@ -18,8 +18,9 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.exchanger import CLOSE_TIMEOUT
+from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, SharedState
 from clicksgroup.settings import Secret
 
 try:
@@ -197,7 +198,7 @@ class RedisBackend(Backend):
         """The state that was read, and the quota's time now."""
         server = self._server_time
         assert server is not None
-        state = SharedState(self.quota, 0.0, origin=float(int(server.at)))
+        state = SharedState(self.quota, origin=float(int(server.at)))
         damaged = False
         if self._raw:
             try:

@@ -18,7 +18,8 @@ import cattrs
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.ledger import Event
+from clicksgroup.quota.state import ExchangeResult, SharedState
 
 FORMAT = "clicksgroup quota 2"
 

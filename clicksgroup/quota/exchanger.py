@@ -14,14 +14,14 @@ import math
 import re
 import time
 import uuid
-from typing import Protocol
+from collections.abc import Callable
 
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
-from clicksgroup.quota.forecast import Forecast
-from clicksgroup.quota.shared import LONGEST_PAUSE, EventKind, QuotaPausedError, Slot
-from clicksgroup.quota.state import LEASE, Event, ExchangeResult
+from clicksgroup.quota.ledger import LONGEST_PAUSE, Event, EventKind
+from clicksgroup.quota.shared import QuotaPausedError, Slot
+from clicksgroup.quota.state import LEASE, ExchangeResult
 from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
@@ -46,23 +46,21 @@ BLOCKED = 5.0
 """Seconds. A wait for the place of another process that is longer is logged."""
 
 
-class _Learned(Protocol):
-    def __call__(self, forecast: Forecast, *, granted: bool) -> None: ...
-
-
 class Exchanger:
-    """One event loop's part in a quota. `learned` is told what each exchange shows."""
+    """One event loop's part in a quota. `learn` is told what each exchange shows."""
 
-    def __init__(self, quota: Quota, backend: Backend, outage_timeout: float, learned: _Learned) -> None:
+    def __init__(
+        self, quota: Quota, backend: Backend, outage_timeout: float, learn: Callable[[ExchangeResult], None]
+    ) -> None:
         self.quota = quota
         self.backend = backend
         self.outage_timeout = outage_timeout
-        self._learned = learned
+        self._learn = learn
         self._wake = asyncio.Event()
-        self._waiters = Waiters(self._wake.set)
+        self.waiters = Waiters(self._wake.set)
         # One id for each caller that waits, up to a bound.
         self._request_ids: list[str] = []
-        self._held: dict[str, Slot] = {}
+        self.held: dict[str, Slot] = {}
         # Events that no exchange has reported yet.
         self._events: list[Event] = []
         self._lease_until = math.inf
@@ -75,16 +73,6 @@ class Exchanger:
         self._poll_interval = POLL[0]
         self._closing = False
 
-    @property
-    def held(self) -> int:
-        """The slots that are held."""
-        return len(self._held)
-
-    @property
-    def waiting(self) -> int:
-        """The callers that wait."""
-        return len(self._waiters)
-
     async def acquire(self, max_pause: float) -> Slot:
         """Wait until one request may start, as `SharedQuota.acquire` says."""
         if self._closing:
@@ -92,7 +80,7 @@ class Exchanger:
         pause = self._paused_until - clock()
         if pause > max_pause:
             raise QuotaPausedError(pause, self._kept())
-        return await self._waiters.wait(max_pause)
+        return await self.waiters.wait(max_pause)
 
     async def open(self) -> None:
         """Prepare the backend, and make the first exchange."""
@@ -121,10 +109,10 @@ class Exchanger:
     async def close(self) -> None:
         """Abandon the slots that are held, report it, and close the backend."""
         self._closing = True
-        self._waiters.refuse(
+        self.waiters.refuse(
             lambda: ClientClosedError(f"{self.backend.describe()} was closed while this call waited for a slot")
         )
-        for slot in tuple(self._held.values()):
+        for slot in tuple(self.held.values()):
             slot.abandon()
         self._wake.set()
         task = self._task
@@ -148,17 +136,17 @@ class Exchanger:
             failure = (
                 error if isinstance(error, Exception) else ClientClosedError(f"{self.backend.describe()} was cancelled")
             )
-            self._waiters.refuse(lambda: failure)
+            self.waiters.refuse(lambda: failure)
             raise
 
     def _has_work(self) -> bool:
-        return bool(self._events or self._waiters or self._request_ids)
+        return bool(self._events or self.waiters or self._request_ids)
 
     async def _exchange(self) -> float:
         """Make one exchange; the seconds until time alone lets another request start."""
         request_ids = self._requests()
         events = tuple(self._events)
-        held = {slot.id: slot.is_answered for slot in self._held.values()}
+        held = {slot.id: slot.is_answered for slot in self.held.values()}
         began = clock()
         try:
             result = await self.backend.exchange(events, request_ids, held)
@@ -166,7 +154,7 @@ class Exchanger:
             return self._on_unavailable(str(error))
         except ConfigurationError as error:
             failure = error
-            self._waiters.refuse(lambda: failure)
+            self.waiters.refuse(lambda: failure)
             return RECHECK
         self._unreachable_since = None
         del self._events[: len(events)]
@@ -177,7 +165,7 @@ class Exchanger:
 
         More ids than may be in flight keep the order among the processes, and the bound keeps the shared queue short.
         """
-        wanted = min(len(self._waiters), 2 * self.quota.in_flight + 1)
+        wanted = min(len(self.waiters), 2 * self.quota.in_flight + 1)
         for request_id in self._request_ids[wanted:]:
             self._events.append(Event("refunded", request_id, clock()))
         del self._request_ids[wanted:]
@@ -186,15 +174,15 @@ class Exchanger:
 
     def _apply(self, result: ExchangeResult, began: float) -> float:
         self._lease_until = began + result.lease_left
-        self._learned(result.forecast, granted=bool(result.granted))
+        self._learn(result)
         # A slot that was granted before the backend heard of our 429 must not be used.
         pause_unreported = any(event.kind == "throttled" for event in self._events)
         for request_id in result.granted:
             if request_id not in self._request_ids:
                 continue
             self._request_ids.remove(request_id)
-            slot = self._held[request_id] = Slot(self._report, request_id, self._has_expired)
-            waiter = None if pause_unreported else self._waiters.pop()
+            slot = self.held[request_id] = Slot(self._report, request_id, self._has_expired)
+            waiter = None if pause_unreported else self.waiters.pop()
             if waiter is None:
                 slot.refund()
             else:
@@ -219,7 +207,7 @@ class Exchanger:
         if kind == "throttled":
             self._pause(now + min(seconds, LONGEST_PAUSE))
         elif kind != "answered":
-            del self._held[slot.id]
+            del self.held[slot.id]
         self._wake.set()
 
     def _pause(self, until: float) -> None:
@@ -230,16 +218,16 @@ class Exchanger:
             self._announced_pause = True
             logger.info("429: all requests of this quota pause for %.1f s; %s", until - now, self._kept())
         self._paused_until = until
-        self._waiters.refuse_pause(until - now, self._kept())
+        self.waiters.refuse_pause(until - now, self._kept())
 
     def _kept(self) -> str:
         return f"the pause is kept in {self.backend.describe()}; to end it, {self.backend.how_to_end_pause()}"
 
     def _announce_wait(self, result: ExchangeResult, now: float) -> None:
         """Log a long wait, for a window or for other processes, once."""
-        if self._waiters:
-            self._waiters.announce_wait(result.forecast)
-        if not self._waiters or self._held or not result.others or result.retry_in < math.inf:
+        if self.waiters:
+            self.waiters.announce_wait(result.forecast)
+        if not self.waiters or self.held or not result.others or result.retry_in < math.inf:
             self._blocked_since = None
             self._announced_block = False
             return
@@ -260,7 +248,7 @@ class Exchanger:
             self._unreachable_since = now
         if now < self._unreachable_since + self.outage_timeout:
             return POLL[1]
-        self._waiters.refuse(lambda: self._unavailable(reason), came_until=now - self.outage_timeout)
+        self.waiters.refuse(lambda: self._unavailable(reason), came_until=now - self.outage_timeout)
         return min(OUTAGE_POLL, self.outage_timeout)
 
     def _unavailable(self, reason: str) -> QuotaUnavailableError:
@@ -272,9 +260,9 @@ class Exchanger:
         """Wait for the next exchange: time has passed, or something was reported here or changed elsewhere."""
         # A lease is renewed when a third of it has passed.
         recheck = min(RECHECK, LEASE / 3)
-        if not self._waiters:
+        if not self.waiters:
             # While slots are held, a server that lost its memory must soon learn of them.
-            idle = recheck if self._held else LEASE / 3
+            idle = recheck if self.held else LEASE / 3
             await self._sleep(min(seconds, idle) if self._events else idle)
         elif seconds < math.inf:
             await self._sleep(min(seconds, recheck))

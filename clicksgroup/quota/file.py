@@ -17,8 +17,9 @@ from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
+from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, SharedState
 
 logger = logging.getLogger("clicksgroup")
 
@@ -150,7 +151,7 @@ class FileBackend(Backend):
         return self._path.with_name(f"{self._path.name}.{name}")
 
     def _load(self, raw: bytes | None, now: float) -> SharedState:
-        state = SharedState(self.quota, now, boot_id())
+        state = SharedState(self.quota, clock=now, boot=boot_id())
         if raw is not None:
             try:
                 state = load(raw)

@@ -4,14 +4,101 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import deque
+from collections.abc import Collection, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.forecast import CLOCK_DRIFT, Forecast
 from clicksgroup.quota.limits import Limit
-from clicksgroup.quota.shared import ORPHAN_HOLD
+
+CLOCK_DRIFT = 1.0005
+"""Each window is counted longer by this factor, since the server's clock may run a little slower than ours."""
+
+ORPHAN_HOLD = 5.0
+"""Seconds for which an abandoned request still counts as in flight, since the server may still be working on it."""
+
+LONGEST_PAUSE = 3600.0
+"""Seconds. A server that asks for a longer pause is sent one trial request after each hour, so that an absurd
+`Retry-After` does not lock a key for years."""
+
+EventKind: TypeAlias = Literal["answered", "throttled", "released", "refunded", "abandoned"]
+"""What a caller reports about its slot."""
 
 
+class Event(NamedTuple):
+    """A report about a slot: when it was made, and how long a pause is. The same event twice changes nothing more."""
+
+    kind: EventKind
+    id: str
+    at: float
+    seconds: float = 0.0
+
+
+@attrs.define
+class HeldSlot:
+    """A slot that counts as in flight: if it was abandoned, until `back_at`."""
+
+    holder: str
+    answered: bool = False
+    back_at: float | None = None
+
+
+@attrs.frozen
+class Forecast:
+    """A snapshot of a quota. Times are seconds from the moment at which it was taken; what is past is negative.
+
+    Args:
+        limits: the requests and the seconds of each window in force.
+        answered: when the requests that still count were answered, in ascending order.
+        unanswered: requests that have not been answered yet.
+        paused_until: when a pause ends.
+    """
+
+    limits: tuple[tuple[int, float], ...] = ()
+    answered: tuple[float, ...] = ()
+    unanswered: int = 0
+    paused_until: float = -math.inf
+
+    def later(self, seconds: float) -> Forecast:
+        """The same snapshot, seen so many seconds later."""
+        answered = tuple(at - seconds for at in self.answered)
+        return attrs.evolve(self, answered=answered, paused_until=self.paused_until - seconds)
+
+    def seconds_until(self, requests: int) -> float:
+        """Seconds until the last of so many requests may start, if every answer comes at once."""
+        times = sorted([*self.answered, *[0.0] * self.unanswered])
+        start = max(0.0, self.paused_until)
+        for _ in range(requests):
+            for count, window in self.limits:
+                if len(times) >= count:
+                    start = max(start, times[-count] + window * CLOCK_DRIFT)
+            bisect.insort(times, start)
+        return start if requests else 0.0
+
+    def wait(self) -> str:
+        """Why the next request has to wait, and how long; "" if it need not.
+
+        Such as `quota used up (9 of 9 in 60 s), next request in 51 s`.
+        """
+        seconds = self.seconds_until(1)
+        if seconds <= 0:
+            return ""
+        used_up = ", ".join(self.used(only_full=True))
+        reason = f"quota used up ({used_up})" if used_up else "quota paused"
+        return f"{reason}, next request in {max(math.ceil(seconds), 1)} s"
+
+    def used(self, *, only_full: bool = False) -> list[str]:
+        """What is used of each window, or of those that are used up, such as `9 of 9 in 60 s`."""
+        words = []
+        for count, window in self.limits:
+            used = _count(self.answered, window, 0.0) + self.unanswered
+            if used >= count or not only_full:
+                words.append(f"{used} of {count} in {window:g} s")
+        return words
+
+
+@attrs.define
 class Ledger:
     """A sliding-window log of one quota, which keeps the moment of each answer.
 
@@ -32,51 +119,60 @@ class Ledger:
     Args:
         quota: what is configured.
         limits: the windows, and what was learned about them.
+        paused_until: when the pause after a 429 ends.
+        half_open: whether the next request is a trial; `trial` is the one that is in flight.
+        places: the slots that count as in flight, by id.
         answered: when requests were answered, ascending; the last entries may lie ahead.
         rejected: those of them that were answered with a 429.
     """
 
-    __slots__ = (
-        "_orphans", "answered", "half_open", "in_flight", "limits", "paused_until", "quota", "rejected",
-        "trial_in_flight", "unanswered",
-    )  # fmt: skip
+    quota: Quota
+    limits: list[Limit] = attrs.field(default=attrs.Factory(lambda self: Limit.of(self.quota), takes_self=True))
+    paused_until: float = 0.0
+    half_open: bool = False
+    trial: str | None = None
+    places: dict[str, HeldSlot] = attrs.field(factory=dict)
+    answered: list[float] = attrs.field(factory=list)
+    rejected: list[float] = attrs.field(factory=list)
 
-    def __init__(
-        self,
-        quota: Quota,
-        limits: list[Limit] | None = None,
-        answered: list[float] | None = None,
-        rejected: list[float] | None = None,
-    ) -> None:
-        self.quota = quota
-        self.limits = Limit.of(quota) if limits is None else limits
-        self.answered = [] if answered is None else answered
-        self.rejected = [] if rejected is None else rejected
-        self.in_flight = 0
-        self.unanswered = 0
-        self.paused_until = -math.inf
-        self.half_open = False
-        self.trial_in_flight = False
-        # When abandoned requests are no longer in flight (ascending).
-        self._orphans: deque[float] = deque()
+    @property
+    def memory(self) -> float:
+        """The longest window in seconds: what happened before it cannot make a request wait."""
+        return max((window for _, window in self.quota.limits), default=0.0) * CLOCK_DRIFT
 
-    def delay(self, now: float) -> float:
-        """The seconds until time lets a request start: 0 if it may start now, infinity if another must end first."""
-        wait = self.paused_until - now
-        if self.half_open and self.trial_in_flight:
+    @property
+    def blocked_until(self) -> float:
+        """Until when no request starts, whatever the windows allow."""
+        return self.paused_until
+
+    @property
+    def unanswered(self) -> int:
+        """The requests that have not been answered yet."""
+        return sum(not slot.answered for slot in self.places.values())
+
+    def in_flight(self, now: float) -> list[float]:
+        """When the requests in flight will have ended, ascending: infinity for those that were not abandoned."""
+        ends = sorted(math.inf if slot.back_at is None else slot.back_at for slot in self.places.values())
+        return ends[bisect.bisect_right(ends, now) :]
+
+    def delay(self, now: float, ahead: int = 0) -> float:
+        """The seconds until time lets a request start: 0 if it may start now, infinity if another must end first.
+
+        Args:
+            now: the time.
+            ahead: the requests that start before it. They are taken to end at once, but not to be answered.
+        """
+        if self.half_open and (self.trial is not None or ahead):
             return math.inf
-        while self._orphans and self._orphans[0] <= now:
-            self._orphans.popleft()
-            self.in_flight -= 1
-        excess = self.in_flight - self.quota.in_flight
-        if excess >= 0:
-            if excess >= len(self._orphans):
-                return math.inf
-            wait = max(wait, self._orphans[excess] - now)
+        wait = self.blocked_until - now
+        ends = self.in_flight(now)
+        if len(ends) >= self.quota.in_flight:
+            wait = max(wait, ends[-self.quota.in_flight] - now)
+        unanswered = self.unanswered + ahead
         for limit in self.limits:
             counted = _count(self.answered, limit.window, now)
-            excess = self.unanswered + counted - limit.in_force
-            if self.unanswered and limit.is_probing(self.unanswered + counted):
+            excess = unanswered + counted - limit.in_force
+            if unanswered and limit.is_probing(unanswered + counted):
                 return math.inf
             if excess >= 0:
                 if excess >= counted:
@@ -90,81 +186,54 @@ class Ledger:
             if limit.in_force < limit.configured:
                 limit.raise_if_due(self.unanswered + _count(self.answered, limit.window, now), now)
 
-    def grant(self) -> bool:
-        """Count a request that is about to start, when `delay` is 0. True if it is the trial request."""
-        self.in_flight += 1
-        self.unanswered += 1
-        self.trial_in_flight = self.half_open
-        return self.trial_in_flight
+    def grant(self, slot_id: str, holder: str = "") -> None:
+        """Count a request that is about to start, when `delay` is 0."""
+        self.places[slot_id] = HeldSlot(holder)
+        if self.half_open:
+            self.trial = slot_id
 
-    def ended(self, at: float) -> None:
-        """A request was answered or given up. `at` may lie ahead, where the server may count it as late as that."""
-        self.unanswered -= 1
-        bisect.insort(self.answered, at)
+    def apply(self, event: Event) -> None:
+        """Note what was reported about a slot."""
+        slot = self.places.get(event.id)
+        if slot is None:
+            return
+        match event.kind:
+            case "refunded":
+                del self.places[event.id]
+                self._end_trial(event.id)
+            case "abandoned":
+                self._abandon(event.id, slot, event.at)
+            case "released":
+                self._end(slot, event.at)
+                self._end_trial(event.id)
+                del self.places[event.id]
+            case "answered" if not slot.answered:
+                self._end(slot, event.at)
+                self._end_trial(event.id, passed=True)
+                for limit in self.limits:
+                    limit.succeeded(self._accepted(limit.window, event.at), event.at)
+            case "throttled" if not slot.answered:
+                self._end(slot, event.at)
+                self._throttled(event)
 
-    def succeeded(self, now: float) -> None:
-        """An answer that is not a 429 has come, and is counted."""
-        for limit in self.limits:
-            limit.succeeded(self._accepted(limit.window, now), now)
-
-    def throttled(self, at: float, *, is_trial: bool) -> None:
-        """An answer of 429 has come, and is counted. What was learned is true of the window that was fullest."""
-        bisect.insort(self.rejected, at)
-        accepted = [self.unanswered + self._accepted(limit.window, at) for limit in self.limits]
-        fullest = max(
-            zip(accepted, self.limits, strict=True), key=lambda pair: pair[0] / pair[1].in_force, default=None
-        )
-        if fullest is not None:
-            fullest[1].throttled(fullest[0], at, same_burst=self.half_open and not is_trial)
-
-    def released(self) -> None:
-        """A request is no longer in flight."""
-        self.in_flight -= 1
-
-    def refunded(self) -> None:
-        """A request was never sent."""
-        self.unanswered -= 1
-        self.in_flight -= 1
-
-    def orphaned(self, now: float) -> None:
-        """The end of a request will never be known: it counts as in flight for `ORPHAN_HOLD` seconds."""
-        self._orphans.append(now + ORPHAN_HOLD)
-
-    def pause(self, now: float, seconds: float) -> None:
-        """No request starts for `seconds`, then a single trial request."""
-        self.paused_until = max(self.paused_until, now + seconds)
-        self.half_open = True
-        self.trial_in_flight = False
-
-    def trial_ended(self, passed: bool) -> None:
-        """The trial request was answered, or ended without an answer: then the next one is a trial again."""
-        self.trial_in_flight = False
-        if passed:
-            self.half_open = False
-
-    def pause_left(self, now: float) -> float:
-        """The seconds that are left of a pause."""
-        return max(self.paused_until - now, 0.0)
-
-    def used(self, now: float) -> list[tuple[int, int, float]]:
-        """For each limit: the requests that count now, the limit in force, and its window in seconds."""
-        return [
-            (self.unanswered + _count(self.answered, limit.window, now), limit.in_force, limit.window)
-            for limit in self.limits
-        ]
+    def abandon_all(self, holder: str, at: float, *, known: Collection[str] = ()) -> None:
+        """The ends of a holder's requests will never be known, but for those that it knows."""
+        for slot_id, slot in self.places.items():
+            if slot.holder == holder and slot_id not in known and slot.back_at is None:
+                self._abandon(slot_id, slot, at)
 
     def forget(self, now: float, memory: float = 0.0) -> None:
         """Drop what no window counts any more, but keep what is younger than `memory` seconds."""
-        memory = max([memory, *(limit.window * CLOCK_DRIFT for limit in self.limits)])
         for times in (self.answered, self.rejected):
-            del times[: bisect.bisect_right(times, now - memory)]
+            del times[: bisect.bisect_right(times, now - max(memory, self.memory))]
+        for slot_id, slot in tuple(self.places.items()):
+            if slot.back_at is not None and slot.back_at <= now:
+                del self.places[slot_id]
 
     def remembers(self, now: float) -> bool:
         """Whether anything that happened can still make a request wait."""
-        counts = any(_count(self.answered, limit.window, now) for limit in self.limits)
-        orphans = bool(self._orphans) and self._orphans[-1] > now
-        live = self.unanswered > 0 or self.in_flight > len(self._orphans)
-        return counts or orphans or live or self.paused_until > now
+        self.forget(now)
+        return bool(self.answered or self.places) or self.blocked_until > now
 
     def forecast(self, now: float) -> Forecast:
         """What this state allows from now on."""
@@ -174,13 +243,43 @@ class Ledger:
             tuple((limit.in_force, limit.window) for limit in self.limits),
             tuple(at - now for at in counted),
             self.unanswered,
-            self.paused_until - now,
+            self.blocked_until - now,
         )
+
+    def _end(self, slot: HeldSlot, at: float) -> None:
+        if not slot.answered:
+            slot.answered = True
+            # Whole milliseconds keep a stored state small; rounded up, they keep the proof.
+            bisect.insort(self.answered, math.ceil(at * 1000) / 1000)
+
+    def _abandon(self, slot_id: str, slot: HeldSlot, at: float) -> None:
+        slot.back_at = at + ORPHAN_HOLD
+        # The server may count the request as late as its hold ends.
+        self._end(slot, slot.back_at)
+        self._end_trial(slot_id)
+
+    def _throttled(self, event: Event) -> None:
+        """What was learned is true of the window that was fullest."""
+        bisect.insort(self.rejected, event.at)
+        accepted = [self.unanswered + self._accepted(limit.window, event.at) for limit in self.limits]
+        fullest = max(
+            zip(accepted, self.limits, strict=True), key=lambda pair: pair[0] / pair[1].in_force, default=None
+        )
+        if fullest is not None:
+            same_burst = self.half_open and self.trial != event.id
+            fullest[1].throttled(fullest[0], event.at, same_burst=same_burst)
+        self.paused_until = max(self.paused_until, event.at + min(event.seconds, LONGEST_PAUSE))
+        self.half_open, self.trial = True, None
+
+    def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:
+        if self.trial == slot_id:
+            self.trial = None
+            self.half_open = not passed
 
     def _accepted(self, window: float, now: float) -> int:
         return _count(self.answered, window, now) - _count(self.rejected, window, now)
 
 
-def _count(times: list[float], window: float, now: float) -> int:
+def _count(times: Sequence[float], window: float, now: float) -> int:
     """How many of the times are less than a window ago."""
     return len(times) - bisect.bisect_right(times, now, key=lambda at: at + window * CLOCK_DRIFT)

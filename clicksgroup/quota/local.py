@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import threading
@@ -10,17 +11,9 @@ import time
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.ledger import Ledger
+from clicksgroup.quota.ledger import LONGEST_PAUSE, Event, EventKind, Forecast, Ledger
 from clicksgroup.quota.limits import limits_for
-from clicksgroup.quota.shared import (
-    LONGEST_PAUSE,
-    ORPHAN_HOLD,
-    EventKind,
-    QuotaPausedError,
-    SharedQuota,
-    Slot,
-    live_state,
-)
+from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
@@ -40,14 +33,13 @@ class _Memory:
     def __init__(self, quota: Quota) -> None:
         self.lock = threading.RLock()
         self.ledger = Ledger(quota)
-        self.trial: Slot | None = None
         self.members: list[LocalQuota] = []
 
-    def remove_closed(self) -> None:
+    def remove_closed(self, now: float) -> None:
         """The requests of a loop that was closed will never be known to end."""
         for member in [member for member in self.members if member.loop.is_closed()]:
             self.members.remove(member)
-            member.abandon_all()
+            self.ledger.abandon_all(member.name, now)
 
     def notify_others(self, changed_by: LocalQuota) -> None:
         for member in self.members:
@@ -70,33 +62,24 @@ class LocalQuota(SharedQuota):
     def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop, memory: _Memory | None = None) -> None:
         super().__init__(quota)
         self.loop = loop
+        self.name = f"loop {next(_numbers)}"
         self._memory = memory or _Memory(quota)
         self._memory.members.append(self)
         self._waiters = Waiters(self.dispatch)
-        self._held: set[Slot] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._announced_pause = False
 
-    @property
-    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
-        return self._memory.ledger.forecast(self.loop.time()).limits
-
-    def seconds_until(self, requests: int) -> float:
+    def forecast(self) -> Forecast:
         with self._memory.lock:
-            return self._memory.ledger.forecast(self.loop.time()).seconds_until(requests)
-
-    def wait_status(self) -> str:
-        with self._memory.lock:
-            return self._memory.ledger.forecast(self.loop.time()).wait()
+            return self._memory.ledger.forecast(self.loop.time())
 
     def __repr__(self) -> str:
         with self._memory.lock:
-            ledger = self._memory.ledger
-            forecast = ledger.forecast(self.loop.time())
-            return f"<LocalQuota {live_state(self.quota, forecast, 0.0, ledger.in_flight, len(self._waiters))}>"
+            in_flight = len(self._memory.ledger.in_flight(self.loop.time()))
+            return f"<LocalQuota {self._live_state(in_flight, len(self._waiters))}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        pause = self._memory.ledger.pause_left(self.loop.time())
+        pause = self._memory.ledger.paused_until - self.loop.time()
         if pause > max_pause:
             raise QuotaPausedError(pause, KEPT)
         return await self._waiters.wait(max_pause)
@@ -105,10 +88,6 @@ class LocalQuota(SharedQuota):
     def is_busy(self) -> bool:
         """Whether anybody uses it, or waits."""
         return self.in_use or bool(self._waiters)
-
-    def remembers(self) -> bool:
-        """Whether anything that happened can still make a request wait."""
-        return bool(self._waiters) or self._memory.ledger.remembers(self.loop.time())
 
     def dispatch(self) -> None:
         """Grant what may start now, and set the timer for what may start later."""
@@ -126,16 +105,10 @@ class LocalQuota(SharedQuota):
                 if (waiter := self._waiters.pop()) is not None:
                     waiter.set_result(self._grant(now))
 
-    def abandon_all(self) -> None:
-        """The event loop was closed."""
-        self._waiters = Waiters(self.dispatch)
-        for slot in tuple(self._held):
-            slot.abandon()
-
     def _wait(self, now: float, delay: float) -> None:
         self._waiters.announce_wait(self._memory.ledger.forecast(now))
         if delay == math.inf and len(self._memory.members) > 1:
-            self._memory.remove_closed()
+            self._memory.remove_closed(now)
             delay = RECHECK
         if delay < math.inf:
             self._timer = self.loop.call_at(now + delay, self.dispatch)
@@ -147,50 +120,27 @@ class LocalQuota(SharedQuota):
             logger.info("the pause is over: a single trial request starts")
         self._announce_limits(ledger.forecast(now))
         ledger.forget(now)
-        slot = Slot(self._report)
-        self._held.add(slot)
-        if ledger.grant():
-            self._memory.trial = slot
+        slot = Slot(self._report, f"{next(_numbers)}")
+        ledger.grant(slot.id, self.name)
         return slot
 
     def _report(self, slot: Slot, kind: EventKind, seconds: float) -> None:
+        if self.loop.is_closed():
+            # Its requests are abandoned: see `remove_closed`.
+            return
         now = self.loop.time()
         with self._memory.lock:
-            self._apply(self._memory.ledger, slot, kind, now)
+            self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
             if kind == "throttled":
-                self._pause(now, seconds)
-            elif slot is self._memory.trial:
-                self._memory.trial = None
-                self._memory.ledger.trial_ended(passed=kind == "answered")
+                self._announced_pause = True
+                logger.info("429: all requests of this key pause for %.1f s; %s", min(seconds, LONGEST_PAUSE), KEPT)
+                self._waiters.refuse_pause(self._memory.ledger.paused_until - now, KEPT)
         self._memory.notify_others(self)
         self.dispatch()
 
-    def _apply(self, ledger: Ledger, slot: Slot, kind: EventKind, now: float) -> None:
-        if kind == "refunded":
-            ledger.refunded()
-        elif not slot.is_answered:
-            # The server may count an abandoned request as late as its hold ends.
-            ledger.ended(now + ORPHAN_HOLD if kind == "abandoned" else now)
-        if kind == "answered":
-            ledger.succeeded(now)
-        elif kind == "throttled":
-            ledger.throttled(now, is_trial=slot is self._memory.trial)
-        elif kind == "released":
-            ledger.released()
-        elif kind == "abandoned":
-            ledger.orphaned(now)
-        if kind not in ("answered", "throttled"):
-            self._held.discard(slot)
 
-    def _pause(self, now: float, seconds: float) -> None:
-        seconds = min(seconds, LONGEST_PAUSE)
-        self._memory.ledger.pause(now, seconds)
-        self._memory.trial = None
-        self._announced_pause = True
-        logger.info("429: all requests of this key pause for %.1f s; %s", seconds, KEPT)
-        self._waiters.refuse_pause(self._memory.ledger.pause_left(now), KEPT)
-
-
+# For the names of members and of slots.
+_numbers = itertools.count()
 _Owner = tuple[str, str]
 # None stands for the clock of the process; a loop with a clock of its own has a memory of its own.
 _memories: dict[tuple[_Owner, asyncio.AbstractEventLoop | None], _Memory] = {}
@@ -213,7 +163,7 @@ def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
         _forget_idle(clock, now)
         memory = _memories.setdefault((owner, clock), _Memory(quota))
         with memory.lock:
-            memory.remove_closed()
+            memory.remove_closed(now)
             for member in memory.members:
                 if member.loop is loop and member.quota == quota:
                     return member
@@ -235,7 +185,7 @@ def _forget_idle(clock: asyncio.AbstractEventLoop | None, now: float) -> None:
             del _memories[key]
         elif key[1] is clock:
             with memory.lock:
-                memory.remove_closed()
+                memory.remove_closed(now)
                 if memory.ledger.remembers(now) or any(member.is_busy for member in memory.members):
                     continue
                 memory.members.clear()

@@ -11,8 +11,9 @@ from clicksgroup.errors import ClientClosedError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, clock
 from clicksgroup.quota.exchanger import Exchanger
-from clicksgroup.quota.forecast import Forecast
-from clicksgroup.quota.shared import SharedQuota, Slot, live_state
+from clicksgroup.quota.ledger import Forecast
+from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.quota.state import ExchangeResult
 
 
 class RemoteQuota(SharedQuota):
@@ -37,29 +38,18 @@ class RemoteQuota(SharedQuota):
         """The backend of the running event loop, while it has the quota open."""
         return self._exchanger().backend
 
-    @property
-    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
-        return self.quota.limits if self._forecast is None else self._forecast[0].limits
-
-    def seconds_until(self, requests: int) -> float:
+    def forecast(self) -> Forecast:
         if self._forecast is None:
-            return super().seconds_until(requests)
+            return super().forecast()
         forecast, at = self._forecast
-        return forecast.seconds_until(requests, clock() - at)
-
-    def wait_status(self) -> str:
-        if self._forecast is None:
-            return ""
-        forecast, at = self._forecast
-        return forecast.wait(clock() - at)
+        return forecast.later(clock() - at)
 
     def __repr__(self) -> str:
         opened = [each for loop, each in self._exchangers.copy().items() if not loop.is_closed()]
         state = "closed"
-        if opened and self._forecast is not None:
-            forecast, at = self._forecast
-            held, waiting = sum(each.held for each in opened), sum(each.waiting for each in opened)
-            state = live_state(self.quota, forecast, clock() - at, held, waiting)
+        if opened:
+            held, waiting = sum(len(each.held) for each in opened), sum(len(each.waiters) for each in opened)
+            state = self._live_state(held, waiting)
         return f"<{type(self).__name__} {self._description}: {self.quota!r}, {state}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
@@ -69,7 +59,7 @@ class RemoteQuota(SharedQuota):
         for loop in list(self._exchangers):
             if loop.is_closed():
                 self._exchangers.pop(loop, None)
-        exchanger = Exchanger(self.quota, self._make_backend(), self.outage_timeout, self._apply)
+        exchanger = Exchanger(self.quota, self._make_backend(), self.outage_timeout, self._learn)
         await exchanger.open()
         self._exchangers[asyncio.get_running_loop()] = exchanger
 
@@ -82,7 +72,7 @@ class RemoteQuota(SharedQuota):
             raise ClientClosedError(f"{self!r} is not open in this event loop: use it inside `async with`")
         return exchanger
 
-    def _apply(self, forecast: Forecast, *, granted: bool) -> None:
-        self._forecast = forecast, clock()
-        if granted:
-            self._announce_limits(forecast)
+    def _learn(self, result: ExchangeResult) -> None:
+        self._forecast = result.forecast, clock()
+        if result.granted:
+            self._announce_limits(result.forecast)

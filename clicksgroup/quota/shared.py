@@ -8,25 +8,15 @@ import logging
 import math
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 import attrs
 
 from clicksgroup.arguments import instance
 from clicksgroup.plans import Quota
-from clicksgroup.quota.forecast import Forecast
+from clicksgroup.quota.ledger import EventKind, Forecast
 
 logger = logging.getLogger("clicksgroup")
-
-ORPHAN_HOLD = 5.0
-"""Seconds for which an abandoned request still counts as in flight, since the server may still be working on it."""
-
-EventKind: TypeAlias = Literal["answered", "throttled", "released", "refunded", "abandoned"]
-"""What a caller reports about its slot."""
-
-LONGEST_PAUSE = 3600.0
-"""Seconds. A server that asks for a longer pause is sent one trial request after each hour, so that an absurd
-`Retry-After` does not lock a key for years."""
 
 
 class QuotaPausedError(Exception):
@@ -88,7 +78,8 @@ class Slot:
 
     def throttled(self, seconds: float) -> None:
         """The answer is a 429: no request starts for `seconds`, then a single trial request."""
-        self._report("throttled", seconds)
+        if not self.is_answered:
+            self._report("throttled", seconds)
 
     def release(self) -> None:
         """The request has ended (its body is read, or it was given up): it is no longer in flight."""
@@ -141,24 +132,28 @@ class SharedQuota(abc.ABC):
         """Whether any `async with` block has it open."""
         return any(opening.users for loop, opening in self._openings.copy().items() if not loop.is_closed())
 
+    def forecast(self) -> Forecast:
+        """What the quota allows from now on, as far as it is known."""
+        return Forecast(self.quota.limits)
+
     @property
     def limits_in_force(self) -> tuple[tuple[int, float], ...]:
         """The requests and the seconds of each window: as configured, or fewer where answers of 429 showed that."""
-        return self.quota.limits
+        return self.forecast().limits
 
     def seconds_until(self, requests: int) -> float:
         """Seconds until the last of so many requests may start, if every answer comes at once.
 
         It counts what is left of each window, requests in flight, learned limits, and a pause.
         """
-        return self.quota.seconds_for(requests)
+        return self.forecast().seconds_until(requests)
 
     def wait_status(self) -> str:
         """Why the next request has to wait, and how long; "" if it need not.
 
         Such as `quota used up (9 of 9 in 60 s), next request in 51 s`.
         """
-        return ""
+        return self.forecast().wait()
 
     @abc.abstractmethod
     async def acquire(self, max_pause: float = math.inf) -> Slot:
@@ -221,15 +216,15 @@ class SharedQuota(abc.ABC):
                     *(count, window, configured, count, window),
                 )
 
-
-def live_state(quota: Quota, forecast: Forecast, now: float, in_flight: int, waiting: int) -> str:
-    """The words in which every quota shows its state in its `repr`."""
-    state = [f"{in_flight} of {quota.in_flight} in flight", *forecast.used(now), f"{waiting} waiting"]
-    for (configured, window), (count, _) in zip(quota.limits, forecast.limits, strict=False):
-        if count < configured:
-            state.append(f"learned: {count} in {window:g} s, not {configured}")
-    if forecast.paused_until > now:
-        state.append(f"paused for {forecast.paused_until - now:.1f} s")
-    elif wait := forecast.wait(now):
-        state.append(wait)
-    return ", ".join(state)
+    def _live_state(self, in_flight: int, waiting: int) -> str:
+        """The words in which every quota shows its state in its `repr`."""
+        forecast = self.forecast()
+        state = [f"{in_flight} of {self.quota.in_flight} in flight", *forecast.used(), f"{waiting} waiting"]
+        for (configured, window), (count, _) in zip(self.quota.limits, forecast.limits, strict=False):
+            if count < configured:
+                state.append(f"learned: {count} in {window:g} s, not {configured}")
+        if forecast.paused_until > 0:
+            state.append(f"paused for {forecast.paused_until:.1f} s")
+        elif wait := forecast.wait():
+            state.append(wait)
+        return ", ".join(state)

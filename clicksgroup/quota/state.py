@@ -1,12 +1,11 @@
 """A quota that several processes share, as data, and what one exchange with a process does to it. No clock, no I/O.
 
-`Ledger` decides whether a request may start. This module adds which process holds which slot and whose turn it is, so
-that requests start first come, first served across processes, and the slots of a dead process come back.
+`Ledger` decides whether a request may start. This module adds which processes share it and whose turn it is, so that
+requests start first come, first served across processes, and the slots of a dead process come back.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,8 @@ from typing import NamedTuple
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.forecast import CLOCK_DRIFT, Forecast
-from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.limits import Limit, limits_for
-from clicksgroup.quota.shared import LONGEST_PAUSE, ORPHAN_HOLD, EventKind
+from clicksgroup.quota.ledger import ORPHAN_HOLD, Event, Forecast, HeldSlot, Ledger
+from clicksgroup.quota.limits import limits_for
 
 MIN_MEMORY = 3600.0
 """Seconds for which answers are kept at least, since the next process may be given a longer window."""
@@ -30,15 +27,6 @@ renews its lease three times as often."""
 TURN_TIMEOUT = 0.25
 """Seconds for which a free slot waits for the process whose turn it is: a process that is stopped must not block
 the others."""
-
-
-class Event(NamedTuple):
-    """A report about a slot: when it was made, and how long a pause is. The same event twice changes nothing more."""
-
-    kind: EventKind
-    id: str
-    at: float
-    seconds: float = 0.0
 
 
 class ExchangeResult(NamedTuple):
@@ -62,20 +50,10 @@ class ExchangeResult(NamedTuple):
 
 
 @attrs.define
-class HeldSlot:
-    """A slot that counts as in flight: if it was abandoned, until `back_at`."""
-
-    holder: str
-    answered: bool = False
-    back_at: float | None = None
-
-
-@attrs.define
-class SharedState:
+class SharedState(Ledger):
     """All that is remembered of one quota. Times are seconds of one clock that all who share it can read.
 
     Args:
-        quota: the limits.
         clock: when it was last changed.
         boot: id of the boot of the machine whose clock it is, since that starts anew with each.
         origin: in a server that keeps the quota, the server's time at which this clock was 0.
@@ -83,40 +61,25 @@ class SharedState:
         changes: how often this memory was changed. A process that has seen more of them knows more, too.
         lost_epoch: the memory before this one, for whose loss one window was blocked.
         closed_until: when that window ends.
-        paused_until: when the pause after a 429 ends.
-        half_open: whether the next request is a trial; `trial` is the one that is in flight.
         offered: the request of another process whose turn it is, and since when it could start.
         holders: the processes that have the quota open, and when their leases expire.
-        places: the slots that count as in flight, by id.
-        answered: when requests were answered, ascending; the last entries may lie ahead.
-        rejected: those of them that were answered with a 429.
         queue: the requests that wait, each with its process; the first is next.
-        limits: the windows, and what was learned about them.
     """
 
-    quota: Quota
-    clock: float
+    clock: float = 0.0
     boot: str = ""
     origin: float = 0.0
     epoch: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     changes: int = 0
     lost_epoch: str | None = None
     closed_until: float = 0.0
-    paused_until: float = 0.0
-    half_open: bool = False
-    trial: str | None = None
     offered: tuple[str, float] | None = None
     holders: dict[str, float] = attrs.field(factory=dict)
-    places: dict[str, HeldSlot] = attrs.field(factory=dict)
-    answered: list[float] = attrs.field(factory=list)
-    rejected: list[float] = attrs.field(factory=list)
     queue: list[tuple[str, str]] = attrs.field(factory=list)
-    limits: list[Limit] = attrs.field(default=attrs.Factory(lambda self: Limit.of(self.quota), takes_self=True))
 
     @property
-    def memory(self) -> float:
-        """The longest window in seconds: what happened before it cannot make a request wait."""
-        return max((window for _, window in self.quota.limits), default=0.0) * CLOCK_DRIFT
+    def blocked_until(self) -> float:
+        return max(self.paused_until, self.closed_until)
 
     def shift(self, seconds: float) -> None:
         """The clock was set: everything keeps the age that it had at the last change."""
@@ -168,9 +131,7 @@ class SharedState:
         """A process has died. Its requests may still be on their way, or the server may be working on them."""
         del self.holders[holder]
         self.queue = [entry for entry in self.queue if entry[1] != holder]
-        for slot_id, slot in self.places.items():
-            if slot.holder == holder and slot.back_at is None:
-                self._orphan(slot_id, slot, now)
+        self.abandon_all(holder, now)
 
     def exchange(
         self,
@@ -190,115 +151,42 @@ class SharedState:
             held: all its slots, and whether each was answered.
         """
         if held is not None:
-            self._restore(holder, held, events)
+            # A memory that was lost, or that took the process for dead, does not know its slots.
+            reported = {event.id for event in events}
+            for slot_id, answered in held.items():
+                self.places.setdefault(slot_id, HeldSlot(holder, answered and slot_id not in reported))
         for event in events:
-            self._apply(event)
+            self.apply(event)
         if held is not None:
-            self._release_unknown(holder, {*held, *request_ids}, now)
-        self._forget(now)
+            # An older memory takes requests for open that ended long ago.
+            self.abandon_all(holder, now, known={*held, *request_ids})
+        self.forget(now, MIN_MEMORY)
         self._enqueue(holder, request_ids)
-        ledger = self._ledger()
         if self.queue:
-            ledger.raise_limits(now)
+            self.raise_limits(now)
         # What is held already was granted by an exchange whose result was lost.
         granted = [request_id for request_id in request_ids if request_id in self.places]
-        granted += self._grant(ledger, holder, now)
-        forecast = ledger.forecast(now)
+        granted += self._grant(holder, now)
         return ExchangeResult(
             granted,
-            self._retry_in(ledger, holder, now),
+            self._retry_in(holder, now),
             max(self.paused_until - now, 0.0),
             self.holders.get(holder, math.inf) - now,
             sorted({slot.holder for slot in self.places.values() if slot.holder != holder and slot.back_at is None}),
-            forecast,
+            self.forecast(now),
         )
-
-    def _restore(self, holder: str, held: Mapping[str, bool], events: Sequence[Event]) -> None:
-        """A memory that was lost, or that took the process for dead, does not know its slots."""
-        reported = {event.id for event in events}
-        for slot_id, answered in held.items():
-            self.places.setdefault(slot_id, HeldSlot(holder, answered and slot_id not in reported))
-
-    def _release_unknown(self, holder: str, known: set[str], now: float) -> None:
-        """An older memory takes requests for open that ended long ago."""
-        for slot_id, slot in self.places.items():
-            if slot.holder == holder and slot_id not in known and slot.back_at is None:
-                self._orphan(slot_id, slot, now)
-
-    def _apply(self, event: Event) -> None:
-        if event.kind == "refunded":
-            self.queue = [entry for entry in self.queue if entry[0] != event.id]
-            self.places.pop(event.id, None)
-            self._end_trial(event.id)
-            return
-        slot = self.places.get(event.id)
-        if slot is None:
-            return
-        if event.kind == "abandoned":
-            self._orphan(event.id, slot, event.at)
-            return
-        is_news = not slot.answered
-        self._end(slot, event.at)
-        if event.kind == "answered" and is_news:
-            self._ledger().succeeded(event.at)
-            self._end_trial(event.id, passed=True)
-        elif event.kind == "throttled" and is_news:
-            self._ledger().throttled(event.at, is_trial=self.trial == event.id)
-            self.paused_until = max(self.paused_until, event.at + min(event.seconds, LONGEST_PAUSE))
-            self.half_open, self.trial = True, None
-        elif event.kind == "released":
-            self._end_trial(event.id)
-            del self.places[event.id]
-
-    def _end(self, slot: HeldSlot, at: float) -> None:
-        if not slot.answered:
-            slot.answered = True
-            # Whole milliseconds keep the memory small; rounded up, they keep the proof.
-            bisect.insort(self.answered, math.ceil(at * 1000) / 1000)
-
-    def _orphan(self, slot_id: str, slot: HeldSlot, at: float) -> None:
-        slot.back_at = at + ORPHAN_HOLD
-        # The server may count the request as late as its hold ends.
-        self._end(slot, slot.back_at)
-        self._end_trial(slot_id)
-
-    def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:
-        if self.trial == slot_id:
-            self.trial = None
-            self.half_open = not passed
-
-    def _forget(self, now: float) -> None:
-        self._ledger().forget(now, MIN_MEMORY)
-        for slot_id, slot in tuple(self.places.items()):
-            if slot.back_at is not None and slot.back_at <= now:
-                del self.places[slot_id]
 
     def _enqueue(self, holder: str, request_ids: Sequence[str]) -> None:
         self.queue = [entry for entry in self.queue if entry[1] != holder or entry[0] in request_ids]
         known = {request_id for request_id, _ in self.queue} | self.places.keys()
         self.queue += [(request_id, holder) for request_id in request_ids if request_id not in known]
 
-    def _ledger(self) -> Ledger:
-        ledger = Ledger(self.quota, self.limits, self.answered, self.rejected)
-        for slot in self.places.values():
-            if slot.answered:
-                ledger.in_flight += 1
-            else:
-                ledger.grant()
-        for back_at in sorted(slot.back_at for slot in self.places.values() if slot.back_at is not None):
-            ledger.orphaned(back_at - ORPHAN_HOLD)
-        ledger.paused_until = max(self.paused_until, self.closed_until)
-        ledger.half_open, ledger.trial_in_flight = self.half_open, self.trial is not None
-        return ledger
-
-    def _grant(self, ledger: Ledger, holder: str, now: float) -> list[str]:
+    def _grant(self, holder: str, now: float) -> list[str]:
         granted = []
-        while self.queue and ledger.delay(now) <= 0:
+        while self.queue and self.delay(now) <= 0:
             request_id, owner = self.queue[0]
             if owner == holder:
-                self.places[request_id] = HeldSlot(holder)
-                if ledger.grant():
-                    self.trial = request_id
+                self.grant(request_id, holder)
                 granted.append(request_id)
             else:
                 if self.offered is None or self.offered[0] != request_id:
@@ -310,15 +198,11 @@ class SharedState:
         self.offered = None
         return granted
 
-    def _retry_in(self, ledger: Ledger, holder: str, now: float) -> float:
+    def _retry_in(self, holder: str, now: float) -> float:
         ahead = next((i for i, (_, owner) in enumerate(self.queue) if owner == holder), None)
         if ahead is None:
             return math.inf
-        # As though all requests before it had started and ended.
-        for _ in range(ahead):
-            ledger.grant()
-            ledger.released()
-        delay = ledger.delay(now)
-        if delay == math.inf and ledger.paused_until > now:
-            return ledger.paused_until - now
+        delay = self.delay(now, ahead)
+        if delay == math.inf and self.blocked_until > now:
+            return self.blocked_until - now
         return delay or math.inf

@@ -8,7 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from clicksgroup.quota.forecast import Forecast
+from clicksgroup.quota.ledger import Forecast
 from clicksgroup.quota.shared import QuotaPausedError, Slot
 
 logger = logging.getLogger("clicksgroup")

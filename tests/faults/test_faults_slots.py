@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from clicksgroup import Quota, RetryPolicy, TransportError
-from clicksgroup.quota import ledger, local
+from clicksgroup.quota import ledger
 from tests.faults.cases import client_of
 from tests.pages import paged
 from tests.raw_server import RawServer, Request, Response
@@ -24,8 +24,7 @@ GIVE_UP = 0.02
 
 @pytest.fixture(autouse=True)
 def short_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (ledger, local):
-        monkeypatch.setattr(module, "ORPHAN_HOLD", HOLD)
+    monkeypatch.setattr(ledger, "ORPHAN_HOLD", HOLD)
 
 
 async def gives_up(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

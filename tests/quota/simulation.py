@@ -10,8 +10,8 @@ from collections.abc import Callable
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.shared import EventKind
-from clicksgroup.quota.state import Event, ExchangeResult
+from clicksgroup.quota.ledger import Event, EventKind
+from clicksgroup.quota.state import ExchangeResult
 from tests import checker
 
 

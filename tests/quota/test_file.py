@@ -24,7 +24,8 @@ from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import FileBackend, default_path
 from clicksgroup.quota.file_lock import lock
-from clicksgroup.quota.state import Event, ExchangeResult
+from clicksgroup.quota.ledger import Event
+from clicksgroup.quota.state import ExchangeResult
 from tests.quota.processes import Processes
 from tests.quota_server import QuotaServer
 

@@ -15,9 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.forecast import CLOCK_DRIFT
-from clicksgroup.quota.ledger import Ledger
-from clicksgroup.quota.shared import ORPHAN_HOLD
+from clicksgroup.quota.ledger import CLOCK_DRIFT, ORPHAN_HOLD, Event, EventKind, Ledger
 from tests.checker import most_at_once, most_in_any_window, most_in_fixed_windows
 
 Fate = Literal["answered", "throttled", "given up", "never sent", "abandoned"]
@@ -60,7 +58,6 @@ class Simulation:
         # For each trial, by its number: how many requests were granted before its end was known.
         self.trials: dict[int, int] = {}
         self.now = 0.0
-        self._trial: int | None = None
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._queue: deque[Trip] = deque()
@@ -89,10 +86,9 @@ class Simulation:
         number = len(self.granted)
         self.granted.append(trip)
         self.grants.append(self.now)
-        if self.ledger.grant():
-            self._trial = number
+        self.ledger.grant(f"{number}")
         if trip.fate == "never sent":
-            self._at(self.now + trip.there, lambda: self._refund(number))
+            self._at(self.now + trip.there, lambda: self._report(number, "refunded"))
             return
         arrival = self.now + trip.there
         headers = arrival + trip.work + trip.back
@@ -101,51 +97,27 @@ class Simulation:
             known = self.now + min(trip.back, trip.there)
             self.arrivals.append(min(arrival, known + ORPHAN_HOLD))
             self.open.append((self.arrivals[-1], min(arrival + trip.work, known + ORPHAN_HOLD)))
-            self._at(known, lambda: self._abandon(number))
+            self._at(known, lambda: self._report(number, "abandoned"))
         elif trip.fate == "given up":
             # After the server got it; it may still work on it.
             known = arrival + min(trip.work, trip.back)
             self.arrivals.append(arrival)
             self.open.append((arrival, known))
-            self._at(known, lambda: self._give_up(number))
+            self._at(known, lambda: self._report(number, "released"))
         else:
             self.arrivals.append(arrival)
             self.open.append((arrival, headers + trip.body))
-            self._at(headers, lambda: self._headers(number, trip))
-            self._at(headers + trip.body, self.ledger.released)
+            kind: EventKind = "throttled" if trip.fate == "throttled" else "answered"
+            self._at(headers, lambda: self._report(number, kind, trip.pause))
+            self._at(headers + trip.body, lambda: self._report(number, "released"))
 
-    def _headers(self, number: int, trip: Trip) -> None:
-        self.ledger.ended(self.now)
-        if trip.fate == "throttled":
-            self.pauses.append((len(self.grants), self.now + trip.pause))
-            self.ledger.pause(self.now, trip.pause)
-            self._trial_known(self._trial)
-        elif self._trial_known(number):
-            self.ledger.trial_ended(True)
-
-    def _refund(self, number: int) -> None:
-        self.ledger.refunded()
-        if self._trial_known(number):
-            self.ledger.trial_ended(False)
-
-    def _give_up(self, number: int) -> None:
-        self.ledger.ended(self.now)
-        self.ledger.released()
-        if self._trial_known(number):
-            self.ledger.trial_ended(False)
-
-    def _abandon(self, number: int) -> None:
-        self.ledger.ended(self.now + ORPHAN_HOLD)
-        self.ledger.orphaned(self.now)
-        if self._trial_known(number):
-            self.ledger.trial_ended(False)
-
-    def _trial_known(self, number: int | None) -> bool:
-        if number is None or number != self._trial:
-            return False
-        self._trial = None
-        self.trials[number] = len(self.grants)
-        return True
+    def _report(self, number: int, kind: EventKind, pause: float = 0.0) -> None:
+        trial = self.ledger.trial
+        if kind == "throttled":
+            self.pauses.append((len(self.grants), self.now + pause))
+        self.ledger.apply(Event(kind, f"{number}", self.now, pause))
+        if trial is not None and self.ledger.trial is None:
+            self.trials[int(trial)] = len(self.grants)
 
 
 seconds = st.one_of(st.integers(0, 24).map(lambda n: n / 8), st.floats(0, 8, allow_nan=False))
@@ -181,10 +153,11 @@ def test_no_slot_is_lost(quota: Quota, trips: list[Trip]) -> None:
     simulation = Simulation(quota, trips)
     assert simulation.granted == trips
     ledger, late = simulation.ledger, simulation.now + 1000
-    assert not ledger.remembers(late)
     assert ledger.delay(late) == 0
-    assert ledger.in_flight == 0
-    assert all(used == 0 for used, _, _ in ledger.used(late))
+    assert ledger.in_flight(late) == []
+    forecast = ledger.forecast(late)
+    assert (forecast.answered, forecast.unanswered) == ((), 0)
+    assert not ledger.remembers(late)
 
 
 @settings(max_examples=200, deadline=None)
@@ -202,33 +175,37 @@ def test_pause(quota: Quota, trips: list[Trip]) -> None:
 def test_trial() -> None:
     """A trial request that fails is followed by another one, a trial that passes by all others."""
     ledger = Ledger(Quota(in_flight=9))
-    ledger.pause(0.0, 1.0)
-    for passed in (False, True):
-        assert ledger.grant()
+    ledger.grant("first")
+    ledger.apply(Event("throttled", "first", 0.0, 1.0))
+    endings: tuple[EventKind, ...] = ("refunded", "released", "abandoned", "answered")
+    for kind in endings:
+        ledger.grant(kind)
+        assert ledger.trial == kind
         assert ledger.delay(2.0) == math.inf
-        ledger.trial_ended(passed)
+        ledger.apply(Event(kind, kind, 2.0))
         assert ledger.delay(2.0) == 0
-    assert not ledger.grant()
+    ledger.grant("last")
+    assert ledger.trial is None
 
 
 def test_counted_late() -> None:
     """A request that the server may count late is remembered longer than one that was answered after it."""
     ledger = Ledger(Quota((2, 10), in_flight=2))
-    for counted_at in (5.0, 0.0):
-        ledger.grant()
-        ledger.ended(counted_at)
-        ledger.released()
+    endings: tuple[EventKind, ...] = ("abandoned", "released")
+    for kind in endings:
+        ledger.grant(kind)
+        ledger.apply(Event(kind, kind, 0.0))
     assert ledger.delay(0.0) == pytest.approx(10 * CLOCK_DRIFT)
     assert ledger.remembers(14.0)
-    assert [used for used, _, _ in ledger.used(11.0)] == [1]
+    assert ledger.forecast(11.0).used() == ["1 of 2 in 10 s"]
 
 
 def test_window_starts_with_answer() -> None:
     """A slot comes back one window after the answer, not after the sending."""
     ledger = Ledger(Quota((1, 10), in_flight=1))
-    ledger.grant()
-    ledger.ended(4.0)
-    ledger.released()
+    ledger.grant("sent")
+    ledger.apply(Event("answered", "sent", 4.0))
+    ledger.apply(Event("released", "sent", 4.0))
     assert ledger.delay(13.9) > 0
     assert ledger.delay(4.0) == pytest.approx(10 * CLOCK_DRIFT)
     assert ledger.delay(14.01) == 0
@@ -237,10 +214,10 @@ def test_window_starts_with_answer() -> None:
 def test_in_flight_until_released() -> None:
     """A request is in flight until its body was read, not until its headers have arrived."""
     ledger = Ledger(Quota((9, 10), in_flight=1))
-    ledger.grant()
-    ledger.ended(1.0)
+    ledger.grant("sent")
+    ledger.apply(Event("answered", "sent", 1.0))
     assert ledger.delay(1.0) == math.inf
-    ledger.released()
+    ledger.apply(Event("released", "sent", 1.0))
     assert ledger.delay(1.0) == 0
 
 
@@ -249,7 +226,7 @@ def test_several_windows() -> None:
     ledger = Ledger(Quota((1, 1), (2, 10), in_flight=2))
     for now in (0.0, 2.0):
         assert ledger.delay(now) == 0
-        ledger.grant()
-        ledger.ended(now)
-        ledger.released()
+        ledger.grant("sent")
+        ledger.apply(Event("answered", "sent", now))
+        ledger.apply(Event("released", "sent", now))
     assert ledger.delay(2.0) == pytest.approx(10 * CLOCK_DRIFT - 2)

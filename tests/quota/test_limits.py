@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.lower import CASES, Case, Server, run_against
 from clicksgroup.plans import Quota
-from clicksgroup.quota.ledger import Ledger
+from clicksgroup.quota.ledger import Event, Ledger
 from clicksgroup.quota.limits import Limit, limits_for
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.quota.shared import SharedQuota
@@ -64,11 +64,11 @@ def test_long_window() -> None:
     """A 429 lowers the window that was fullest; an hour is never lowered by more than half at once."""
     ledger = Ledger(Quota((24, 60), (1250, 3600), in_flight=1))
     for number in range(20):
-        ledger.grant()
-        ledger.ended(float(number))
-    ledger.grant()
-    ledger.ended(20.0)
-    ledger.throttled(20.0, is_trial=False)
+        ledger.grant(f"{number}")
+        ledger.apply(Event("answered", f"{number}", float(number)))
+        ledger.apply(Event("released", f"{number}", float(number)))
+    ledger.grant("last")
+    ledger.apply(Event("throttled", "last", 20.0))
     assert [limit.in_force for limit in ledger.limits] == [20, 1250]
     hour = Limit.of(Quota((1250, 3600)))[0]
     for now in (0.0, 60.0, 120.0, 180.0):

@@ -24,9 +24,9 @@ from clicksgroup.quota import backend as backend_module
 from clicksgroup.quota.backend import clock, dump, load
 from clicksgroup.quota.file import FileBackend
 from clicksgroup.quota.file_lock import lock
+from clicksgroup.quota.ledger import LONGEST_PAUSE, Event
 from clicksgroup.quota.local import local_quota
-from clicksgroup.quota.shared import LONGEST_PAUSE
-from clicksgroup.quota.state import LEASE, Event, SharedState
+from clicksgroup.quota.state import LEASE, SharedState
 from clicksgroup.redis import RedisQuota
 from tests.redis_server import URL, connected
 
@@ -184,7 +184,7 @@ def test_lease_expires(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_stopped_process() -> None:
     """The place of a stopped process is free when its lease expires; then its own slots are gone."""
-    state = SharedState(Quota(in_flight=1), 1000.0)
+    state = SharedState(Quota(in_flight=1), clock=1000.0)
     for holder in ("stopped", "other"):
         assert state.join(holder, state.quota, 1000.0)
     assert state.exchange("stopped", (), ["s"], 1000.0, {}).granted == ["s"]
@@ -302,7 +302,7 @@ async def test_absurd_pause(path: pathlib.Path) -> None:
 
 def test_learned_limit_is_kept() -> None:
     """A learned limit survives a restart."""
-    state = SharedState(Quota((24, 60), in_flight=2), 1000.0)
+    state = SharedState(Quota((24, 60), in_flight=2), clock=1000.0)
     for number in range(20):
         state.exchange("a", (), [f"{number}"], 1000.0)
         state.exchange("a", [Event("answered", f"{number}", 1000.0), Event("released", f"{number}", 1000.0)], (), 1000)

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 import clicksgroup.redis as redis_module
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult
+from clicksgroup.quota.ledger import Event
+from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult
 from clicksgroup.redis import RedisBackend, RedisQuota
 from clicksgroup.settings import Secret
 from tests.quota.processes import Processes

@@ -12,15 +12,16 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota import QuotaPausedError, Slot
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
+from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import Event, ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, SharedState
 
 
 class Server:
     """Keeps the state of a quota for several processes."""
 
     def __init__(self, quota: Quota) -> None:
-        self.state = SharedState(quota, clock())
+        self.state = SharedState(quota, clock=clock())
         self.is_reachable = True
         self.lose_results = 0
         self.exchanges = 0
@@ -202,7 +203,7 @@ async def test_max_pause(server: Server) -> None:
 
 async def test_grant_before_429_is_known(server: Server) -> None:
     """A slot that was granted before the backend heard of a 429 is given back."""
-    server.state = SharedState(Quota(in_flight=2), clock())
+    server.state = SharedState(Quota(in_flight=2), clock=clock())
     async with quota_on(server) as quota:
         slot = await quota.acquire()
         server.delivers.clear()

@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import TURN_TIMEOUT, Event, ExchangeResult, SharedState
+from clicksgroup.quota.ledger import Event
+from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult, SharedState
 from tests.quota.simulation import Process, Simulation
 
 limits = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1.0, 3.0, 20.0])), min_size=1, max_size=2)
 
 
 def state_of(quota: Quota) -> SharedState:
-    return SharedState(quota, 1000.0)
+    return SharedState(quota, clock=1000.0)
 
 
 def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000.0) -> list[str]:

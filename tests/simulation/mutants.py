@@ -15,7 +15,7 @@ from clicksgroup import Quota
 from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination, responses
-from clicksgroup.quota import ledger, shared, waiters
+from clicksgroup.quota import limits, shared, waiters
 from clicksgroup.store.backfill import Backfill
 from tests.simulation.world import run_world
 
@@ -61,14 +61,10 @@ def _freed_at_the_send() -> AbstractContextManager[Any]:
 
 
 def _one_too_wide() -> AbstractContextManager[Any]:
-    begin = ledger.Ledger.__init__
+    def wider(quota: Quota) -> list[limits.Limit]:
+        return [limits.Limit(count + 1, window, count + 1) for count, window in quota.limits]
 
-    def init(self: Any, quota: Quota, *args: Any, **options: Any) -> None:
-        wider = Quota(*((count + 1, window) for count, window in quota.limits), in_flight=quota.in_flight)
-        begin(self, wider, *args, **options)
-        self.quota = quota
-
-    return mock.patch.object(ledger.Ledger, "__init__", init)
+    return mock.patch.object(limits.Limit, "of", wider)
 
 
 def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
