@@ -9,7 +9,6 @@ import hashlib
 import logging
 import os
 import weakref
-from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import attrs
@@ -18,9 +17,8 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.exchanger import CLOSE_TIMEOUT
-from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 from clicksgroup.settings import Secret
 
 try:
@@ -139,15 +137,13 @@ class RedisBackend(Backend):
                     await self._leave()
         await self._client.aclose()
 
-    async def exchange(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
+    async def exchange(self, report: Report) -> ExchangeResult:
         try:
             if self._last_call_failed:
                 # Connecting takes time, which must not make the reading of the clock vague.
                 await self._client.ping()
             self._last_call_failed = True
-            result = await self._decide_until_unchanged(events, request_ids, held)
+            result = await self._decide_until_unchanged(report)
         except (RedisError, OSError, TimeoutError) as error:
             permanent = self.seen is None and _is_permanent(error)
             reason = str(error) or type(error).__name__
@@ -159,16 +155,14 @@ class RedisBackend(Backend):
             raise QuotaUnavailableError(f"{self.describe()} cannot be used: {reason}", retryable=False)
         raise UnreachableError(reason)
 
-    async def _decide_until_unchanged(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
+    async def _decide_until_unchanged(self, report: Report) -> ExchangeResult:
         if self._raw is None:
             await self._compare_and_set(None)
         while True:
             state, now = self._load()
             assert self._reading is not None
-            dated = [event._replace(at=self._reading.latest(event.at)) for event in events]
-            result = self.decide(state, dated, request_ids, held, now)
+            events = [event._replace(at=self._reading.latest(event.at)) for event in report.events]
+            result = self.decide(state, report._replace(events=events), now)
             if await self._compare_and_set(dump_changed(state, self._raw, now)):
                 self.seen = state.epoch, state.changes
                 if not self._clock_was_set(state):

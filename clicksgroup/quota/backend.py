@@ -11,15 +11,13 @@ import pathlib
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cattrs
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.ledger import Event
-from clicksgroup.quota.state import ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 
 FORMAT = "clicksgroup quota 2"
 
@@ -81,15 +79,8 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def exchange(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
+    async def exchange(self, report: Report) -> ExchangeResult:
         """Report what happened in this process, and ask which of its requests may start.
-
-        Args:
-            events: what happened. After a failure the same events come again.
-            request_ids: the requests that wait, in their order, those of the last exchange included.
-            held: ids of the slots that are held here, and whether each was answered: for a backend that lost them.
 
         Raises:
             UnreachableError: it may be tried again.
@@ -104,14 +95,7 @@ class Backend(abc.ABC):
     async def close(self) -> None:
         """Close files and connections."""
 
-    def decide(
-        self,
-        state: SharedState,
-        events: Sequence[Event],
-        request_ids: Sequence[str],
-        held: Mapping[str, bool],
-        now: float,
-    ) -> ExchangeResult:
+    def decide(self, state: SharedState, report: Report, now: float) -> ExchangeResult:
         """Change the state as one exchange does.
 
         Raises:
@@ -124,7 +108,7 @@ class Backend(abc.ABC):
                 f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "
                 f"{self.quota!r}; give all the same quota, or keep them apart under different names"
             )
-        return state.exchange(self.holder, events, request_ids, now, held)
+        return state.exchange(self.holder, report, now)
 
 
 def dump_changed(state: SharedState, raw: bytes | None, now: float) -> bytes | None:

@@ -20,8 +20,8 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.ledger import LONGEST_PAUSE, Event, EventKind
-from clicksgroup.quota.shared import QuotaPausedError, Slot
-from clicksgroup.quota.state import LEASE, ExchangeResult
+from clicksgroup.quota.shared import Slot
+from clicksgroup.quota.state import LEASE, ExchangeResult, Report
 from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
@@ -57,15 +57,16 @@ class Exchanger:
         self.outage_timeout = outage_timeout
         self._learn = learn
         self._wake = asyncio.Event()
-        self.waiters = Waiters(self._wake.set)
+        self.waiters = Waiters(
+            self._wake.set,
+            f"the pause is kept in {backend.describe()}; to end it, {backend.how_to_end_pause()}",
+        )
         # One id for each caller that waits, up to a bound.
         self._request_ids: list[str] = []
         self.held: dict[str, Slot] = {}
         # Events that no exchange has reported yet.
         self._events: list[Event] = []
         self._lease_until = math.inf
-        self._paused_until = -math.inf
-        self._announced_pause = False
         # Since when only other processes are in the way.
         self._blocked_since: float | None = None
         self._announced_block = False
@@ -77,10 +78,7 @@ class Exchanger:
         """Wait until one request may start, as `SharedQuota.acquire` says."""
         if self._closing:
             raise ClientClosedError(f"{self.backend.describe()} is closed: use it inside `async with`")
-        pause = self._paused_until - clock()
-        if pause > max_pause:
-            raise QuotaPausedError(pause, self._kept())
-        return await self.waiters.wait(max_pause)
+        return await self.waiters.wait(max_pause, clock())
 
     async def open(self) -> None:
         """Prepare the backend, and make the first exchange."""
@@ -98,7 +96,7 @@ class Exchanger:
         while True:
             try:
                 began = clock()
-                self._apply(await self.backend.exchange((), (), {}), began)
+                self._apply(await self.backend.exchange(Report(held={})), began)
                 return
             except UnreachableError as error:
                 reason = str(error)
@@ -145,11 +143,11 @@ class Exchanger:
     async def _exchange(self) -> float:
         """Make one exchange; the seconds until time alone lets another request start."""
         request_ids = self._requests()
-        events = tuple(self._events)
         held = {slot.id: slot.is_answered for slot in self.held.values()}
+        report = Report(tuple(self._events), request_ids, held)
         began = clock()
         try:
-            result = await self.backend.exchange(events, request_ids, held)
+            result = await self.backend.exchange(report)
         except UnreachableError as error:
             return self._on_unavailable(str(error))
         except ConfigurationError as error:
@@ -157,7 +155,7 @@ class Exchanger:
             self.waiters.refuse(lambda: failure)
             return RECHECK
         self._unreachable_since = None
-        del self._events[: len(events)]
+        del self._events[: len(report.events)]
         return self._apply(result, began)
 
     def _requests(self) -> tuple[str, ...]:
@@ -190,11 +188,8 @@ class Exchanger:
         now = clock()
         if result.granted:
             self._poll_interval = POLL[0]
-            if self._announced_pause and self._paused_until <= now:
-                self._announced_pause = False
-                logger.info("the pause of %s is over", self.backend.describe())
-        if result.pause_left > 0:
-            self._pause(now + result.pause_left)
+            self.waiters.granted(now)
+        self.waiters.pause(now + result.pause_left, now)
         self._announce_wait(result, now)
         return result.retry_in
 
@@ -205,23 +200,10 @@ class Exchanger:
         now = clock()
         self._events.append(Event(kind, slot.id, now, seconds))
         if kind == "throttled":
-            self._pause(now + min(seconds, LONGEST_PAUSE))
+            self.waiters.pause(now + min(seconds, LONGEST_PAUSE), now)
         elif kind != "answered":
             del self.held[slot.id]
         self._wake.set()
-
-    def _pause(self, until: float) -> None:
-        if until <= self._paused_until:
-            return
-        now = clock()
-        if self._paused_until <= now:
-            self._announced_pause = True
-            logger.info("429: all requests of this quota pause for %.1f s; %s", until - now, self._kept())
-        self._paused_until = until
-        self.waiters.refuse_pause(until - now, self._kept())
-
-    def _kept(self) -> str:
-        return f"the pause is kept in {self.backend.describe()}; to end it, {self.backend.how_to_end_pause()}"
 
     def _announce_wait(self, result: ExchangeResult, now: float) -> None:
         """Log a long wait, for a window or for other processes, once."""

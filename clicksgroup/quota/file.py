@@ -11,15 +11,13 @@ import os
 import pathlib
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
 
 from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
 from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
-from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 
 logger = logging.getLogger("clicksgroup")
 
@@ -104,14 +102,10 @@ class FileBackend(Backend):
     def has_changed(self) -> bool:
         return _signature(self._path) != self._signature
 
-    async def exchange(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
-        return await asyncio.to_thread(self._exchange_now, events, request_ids, held)
+    async def exchange(self, report: Report) -> ExchangeResult:
+        return await asyncio.to_thread(self._exchange_now, report)
 
-    def _exchange_now(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
+    def _exchange_now(self, report: Report) -> ExchangeResult:
         if self._process_lock is None:
             raise UnreachableError("it was closed")
         try:
@@ -121,7 +115,7 @@ class FileBackend(Backend):
                 for other in tuple(state.holders):
                     if other != self.holder and not ProcessLock.is_held(self._beside(other)):
                         state.remove_dead(other, now)
-                result = self.decide(state, events, request_ids, held, now)
+                result = self.decide(state, report, now)
                 if (changed := dump_changed(state, raw, now)) is not None:
                     _write(self._beside("new"), changed)
                     self._beside("new").replace(self._path)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import math
 import threading
 import time
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.ledger import LONGEST_PAUSE, Event, EventKind, Forecast, Ledger
+from clicksgroup.quota.ledger import Event, EventKind, Forecast, Ledger
 from clicksgroup.quota.limits import limits_for
-from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
+from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.quota.waiters import Waiters
-
-logger = logging.getLogger("clicksgroup")
 
 RECHECK = 1.0
 """Seconds after which a loop looks again, while only the requests of another loop are in its way: that may end."""
@@ -65,9 +62,8 @@ class LocalQuota(SharedQuota):
         self.name = f"loop {next(_numbers)}"
         self._memory = memory or _Memory(quota)
         self._memory.members.append(self)
-        self._waiters = Waiters(self.dispatch)
+        self._waiters = Waiters(self.dispatch, KEPT)
         self._timer: asyncio.TimerHandle | None = None
-        self._announced_pause = False
 
     def forecast(self) -> Forecast:
         with self._memory.lock:
@@ -79,10 +75,7 @@ class LocalQuota(SharedQuota):
             return f"<LocalQuota {self._live_state(in_flight, len(self._waiters))}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        pause = self._memory.ledger.paused_until - self.loop.time()
-        if pause > max_pause:
-            raise QuotaPausedError(pause, KEPT)
-        return await self._waiters.wait(max_pause)
+        return await self._waiters.wait(max_pause, self.loop.time())
 
     @property
     def is_busy(self) -> bool:
@@ -106,6 +99,8 @@ class LocalQuota(SharedQuota):
                     waiter.set_result(self._grant(now))
 
     def _wait(self, now: float, delay: float) -> None:
+        # Another event loop may have been told of it.
+        self._waiters.pause(self._memory.ledger.paused_until, now)
         self._waiters.announce_wait(self._memory.ledger.forecast(now))
         if delay == math.inf and len(self._memory.members) > 1:
             self._memory.remove_closed(now)
@@ -115,9 +110,7 @@ class LocalQuota(SharedQuota):
 
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
-        if self._announced_pause:
-            self._announced_pause = False
-            logger.info("the pause is over: a single trial request starts")
+        self._waiters.granted(now)
         self._announce_limits(ledger.forecast(now))
         ledger.forget(now)
         slot = Slot(self._report, f"{next(_numbers)}")
@@ -132,9 +125,7 @@ class LocalQuota(SharedQuota):
         with self._memory.lock:
             self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
             if kind == "throttled":
-                self._announced_pause = True
-                logger.info("429: all requests of this key pause for %.1f s; %s", min(seconds, LONGEST_PAUSE), KEPT)
-                self._waiters.refuse_pause(self._memory.ledger.paused_until - now, KEPT)
+                self._waiters.pause(self._memory.ledger.paused_until, now)
         self._memory.notify_others(self)
         self.dispatch()
 

@@ -33,11 +33,6 @@ class RemoteQuota(SharedQuota):
         self._description = "that was refused"
         self._description = make_backend().describe()
 
-    @property
-    def backend(self) -> Backend:
-        """The backend of the running event loop, while it has the quota open."""
-        return self._exchanger().backend
-
     def forecast(self) -> Forecast:
         if self._forecast is None:
             return super().forecast()

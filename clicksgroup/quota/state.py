@@ -29,6 +29,20 @@ TURN_TIMEOUT = 0.25
 the others."""
 
 
+class Report(NamedTuple):
+    """What a process reports in one exchange.
+
+    Args:
+        events: what happened to its slots. Where a result was lost, the same events come again.
+        request_ids: all its requests that wait, in their order. Those that are missing leave the queue.
+        held: all slots that it holds, and whether each was answered: for a memory that does not know them.
+    """
+
+    events: Sequence[Event] = ()
+    request_ids: Sequence[str] = ()
+    held: Mapping[str, bool] | None = None
+
+
 class ExchangeResult(NamedTuple):
     """What one exchange gives to the process.
 
@@ -133,23 +147,9 @@ class SharedState(Ledger):
         self.queue = [entry for entry in self.queue if entry[1] != holder]
         self.abandon_all(holder, now)
 
-    def exchange(
-        self,
-        holder: str,
-        events: Sequence[Event],
-        request_ids: Sequence[str],
-        now: float,
-        held: Mapping[str, bool] | None = None,
-    ) -> ExchangeResult:
-        """Apply the events of a process, and grant what may start of its requests.
-
-        Args:
-            holder: the process.
-            events: what it reports. Events of an exchange whose result was lost may come again.
-            request_ids: all its requests that wait, in their order. Those that are missing here leave the queue.
-            now: the time.
-            held: all its slots, and whether each was answered.
-        """
+    def exchange(self, holder: str, report: Report, now: float) -> ExchangeResult:
+        """Apply what a process reports, and grant what may start of its requests."""
+        events, request_ids, held = report
         if held is not None:
             # A memory that was lost, or that took the process for dead, does not know its slots.
             reported = {event.id for event in events}

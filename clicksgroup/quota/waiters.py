@@ -22,10 +22,14 @@ class Waiters:
 
     Args:
         changed: called when a caller begins to wait, and when one was cancelled.
+        kept: where a pause is kept, and how to end it.
     """
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], kept: str) -> None:
         self._changed = changed
+        self._kept = kept
+        # When the pause ends that was logged last; None once its end was logged.
+        self._paused_until: float | None = None
         # For each caller: the longest pause that it accepts, and the moment of the loop's clock at which it came.
         self._waiting: OrderedDict[asyncio.Future[Slot], tuple[float, float]] = OrderedDict()
         # The caller whose wait was logged last.
@@ -34,8 +38,10 @@ class Waiters:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, max_pause: float) -> Slot:
+    async def wait(self, max_pause: float, now: float) -> Slot:
         """Wait for a slot. A caller that is cancelled in the moment of the grant gives it back."""
+        if self._paused_until is not None and self._paused_until - now > max_pause:
+            raise QuotaPausedError(self._paused_until - now, self._kept)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
         self._waiting[waiter] = max_pause, loop.time()
@@ -60,10 +66,22 @@ class Waiters:
         """Raise an error in the callers that came until then."""
         self._refuse([waiter for waiter, (_, came) in self._waiting.items() if came <= came_until], error)
 
-    def refuse_pause(self, seconds: float, kept: str) -> None:
-        """Raise `QuotaPausedError` in the callers that do not accept so long a pause."""
-        refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < seconds]
-        self._refuse(refused, lambda: QuotaPausedError(seconds, kept))
+    def pause(self, until: float, now: float) -> None:
+        """Log a pause that begins, and raise `QuotaPausedError` in the callers that do not accept so long a one."""
+        before = now if self._paused_until is None else self._paused_until
+        if until <= max(before, now):
+            return
+        if before <= now:
+            logger.info("429: all requests of this key pause for %.1f s; %s", until - now, self._kept)
+        self._paused_until = until
+        refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < until - now]
+        self._refuse(refused, lambda: QuotaPausedError(until - now, self._kept))
+
+    def granted(self, now: float) -> None:
+        """Log the end of a pause."""
+        if self._paused_until is not None and self._paused_until <= now:
+            self._paused_until = None
+            logger.info("the pause is over: a single trial request starts")
 
     def announce_wait(self, forecast: Forecast) -> None:
         """Log a long wait of the first caller, once. A pause is logged when it begins."""

@@ -25,7 +25,7 @@ from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import FileBackend, default_path
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.ledger import Event
-from clicksgroup.quota.state import ExchangeResult
+from clicksgroup.quota.state import ExchangeResult, Report
 from tests.quota.processes import Processes
 from tests.quota_server import QuotaServer
 
@@ -70,7 +70,7 @@ async def process(path: pathlib.Path, quota: Quota) -> AsyncIterator[FileBackend
 async def exchange(
     process: FileBackend, *request_ids: str, events: Sequence[Event] = (), held: Sequence[str] = ()
 ) -> ExchangeResult:
-    return await process.exchange(events, request_ids, dict.fromkeys(held, False))
+    return await process.exchange(Report(events, request_ids, dict.fromkeys(held, False)))
 
 
 async def granted(process: FileBackend, *, held: Sequence[str] = ()) -> int:

@@ -26,7 +26,7 @@ from clicksgroup.quota.file import FileBackend
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.ledger import LONGEST_PAUSE, Event
 from clicksgroup.quota.local import local_quota
-from clicksgroup.quota.state import LEASE, SharedState
+from clicksgroup.quota.state import LEASE, Report, SharedState
 from clicksgroup.redis import RedisQuota
 from tests.redis_server import URL, connected
 
@@ -152,6 +152,29 @@ def test_local_quota_in_two_threads(owner: tuple[str, str]) -> None:
     in_threads(lambda: asyncio.run(first()), lambda: asyncio.run(second()))
 
 
+def test_pause_in_two_threads(owner: tuple[str, str]) -> None:
+    """A 429 refuses the callers of another event loop, too, that do not accept the pause."""
+    holds, waits = threading.Event(), threading.Event()
+
+    async def first() -> None:
+        async with local_quota(Quota(in_flight=1), owner) as kept:
+            slot = await kept.acquire()
+            holds.set()
+            await asyncio.to_thread(waits.wait, 10)
+            slot.throttled(60)
+            slot.release()
+
+    async def second() -> None:
+        async with local_quota(Quota(in_flight=1), owner) as kept:
+            await asyncio.to_thread(holds.wait, 10)
+            asyncio.get_running_loop().call_soon(waits.set)
+            for _ in range(2):
+                with pytest.raises(QuotaPausedError):
+                    await kept.acquire(max_pause=10)
+
+    in_threads(lambda: asyncio.run(first()), lambda: asyncio.run(second()))
+
+
 def test_different_quotas_in_two_threads(owner: tuple[str, str]) -> None:
     """While one event loop keeps a quota, a different one for the same key is refused in another."""
 
@@ -187,12 +210,12 @@ def test_stopped_process() -> None:
     state = SharedState(Quota(in_flight=1), clock=1000.0)
     for holder in ("stopped", "other"):
         assert state.join(holder, state.quota, 1000.0)
-    assert state.exchange("stopped", (), ["s"], 1000.0, {}).granted == ["s"]
-    result = state.exchange("other", (), ["o"], 1005.0, {})
+    assert state.exchange("stopped", Report(request_ids=["s"], held={}), 1000.0).granted == ["s"]
+    result = state.exchange("other", Report(request_ids=["o"], held={}), 1005.0)
     assert (result.granted, result.others) == ([], ["stopped"])
     for at, granted in ((1000.0 + LEASE - 0.1, []), (1000.0 + LEASE, ["o"])):
         assert state.join("other", state.quota, at)
-        assert state.exchange("other", (), ["o"], at, {}).granted == granted
+        assert state.exchange("other", Report(request_ids=["o"], held={}), at).granted == granted
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop a process")
@@ -304,12 +327,14 @@ def test_learned_limit_is_kept() -> None:
     """A learned limit survives a restart."""
     state = SharedState(Quota((24, 60), in_flight=2), clock=1000.0)
     for number in range(20):
-        state.exchange("a", (), [f"{number}"], 1000.0)
-        state.exchange("a", [Event("answered", f"{number}", 1000.0), Event("released", f"{number}", 1000.0)], (), 1000)
-    state.exchange("a", (), ["last"], 1001.0)
-    state.exchange("a", [Event("throttled", "last", 1001.0, 1.0), Event("released", "last", 1001.0)], (), 1001.0)
+        state.exchange("a", Report(request_ids=[f"{number}"]), 1000.0)
+        state.exchange(
+            "a", Report([Event("answered", f"{number}", 1000.0), Event("released", f"{number}", 1000.0)]), 1000
+        )
+    state.exchange("a", Report(request_ids=["last"]), 1001.0)
+    state.exchange("a", Report([Event("throttled", "last", 1001.0, 1.0), Event("released", "last", 1001.0)]), 1001.0)
     restarted = load(dump(state))
-    assert restarted.exchange("b", (), (), 1002.0).forecast.limits == ((20, 60.0),)
+    assert restarted.exchange("b", Report(), 1002.0).forecast.limits == ((20, 60.0),)
 
 
 async def test_learned_limit_is_shared(shared: SharedQuota) -> None:

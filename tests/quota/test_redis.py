@@ -27,7 +27,7 @@ import clicksgroup.redis as redis_module
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Event
-from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult
+from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult, Report
 from clicksgroup.redis import RedisBackend, RedisQuota
 from clicksgroup.settings import Secret
 from tests.quota.processes import Processes
@@ -337,7 +337,7 @@ class FakeRedis:
 
     def exchange(self, process: Process, now: float | None = None) -> ExchangeResult:
         self.now = self.now if now is None else now
-        return run(self.backend(process).exchange(process.events, process.waiting, process.held))
+        return run(self.backend(process).exchange(Report(process.events, process.waiting, process.held)))
 
     def granted(self, process: Process, *request_ids: str, events: tuple[Event, ...] = ()) -> list[str]:
         """One exchange, whose slots the process takes."""

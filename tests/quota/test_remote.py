@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,9 +12,8 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota import QuotaPausedError, Slot
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
-from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import ExchangeResult, SharedState
+from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 
 
 class Server:
@@ -31,13 +30,13 @@ class Server:
         self.delivers = asyncio.Event()
         self.delivers.set()
 
-    def exchange(self, holder: str, events: Sequence[Event], request_ids: Sequence[str]) -> ExchangeResult:
+    def exchange(self, holder: str, report: Report) -> ExchangeResult:
         self.exchanges += 1
         self.called.set()
         if not self.is_reachable:
             raise UnreachableError("no route")
-        self.reported += [event.kind for event in events]
-        result = self.state.exchange(holder, events, request_ids, clock())
+        self.reported += [event.kind for event in report.events]
+        result = self.state.exchange(holder, report._replace(held=None), clock())
         if self.lose_results:
             self.lose_results -= 1
             raise UnreachableError("the result was lost")
@@ -62,11 +61,9 @@ class ServerBackend(Backend):
     def how_to_end_pause(self) -> str:
         return "restart it"
 
-    async def exchange(
-        self, events: Sequence[Event], request_ids: Sequence[str], held: Mapping[str, bool]
-    ) -> ExchangeResult:
+    async def exchange(self, report: Report) -> ExchangeResult:
         await asyncio.sleep(0)
-        result = self._server.exchange(self._process, events, request_ids)
+        result = self._server.exchange(self._process, report)
         await self._server.delivers.wait()
         return result
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Event
-from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult, SharedState
+from clicksgroup.quota.state import TURN_TIMEOUT, ExchangeResult, Report, SharedState
 from tests.quota.simulation import Process, Simulation
 
 limits = st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1.0, 3.0, 20.0])), min_size=1, max_size=2)
@@ -22,7 +22,7 @@ def state_of(quota: Quota) -> SharedState:
 
 
 def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000.0) -> list[str]:
-    return list(state.exchange(holder, (), request_ids, now).granted)
+    return list(state.exchange(holder, Report(request_ids=request_ids), now).granted)
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes:
         state.join(process.name, quota, now)
         for name in dead & state.holders.keys():
             state.remove_dead(name, now)
-        return state.exchange(process.name, process.events, process.waiting, now)
+        return state.exchange(process.name, Report(process.events, process.waiting), now)
 
     simulation = Simulation(quota, exchange, random.Random(seed), died)
     simulation.run(processes, 60, faults=faults)
@@ -54,7 +54,7 @@ def test_first_come_first_served() -> None:
     assert grants(state, "a", "a1") == ["a1"]
     assert grants(state, "b", "b1") == []
     assert grants(state, "a", "a2") == []
-    state.exchange("a", (Event("released", "a1", 1001.0),), ("a2",), 1001.0)
+    state.exchange("a", Report((Event("released", "a1", 1001.0),), ("a2",)), 1001.0)
     assert grants(state, "a", "a2", now=1001.1) == []
     assert grants(state, "b", "b1", now=1001.2) == ["b1"]
 
@@ -65,7 +65,7 @@ def test_turn_timeout() -> None:
     grants(state, "a", "a1")
     grants(state, "stopped", "s1")
     grants(state, "b", "b1")
-    state.exchange("a", (Event("released", "a1", 1001.0),), (), 1001.0)
+    state.exchange("a", Report((Event("released", "a1", 1001.0),)), 1001.0)
     assert grants(state, "b", "b1", now=1001.0) == []
     assert grants(state, "b", "b1", now=1001.0 + TURN_TIMEOUT) == ["b1"]
     assert grants(state, "stopped", "s1", now=1002.0) == []
@@ -83,21 +83,21 @@ def test_retry_in() -> None:
     state = state_of(Quota((2, 10), in_flight=2))
     grants(state, "a", "a1", "a2")
     for slot, at in (("a1", 1001.0), ("a2", 1002.0)):
-        state.exchange("a", (Event("answered", slot, at), Event("released", slot, at)), (), at)
-    assert state.exchange("a", (), ("a3",), 1003.0).retry_in == 1001.0 + state.memory - 1003.0
-    assert state.exchange("b", (), ("b1",), 1003.0).retry_in == 1002.0 + state.memory - 1003.0
+        state.exchange("a", Report((Event("answered", slot, at), Event("released", slot, at))), at)
+    assert state.exchange("a", Report(request_ids=("a3",)), 1003.0).retry_in == 1001.0 + state.memory - 1003.0
+    assert state.exchange("b", Report(request_ids=("b1",)), 1003.0).retry_in == 1002.0 + state.memory - 1003.0
 
 
 def test_pause() -> None:
     """After a pause one trial request starts in all processes, and the others follow when it passes."""
     state = state_of(Quota(in_flight=4))
     grants(state, "a", "a1")
-    result = state.exchange("a", (Event("throttled", "a1", 1000.0, 5.0),), ("a2",), 1000.0)
+    result = state.exchange("a", Report((Event("throttled", "a1", 1000.0, 5.0),), ("a2",)), 1000.0)
     assert (result.granted, result.pause_left, result.retry_in) == ([], 5.0, 5.0)
     assert grants(state, "b", "b1", now=1004.9) == []
     assert grants(state, "a", "a2", "a3", now=1005.0) == ["a2"]
     assert grants(state, "b", "b1", now=1005.0) == []
-    state.exchange("a", (Event("answered", "a2", 1005.5),), ("a3",), 1005.5)
+    state.exchange("a", Report((Event("answered", "a2", 1005.5),), ("a3",)), 1005.5)
     assert grants(state, "b", "b1", now=1005.5) == ["b1"]
 
 
@@ -106,7 +106,7 @@ def test_trial_of_dead_process() -> None:
     state = state_of(Quota(in_flight=4))
     state.holders = {"a": math.inf, "b": math.inf}
     grants(state, "a", "a1")
-    state.exchange("a", (Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0)), (), 1000.0)
+    state.exchange("a", Report((Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0))), 1000.0)
     assert grants(state, "a", "a2", now=1001.0) == ["a2"]
     assert grants(state, "b", "b1", "b2", now=1001.0) == []
     state.remove_dead("a", 1002.0)
@@ -127,7 +127,7 @@ def test_shift() -> None:
     """A clock that is set makes nothing older or younger."""
     state = state_of(Quota((1, 60), in_flight=1))
     grants(state, "a", "a1")
-    state.exchange("a", (Event("released", "a1", 1000.0),), (), 1000.0)
+    state.exchange("a", Report((Event("released", "a1", 1000.0),)), 1000.0)
     state.shift(-900.0)
     assert grants(state, "a", "a2", now=100.0 + 60.0) == []
     assert grants(state, "a", "a2", now=100.0 + 60.1) == ["a2"]

@@ -68,7 +68,7 @@ def _one_too_wide() -> AbstractContextManager[Any]:
 
 
 def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
-    async def wait(self: Any, max_pause: float) -> Any:
+    async def wait(self: Any, max_pause: float, now: float) -> Any:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         self._waiting[waiter] = max_pause, loop.time()
