@@ -19,7 +19,7 @@ from collections.abc import Callable
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
-from clicksgroup.quota.ledger import LONGEST_PAUSE, Event, EventKind
+from clicksgroup.quota.ledger import Event, EventKind
 from clicksgroup.quota.shared import Slot
 from clicksgroup.quota.state import LEASE, ExchangeResult, Report
 from clicksgroup.quota.waiters import Waiters
@@ -67,9 +67,8 @@ class Exchanger:
         # Events that no exchange has reported yet.
         self._events: list[Event] = []
         self._lease_until = math.inf
-        # Since when only other processes are in the way.
+        # Since when only other processes are in the way; infinity once that was logged.
         self._blocked_since: float | None = None
-        self._announced_block = False
         self._unreachable_since: float | None = None
         self._poll_interval = POLL[0]
         self._closing = False
@@ -176,8 +175,6 @@ class Exchanger:
         # A slot that was granted before the backend heard of our 429 must not be used.
         pause_unreported = any(event.kind == "throttled" for event in self._events)
         for request_id in result.granted:
-            if request_id not in self._request_ids:
-                continue
             self._request_ids.remove(request_id)
             slot = self.held[request_id] = Slot(self._report, request_id, self._has_expired)
             waiter = None if pause_unreported else self.waiters.pop()
@@ -200,7 +197,7 @@ class Exchanger:
         now = clock()
         self._events.append(Event(kind, slot.id, now, seconds))
         if kind == "throttled":
-            self.waiters.pause(now + min(seconds, LONGEST_PAUSE), now)
+            self.waiters.pause(now + seconds, now)
         elif kind != "answered":
             del self.held[slot.id]
         self._wake.set()
@@ -211,17 +208,16 @@ class Exchanger:
             self.waiters.announce_wait(result.forecast)
         if not self.waiters or self.held or not result.others or result.retry_in < math.inf:
             self._blocked_since = None
-            self._announced_block = False
             return
         self._blocked_since = self._blocked_since or now
-        if now - self._blocked_since >= BLOCKED and not self._announced_block:
-            self._announced_block = True
+        if now - self._blocked_since >= BLOCKED:
             others = re.sub(r"holder-(\d+)-\w+", r"process \1", ", ".join(result.others))
             logger.warning(
                 "%s: waiting for a place in flight, which %s has held for %.0f s or longer; if it does not run any "
                 "more, its lease expires in %.0f s at the latest",
                 *(self.backend.describe(), others, now - self._blocked_since, LEASE),
             )
+            self._blocked_since = math.inf
 
     def _on_unavailable(self, reason: str) -> float:
         """Refuse the callers that have waited for `outage_timeout`; the seconds until the next attempt."""
@@ -258,5 +254,5 @@ class Exchanger:
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds if seconds < math.inf else None):
+            async with asyncio.timeout(seconds):
                 await self._wake.wait()

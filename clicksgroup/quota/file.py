@@ -110,14 +110,16 @@ class FileBackend(Backend):
             raise UnreachableError("it was closed")
         try:
             with lock(self._beside("lock")):
-                raw, now = _read(self._path), clock()
+                raw, now = self._path.read_bytes() if self._path.exists() else None, clock()
                 state = self._load(raw, now)
                 for other in tuple(state.holders):
                     if other != self.holder and not ProcessLock.is_held(self._beside(other)):
                         state.remove_dead(other, now)
                 result = self.decide(state, report, now)
                 if (changed := dump_changed(state, raw, now)) is not None:
-                    _write(self._beside("new"), changed)
+                    # No fsync: if the machine crashes, a damaged file costs one window and nothing else.
+                    with open_private(self._beside("new"), os.O_CREAT | os.O_TRUNC) as stream:
+                        stream.write(changed)
                     self._beside("new").replace(self._path)
                 self.seen, self._signature = (state.epoch, state.changes), _signature(self._path)
                 return result
@@ -151,32 +153,15 @@ class FileBackend(Backend):
                 state = load(raw)
             except Exception:
                 # A foreign file can make the parser raise anything.
-                self._set_aside()
+                aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
+                self._path.replace(aside)
+                message = "%s is damaged; it was renamed to %s, and nothing is granted for one window"
+                logger.warning(message, self.describe(), aside.name)
                 state.block_one_window(now)
         if now < state.clock or state.boot != boot_id():
             state.shift(now - state.clock)
             state.boot = boot_id()
         return state
-
-    def _set_aside(self) -> None:
-        aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
-        self._path.replace(aside)
-        logger.warning(
-            "%s is damaged; it was renamed to %s, and nothing is granted for one window", self.describe(), aside.name
-        )
-
-
-def _read(path: pathlib.Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
-def _write(path: pathlib.Path, data: bytes) -> None:
-    # No fsync: if the machine crashes, a damaged file costs one window and nothing else.
-    with open_private(path, os.O_CREAT | os.O_TRUNC) as stream:
-        stream.write(data)
 
 
 def _signature(path: pathlib.Path) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.limits import Limit
+from clicksgroup.quota.limits import Limit, limits_for
 
 CLOCK_DRIFT = 1.0005
 """Each window is counted longer by this factor, since the server's clock may run a little slower than ours."""
@@ -127,7 +127,7 @@ class Ledger:
     """
 
     quota: Quota
-    limits: list[Limit] = attrs.field(default=attrs.Factory(lambda self: Limit.of(self.quota), takes_self=True))
+    limits: list[Limit] = attrs.field(default=attrs.Factory(lambda self: limits_for(self.quota), takes_self=True))
     paused_until: float = 0.0
     half_open: bool = False
     trial: str | None = None
@@ -237,8 +237,7 @@ class Ledger:
 
     def forecast(self, now: float) -> Forecast:
         """What this state allows from now on."""
-        longest = max((limit.window for limit in self.limits), default=0.0)
-        counted = self.answered[len(self.answered) - _count(self.answered, longest, now) :]
+        counted = self.answered[bisect.bisect_right(self.answered, now - self.memory) :]
         return Forecast(
             tuple((limit.in_force, limit.window) for limit in self.limits),
             tuple(at - now for at in counted),
@@ -268,7 +267,7 @@ class Ledger:
         if fullest is not None:
             same_burst = self.half_open and self.trial != event.id
             fullest[1].throttled(fullest[0], event.at, same_burst=same_burst)
-        self.paused_until = max(self.paused_until, event.at + min(event.seconds, LONGEST_PAUSE))
+        self.paused_until = max(self.paused_until, event.at + event.seconds)
         self.half_open, self.trial = True, None
 
     def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from clicksgroup.plans import Quota
@@ -45,10 +47,6 @@ class Limit:
     interval: int = 0
     suspected: tuple[int, float] | None = None
     starved_since: float | None = None
-
-    @classmethod
-    def of(cls, quota: Quota) -> list[Limit]:
-        return [cls(count, window, count) for count, window in quota.limits]
 
     def succeeded(self, accepted: int, now: float) -> None:
         """So many requests of this window were answered without a 429."""
@@ -124,13 +122,14 @@ class Limit:
         return now - at > self._raise_after
 
 
-def limits_for(quota: Quota, known: list[Limit]) -> list[Limit]:
-    """The limits of a quota that replaces another one: what was learned about a window stays known."""
+def limits_for(quota: Quota, known: Iterable[Limit] = ()) -> list[Limit]:
+    """The limits of a quota. Where it replaces another one, what was learned about a window stays known."""
     learned = {limit.window: limit for limit in known if limit.in_force < limit.configured}
     limits = []
-    for limit in Limit.of(quota):
-        before = learned.get(limit.window)
-        if before is not None and before.in_force < limit.configured:
-            limit = attrs.evolve(before, configured=limit.configured)
-        limits.append(limit)
+    for count, window in quota.limits:
+        before = learned.get(window)
+        if before is not None and before.in_force < count:
+            limits.append(attrs.evolve(before, configured=count))
+        else:
+            limits.append(Limit(count, window, count))
     return limits

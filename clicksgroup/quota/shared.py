@@ -14,7 +14,7 @@ import attrs
 
 from clicksgroup.arguments import instance
 from clicksgroup.plans import Quota
-from clicksgroup.quota.ledger import EventKind, Forecast
+from clicksgroup.quota.ledger import LONGEST_PAUSE, EventKind, Forecast
 
 logger = logging.getLogger("clicksgroup")
 
@@ -79,7 +79,7 @@ class Slot:
     def throttled(self, seconds: float) -> None:
         """The answer is a 429: no request starts for `seconds`, then a single trial request."""
         if not self.is_answered:
-            self._report("throttled", seconds)
+            self._report("throttled", min(seconds, LONGEST_PAUSE))
 
     def release(self) -> None:
         """The request has ended (its body is read, or it was given up): it is no longer in flight."""

@@ -70,7 +70,7 @@ def test_long_window() -> None:
     ledger.grant("last")
     ledger.apply(Event("throttled", "last", 20.0))
     assert [limit.in_force for limit in ledger.limits] == [20, 1250]
-    hour = Limit.of(Quota((1250, 3600)))[0]
+    hour = limits_for(Quota((1250, 3600)))[0]
     for now in (0.0, 60.0, 120.0, 180.0):
         hour.throttled(1, now, same_burst=False)
     assert hour.in_force == 312
@@ -114,7 +114,7 @@ async def test_seconds_until() -> None:
 
 def test_nothing_but_429() -> None:
     """Where for a whole window nothing but 429s came, one request a window remains: a server may count those too."""
-    (limit,) = Limit.of(Quota((24, 60)))
+    (limit,) = limits_for(Quota((24, 60)))
     for at in (100.0, 130.0, 159.0):
         limit.throttled(0, at, same_burst=False)
         assert limit.in_force == 24
@@ -128,7 +128,7 @@ def test_nothing_but_429() -> None:
 
 def test_nothing_but_429_in_a_long_window() -> None:
     """A long window is halved at most, once a window."""
-    (limit,) = Limit.of(Quota((1250, 3600)))
+    (limit,) = limits_for(Quota((1250, 3600)))
     for at, in_force in ((0.0, 1250), (3599.0, 1250), (3600.0, 625), (3601.0, 625), (7200.0, 312)):
         limit.throttled(0, at, same_burst=False)
         assert limit.in_force == in_force

@@ -15,7 +15,7 @@ from clicksgroup import Quota
 from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination, responses
-from clicksgroup.quota import limits, shared, waiters
+from clicksgroup.quota import ledger, limits, shared, waiters
 from clicksgroup.store.backfill import Backfill
 from tests.simulation.world import run_world
 
@@ -64,7 +64,7 @@ def _one_too_wide() -> AbstractContextManager[Any]:
     def wider(quota: Quota) -> list[limits.Limit]:
         return [limits.Limit(count + 1, window, count + 1) for count, window in quota.limits]
 
-    return mock.patch.object(limits.Limit, "of", wider)
+    return mock.patch.object(ledger, "limits_for", wider)
 
 
 def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
