@@ -16,8 +16,7 @@ import attrs
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
-from clicksgroup.quota.exchanger import CLOSE_TIMEOUT
-from clicksgroup.quota.remote import RemoteQuota
+from clicksgroup.quota.remote import CLOSE_TIMEOUT, RemoteQuota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 from clicksgroup.settings import Secret
 
@@ -145,13 +144,14 @@ class RedisBackend(Backend):
             self._last_call_failed = True
             result = await self._decide_until_unchanged(report)
         except (RedisError, OSError, TimeoutError) as error:
-            permanent = self.seen is None and _is_permanent(error)
+            # A wrong password or database, or not Redis at all. redis-py has its own types for errors that may pass.
+            permanent = isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError
             reason = str(error) or type(error).__name__
         else:
             self._last_call_failed = False
             return result
         # Raised outside of `except`, so that no local variable of redis-py, such as the URL, hangs on it.
-        if permanent:
+        if permanent and self.seen is None:
             raise QuotaUnavailableError(f"{self.describe()} cannot be used: {reason}", retryable=False)
         raise UnreachableError(reason)
 
@@ -249,11 +249,6 @@ def _make_client(url: Secret, timeout: float) -> Redis:
         raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
     _clients.add(client)
     return client
-
-
-def _is_permanent(error: Exception) -> bool:
-    """A wrong password or database, or not Redis at all. redis-py has its own types for errors that may pass."""
-    return isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError
 
 
 _clients: weakref.WeakSet[Redis] = weakref.WeakSet()

@@ -1,19 +1,50 @@
-"""A quota that is kept outside of the process: what callers use, in any number of event loops."""
+"""A quota that is kept outside of the process, for callers in any number of event loops.
+
+Callers wait in the process, first come, first served, and reports about their slots are only recorded. In each event
+loop one task makes exchanges: each tells the backend all of it and hands out the slots that it grants. So a caller that
+is cancelled costs nothing, and a report that arrives late only delays other requests: it never lets too many start.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import math
+import re
+import time
+import uuid
 from collections.abc import Callable
 
 from clicksgroup.arguments import positive
-from clicksgroup.errors import ClientClosedError
+from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import Backend, clock
-from clicksgroup.quota.exchanger import Exchanger
-from clicksgroup.quota.ledger import Forecast
+from clicksgroup.quota.backend import Backend, UnreachableError, clock
+from clicksgroup.quota.ledger import Event, EventKind, Forecast
 from clicksgroup.quota.shared import SharedQuota, Slot
-from clicksgroup.quota.state import ExchangeResult
+from clicksgroup.quota.state import LEASE, ExchangeResult, Report
+from clicksgroup.quota.waiters import Waiters
+
+logger = logging.getLogger("clicksgroup")
+
+RECHECK = 1.0
+"""Seconds after which callers that wait ask again in any case, since a 429, a refund or a death elsewhere may have
+changed what they were told."""
+
+POLL = (0.004, 0.05)
+"""Seconds between two looks at the backend while only another process can free a slot: at first, and at most."""
+
+OUTAGE_POLL = 0.5
+"""Seconds between two attempts while the backend has been out of reach for longer than `outage_timeout`."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for which closing tries to report the slots that are still held. If it times out, our lease expires."""
+
+LEASE_MARGIN = 5.0
+"""Seconds before the end of its lease at which a slot is no longer used: its request must reach the server in time."""
+
+BLOCKED = 5.0
+"""Seconds. A wait for the place of another process that is longer is logged."""
 
 
 class RemoteQuota(SharedQuota):
@@ -71,3 +102,215 @@ class RemoteQuota(SharedQuota):
         self._forecast = result.forecast, clock()
         if result.granted:
             self._announce_limits(result.forecast)
+
+
+class Exchanger:
+    """One event loop's part in a quota. `learn` is told what each exchange shows."""
+
+    def __init__(
+        self, quota: Quota, backend: Backend, outage_timeout: float, learn: Callable[[ExchangeResult], None]
+    ) -> None:
+        self.quota = quota
+        self.backend = backend
+        self.outage_timeout = outage_timeout
+        self._learn = learn
+        self._wake = asyncio.Event()
+        self.waiters = Waiters(
+            self._wake.set,
+            f"the pause is kept in {backend.describe()}; to end it, {backend.how_to_end_pause()}",
+        )
+        # One id for each caller that waits, up to a bound.
+        self._request_ids: list[str] = []
+        self.held: dict[str, Slot] = {}
+        # Events that no exchange has reported yet.
+        self._events: list[Event] = []
+        self._lease_until = math.inf
+        # Since when only other processes are in the way; infinity once that was logged.
+        self._blocked_since: float | None = None
+        self._unreachable_since: float | None = None
+        self._poll_interval = POLL[0]
+        self._closing = False
+
+    async def acquire(self, max_pause: float) -> Slot:
+        """Wait until one request may start, as `SharedQuota.acquire` says."""
+        if self._closing:
+            raise ClientClosedError(f"{self.backend.describe()} is closed: use it inside `async with`")
+        return await self.waiters.wait(max_pause, clock())
+
+    async def open(self) -> None:
+        """Prepare the backend, and make the first exchange."""
+        try:
+            await self.backend.open()
+            await self._connect()
+        except BaseException:
+            await self.backend.close()
+            raise
+        self._task = asyncio.create_task(self._run(), name=f"exchanges with {self.backend.describe()}")
+
+    async def _connect(self) -> None:
+        """Make the first exchange, so that a wrong configuration is raised at once."""
+        deadline = time.monotonic() + self.outage_timeout
+        while True:
+            try:
+                began = clock()
+                self._apply(await self.backend.exchange(Report(held={})), began)
+                return
+            except UnreachableError as error:
+                reason = str(error)
+            if time.monotonic() >= deadline:
+                raise self._unavailable(reason)
+            await asyncio.sleep(POLL[1])
+
+    async def close(self) -> None:
+        """Abandon the slots that are held, report it, and close the backend."""
+        self._closing = True
+        self.waiters.refuse(
+            lambda: ClientClosedError(f"{self.backend.describe()} was closed while this call waited for a slot")
+        )
+        for slot in tuple(self.held.values()):
+            slot.abandon()
+        self._wake.set()
+        task = self._task
+        try:
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
+        finally:
+            task.cancel()
+            await self.backend.close()
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    async def _run(self) -> None:
+        try:
+            while not self._closing or self._has_work():
+                self._wake.clear()
+                retry_in = await self._exchange()
+                if not self._closing or self._has_work():
+                    await self._wait_until_due(retry_in)
+        except BaseException as error:
+            self._closing = True
+            failure = (
+                error if isinstance(error, Exception) else ClientClosedError(f"{self.backend.describe()} was cancelled")
+            )
+            self.waiters.refuse(lambda: failure)
+            raise
+
+    def _has_work(self) -> bool:
+        return bool(self._events or self.waiters or self._request_ids)
+
+    async def _exchange(self) -> float:
+        """Make one exchange; the seconds until time alone lets another request start."""
+        request_ids = self._requests()
+        held = {slot.id: slot.is_answered for slot in self.held.values()}
+        report = Report(tuple(self._events), request_ids, held)
+        began = clock()
+        try:
+            result = await self.backend.exchange(report)
+        except UnreachableError as error:
+            return self._on_unavailable(str(error))
+        except ConfigurationError as error:
+            failure = error
+            self.waiters.refuse(lambda: failure)
+            return RECHECK
+        self._unreachable_since = None
+        del self._events[: len(report.events)]
+        return self._apply(result, began)
+
+    def _requests(self) -> tuple[str, ...]:
+        """An id for each caller that waits; the ids of callers who gave up are given back.
+
+        More ids than may be in flight keep the order among the processes, and the bound keeps the shared queue short.
+        """
+        wanted = min(len(self.waiters), 2 * self.quota.in_flight + 1)
+        for request_id in self._request_ids[wanted:]:
+            self._events.append(Event("refunded", request_id, clock()))
+        del self._request_ids[wanted:]
+        self._request_ids.extend(uuid.uuid4().hex for _ in range(wanted - len(self._request_ids)))
+        return tuple(self._request_ids)
+
+    def _apply(self, result: ExchangeResult, began: float) -> float:
+        self._lease_until = began + result.lease_left
+        self._learn(result)
+        # A slot that was granted before the backend heard of our 429 must not be used.
+        pause_unreported = any(event.kind == "throttled" for event in self._events)
+        for request_id in result.granted:
+            self._request_ids.remove(request_id)
+            slot = self.held[request_id] = Slot(self._report, request_id, self._has_expired)
+            waiter = None if pause_unreported else self.waiters.pop()
+            if waiter is None:
+                slot.refund()
+            else:
+                waiter.set_result(slot)
+        now = clock()
+        if result.granted:
+            self._poll_interval = POLL[0]
+            self.waiters.granted(now)
+        self.waiters.pause(now + result.pause_left, now)
+        self._announce_wait(result, now)
+        return result.retry_in
+
+    def _has_expired(self) -> bool:
+        return clock() >= self._lease_until - LEASE_MARGIN
+
+    def _report(self, slot: Slot, kind: EventKind, seconds: float) -> None:
+        now = clock()
+        self._events.append(Event(kind, slot.id, now, seconds))
+        if kind == "throttled":
+            self.waiters.pause(now + seconds, now)
+        elif kind != "answered":
+            del self.held[slot.id]
+        self._wake.set()
+
+    def _announce_wait(self, result: ExchangeResult, now: float) -> None:
+        """Log a long wait, for a window or for other processes, once."""
+        if self.waiters:
+            self.waiters.announce_wait(result.forecast)
+        if not self.waiters or self.held or not result.others or result.retry_in < math.inf:
+            self._blocked_since = None
+            return
+        self._blocked_since = self._blocked_since or now
+        if now - self._blocked_since >= BLOCKED:
+            others = re.sub(r"holder-(\d+)-\w+", r"process \1", ", ".join(result.others))
+            logger.warning(
+                "%s: waiting for a place in flight, which %s has held for %.0f s or longer; if it does not run any "
+                "more, its lease expires in %.0f s at the latest",
+                *(self.backend.describe(), others, now - self._blocked_since, LEASE),
+            )
+            self._blocked_since = math.inf
+
+    def _on_unavailable(self, reason: str) -> float:
+        """Refuse the callers that have waited for `outage_timeout`; the seconds until the next attempt."""
+        now = asyncio.get_running_loop().time()
+        if self._unreachable_since is None:
+            self._unreachable_since = now
+        if now < self._unreachable_since + self.outage_timeout:
+            return POLL[1]
+        self.waiters.refuse(lambda: self._unavailable(reason), came_until=now - self.outage_timeout)
+        return min(OUTAGE_POLL, self.outage_timeout)
+
+    def _unavailable(self, reason: str) -> QuotaUnavailableError:
+        return QuotaUnavailableError(
+            f"{self.backend.describe()} was out of reach for {self.outage_timeout:g} s (outage_timeout=): {reason}"
+        )
+
+    async def _wait_until_due(self, seconds: float) -> None:
+        """Wait for the next exchange: time has passed, or something was reported here or changed elsewhere."""
+        # A lease is renewed when a third of it has passed.
+        recheck = min(RECHECK, LEASE / 3)
+        if not self.waiters:
+            # While slots are held, a server that lost its memory must soon learn of them.
+            idle = recheck if self.held else LEASE / 3
+            await self._sleep(min(seconds, idle) if self._events else idle)
+        elif seconds < math.inf:
+            await self._sleep(min(seconds, recheck))
+        else:
+            deadline = time.monotonic() + recheck
+            while not self._wake.is_set() and time.monotonic() < deadline:
+                await self._sleep(self._poll_interval)
+                self._poll_interval = min(self._poll_interval * 1.5, POLL[1])
+                if self.backend.has_changed():
+                    return
+
+    async def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()

@@ -19,7 +19,6 @@ import pytest
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota
-from clicksgroup.quota import exchanger as exchanger_module
 from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import FileBackend, default_path
@@ -39,7 +38,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Moves the machine's clock."""
     now = [5000.0]
-    for module in (file_module, remote_module, exchanger_module):
+    for module in (file_module, remote_module):
         monkeypatch.setattr(module, "clock", lambda: now[0])
 
     def move(seconds: float) -> None:

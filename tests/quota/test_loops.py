@@ -197,7 +197,7 @@ def test_lease_expires(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> N
             slot = await quota.acquire()
             assert not slot.expired()
             now = clock()
-            monkeypatch.setattr("clicksgroup.quota.exchanger.clock", lambda: now + LEASE - 1)
+            monkeypatch.setattr("clicksgroup.quota.remote.clock", lambda: now + LEASE - 1)
             assert slot.expired()
             slot.refund()
             assert slot.expired()
@@ -223,7 +223,7 @@ async def test_wait_for_stopped_process_is_logged(
     path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that waits for the place of another process is told its process id."""
-    monkeypatch.setattr("clicksgroup.quota.exchanger.BLOCKED", 0.1)
+    monkeypatch.setattr("clicksgroup.quota.remote.BLOCKED", 0.1)
     code = f"""
 import asyncio
 from clicksgroup import Quota

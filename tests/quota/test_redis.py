@@ -290,7 +290,7 @@ def test_invalid_name(name: str) -> None:
 
 
 def set_lease(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in ("state", "exchanger"):
+    for module in ("state", "remote"):
         monkeypatch.setattr(f"clicksgroup.quota.{module}.LEASE", seconds)
 
 

@@ -15,12 +15,12 @@ def shared_quota(options: dict[str, Any]) -> SharedQuota:
     quota = Quota(*(tuple(limit) for limit in options["limits"]), in_flight=options["in_flight"])
     if "path" in options:
         return FileQuota(options["path"], quota)
-    import clicksgroup.quota.exchanger
+    import clicksgroup.quota.remote
     import clicksgroup.quota.state
     import clicksgroup.redis
 
     clicksgroup.redis.SCRIPT = options.get("script", clicksgroup.redis.SCRIPT)
-    for module in (clicksgroup.quota.state, clicksgroup.quota.exchanger):
+    for module in (clicksgroup.quota.state, clicksgroup.quota.remote):
         setattr(module, "LEASE", options.get("lease", 30.0))  # noqa: B010
     return clicksgroup.redis.RedisQuota(options["url"], quota, name=options["name"])
 
