@@ -85,7 +85,7 @@ class RemoteQuota(SharedQuota):
         for loop in list(self._exchangers):
             if loop.is_closed():
                 self._exchangers.pop(loop, None)
-        exchanger = Exchanger(self.quota, self._make_backend(), self.outage_timeout, self._learn)
+        exchanger = Exchanger(self._make_backend(), self.outage_timeout, self._learn)
         await exchanger.open()
         self._exchangers[asyncio.get_running_loop()] = exchanger
 
@@ -107,10 +107,7 @@ class RemoteQuota(SharedQuota):
 class Exchanger:
     """One event loop's part in a quota. `learn` is told what each exchange shows."""
 
-    def __init__(
-        self, quota: Quota, backend: Backend, outage_timeout: float, learn: Callable[[ExchangeResult], None]
-    ) -> None:
-        self.quota = quota
+    def __init__(self, backend: Backend, outage_timeout: float, learn: Callable[[ExchangeResult], None]) -> None:
         self.backend = backend
         self.outage_timeout = outage_timeout
         self._learn = learn
@@ -220,7 +217,7 @@ class Exchanger:
 
         More ids than may be in flight keep the order among the processes, and the bound keeps the shared queue short.
         """
-        wanted = min(len(self.waiters), 2 * self.quota.in_flight + 1)
+        wanted = min(len(self.waiters), 2 * self.backend.quota.in_flight + 1)
         for request_id in self._request_ids[wanted:]:
             self._events.append(Event("refunded", request_id, clock()))
         del self._request_ids[wanted:]

@@ -36,6 +36,7 @@ class QuotaPausedError(Exception):
         return type(self), (self.seconds, self.kept)
 
 
+@attrs.define(eq=False, repr=False)
 class Slot:
     """Permission to send one request. The caller reports, synchronously and in this order, what became of it.
 
@@ -43,24 +44,16 @@ class Slot:
     came; or `abandon()` at any point before `release()`. A repeated report changes nothing.
 
     Args:
-        report: called with each report, before `is_answered` changes.
-        slot_id: what a quota that several processes share calls the slot.
+        receive: called with each report, before `is_answered` changes.
+        id: what the quota calls the slot.
         has_expired: whether a lease on the slot has expired. None: there is no lease.
     """
 
-    __slots__ = ("_has_ended", "_has_expired", "_receive", "id", "is_answered")
-
-    def __init__(
-        self,
-        report: Callable[[Slot, EventKind, float], None],
-        slot_id: str = "",
-        has_expired: Callable[[], bool] | None = None,
-    ) -> None:
-        self.id = slot_id
-        self.is_answered = False
-        self._has_ended = False
-        self._has_expired = has_expired
-        self._receive = report
+    _receive: Callable[[Slot, EventKind, float], None]
+    id: str = ""
+    _has_expired: Callable[[], bool] | None = None
+    is_answered: bool = attrs.field(default=False, init=False)
+    _has_ended: bool = attrs.field(default=False, init=False)
 
     def expired(self) -> bool:
         """Whether the slot may no longer be used, since others may have been granted it in the meantime.
