@@ -117,7 +117,7 @@ class RedisBackend(Backend):
         self.script = self._client.register_script(SCRIPT)
         # What was read last, or None before that; Redis's time of the last answer; the quota's.
         self._raw: bytes | None = None
-        self._server_time: _Reading | None = None
+        self._server_time = _Reading(0.0, 0.0, 0.0)
         self._reading: _Reading | None = None
         self._last_call_failed = False
 
@@ -165,7 +165,9 @@ class RedisBackend(Backend):
             result = self.decide(state, report._replace(events=events), now)
             if await self._compare_and_set(dump_changed(state, self._raw, now)):
                 self.seen = state.epoch, state.changes
-                if not self._clock_was_set(state):
+                # Where the last answer shows that the clock was set, the origin moves at once, before a new process
+                # reads the clock.
+                if self._expected_time(state) == self._server_time.at - state.origin:
                     return result
 
     async def _leave(self) -> None:
@@ -191,7 +193,6 @@ class RedisBackend(Backend):
     def _load(self) -> tuple[SharedState, float]:
         """The state that was read, and the quota's time now."""
         server = self._server_time
-        assert server is not None
         state = SharedState(self.quota, origin=float(int(server.at)))
         damaged = False
         if self._raw:
@@ -200,9 +201,8 @@ class RedisBackend(Backend):
             except Exception:
                 # A foreign value can make the parser raise anything.
                 damaged = True
-        right = self._expected_time(state, server)
         # Where no process can tell that it was set, the clock at least never runs backwards.
-        right = max(right, state.clock)
+        right = max(self._expected_time(state), state.clock)
         state.origin += server.at - state.origin - right
         self._reading = _Reading(right, server.sent, server.received)
         now = self._reading.earliest(clock())
@@ -211,21 +211,16 @@ class RedisBackend(Backend):
             state.block_one_window(now)
         return state, now
 
-    def _expected_time(self, state: SharedState, server: _Reading) -> float:
+    def _expected_time(self, state: SharedState) -> float:
         """The quota's time at the last answer: what Redis's clock says, unless our own shows that it was set."""
+        server, last = self._server_time, self._reading
         shown = server.at - state.origin
-        last = self._reading
         if last is None or self.seen is None or self.seen[0] != state.epoch:
             return shown
         earliest, latest = last.earliest(server.sent), last.latest(server.received)
         if earliest - CLOCK_STEP <= shown <= latest + CLOCK_STEP:
             return shown
         return min(max(shown, earliest), latest)
-
-    def _clock_was_set(self, state: SharedState) -> bool:
-        """Whether the last answer shows it: then the origin moves at once, before a new process reads the clock."""
-        assert self._server_time is not None
-        return self._expected_time(state, self._server_time) != self._server_time.at - state.origin
 
 
 def _make_client(url: Secret, timeout: float) -> Redis:

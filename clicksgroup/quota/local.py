@@ -88,6 +88,8 @@ class LocalQuota(SharedQuota):
             self._timer.cancel()
             self._timer = None
         with self._memory.lock:
+            # It may have begun in another event loop.
+            self._waiters.pause(self._memory.ledger.paused_until, self.loop.time())
             while self._waiters:
                 now = self.loop.time()
                 self._memory.ledger.raise_limits(now)
@@ -99,8 +101,6 @@ class LocalQuota(SharedQuota):
                     waiter.set_result(self._grant(now))
 
     def _wait(self, now: float, delay: float) -> None:
-        # Another event loop may have been told of it.
-        self._waiters.pause(self._memory.ledger.paused_until, now)
         self._waiters.announce_wait(self._memory.ledger.forecast(now))
         if delay == math.inf and len(self._memory.members) > 1:
             self._memory.remove_closed(now)
@@ -124,8 +124,6 @@ class LocalQuota(SharedQuota):
         now = self.loop.time()
         with self._memory.lock:
             self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
-            if kind == "throttled":
-                self._waiters.pause(self._memory.ledger.paused_until, now)
         self._memory.notify_others(self)
         self.dispatch()
 
