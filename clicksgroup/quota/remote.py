@@ -58,15 +58,13 @@ class RemoteQuota(SharedQuota):
         self.outage_timeout = positive("outage_timeout", outage_timeout, finite=True)
         self._exchangers: dict[asyncio.AbstractEventLoop, Exchanger] = {}
         # What the last exchange of any loop told, and when.
-        self._forecast: tuple[Forecast, float] | None = None
+        self._forecast = super().forecast(), clock()
         self._make_backend = make_backend
         # Where the arguments are refused, a traceback may show the `repr` all the same.
         self._description = "that was refused"
         self._description = make_backend().describe()
 
     def forecast(self) -> Forecast:
-        if self._forecast is None:
-            return super().forecast()
         forecast, at = self._forecast
         return forecast.later(clock() - at)
 
