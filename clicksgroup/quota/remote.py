@@ -148,7 +148,7 @@ class Exchanger:
         while True:
             try:
                 began = clock()
-                self._apply(await self.backend.exchange(Report(held={})), began)
+                self._apply(await self.backend.exchange(Report()), began)
                 return
             except UnreachableError as error:
                 reason = str(error)

@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
     events: Sequence[Event] = ()
     request_ids: Sequence[str] = ()
-    held: Mapping[str, bool] | None = None
+    held: Mapping[str, bool] = {}
 
 
 class ExchangeResult(NamedTuple):
@@ -150,16 +150,14 @@ class SharedState(Ledger):
     def exchange(self, holder: str, report: Report, now: float) -> ExchangeResult:
         """Apply what a process reports, and grant what may start of its requests."""
         events, request_ids, held = report
-        if held is not None:
-            # A memory that was lost, or that took the process for dead, does not know its slots.
-            reported = {event.id for event in events}
-            for slot_id, answered in held.items():
-                self.places.setdefault(slot_id, HeldSlot(holder, answered and slot_id not in reported))
+        # A memory that was lost, or that took the process for dead, does not know its slots.
+        reported = {event.id for event in events}
+        for slot_id, answered in held.items():
+            self.places.setdefault(slot_id, HeldSlot(holder, answered and slot_id not in reported))
         for event in events:
             self.apply(event)
-        if held is not None:
-            # An older memory takes requests for open that ended long ago.
-            self.abandon_all(holder, now, known={*held, *request_ids})
+        # An older memory takes requests for open that ended long ago.
+        self.abandon_all(holder, now, known={*held, *request_ids})
         self.forget(now, MIN_MEMORY)
         self._enqueue(holder, request_ids)
         if self.queue:

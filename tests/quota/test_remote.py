@@ -36,7 +36,7 @@ class Server:
         if not self.is_reachable:
             raise UnreachableError("no route")
         self.reported += [event.kind for event in report.events]
-        result = self.state.exchange(holder, report._replace(held=None), clock())
+        result = self.state.exchange(holder, report, clock())
         if self.lose_results:
             self.lose_results -= 1
             raise UnreachableError("the result was lost")

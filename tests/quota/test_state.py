@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +23,14 @@ def state_of(quota: Quota) -> SharedState:
 
 
 def grants(state: SharedState, holder: str, *request_ids: str, now: float = 1000.0) -> list[str]:
-    return list(state.exchange(holder, Report(request_ids=request_ids), now).granted)
+    return list(exchange(state, holder, request_ids=request_ids, now=now).granted)
+
+
+def exchange(
+    state: SharedState, holder: str, *events: Event, request_ids: Sequence[str] = (), now: float
+) -> ExchangeResult:
+    held = {slot_id: slot.answered for slot_id, slot in state.places.items() if slot.holder == holder}
+    return state.exchange(holder, Report(events, request_ids, held), now)
 
 
 @pytest.mark.slow
@@ -41,7 +49,7 @@ def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes:
         state.join(process.name, quota, now)
         for name in dead & state.holders.keys():
             state.remove_dead(name, now)
-        return state.exchange(process.name, Report(process.events, process.waiting), now)
+        return state.exchange(process.name, Report(process.events, process.waiting, process.held), now)
 
     simulation = Simulation(quota, exchange, random.Random(seed), died)
     simulation.run(processes, 60, faults=faults)
@@ -54,7 +62,7 @@ def test_first_come_first_served() -> None:
     assert grants(state, "a", "a1") == ["a1"]
     assert grants(state, "b", "b1") == []
     assert grants(state, "a", "a2") == []
-    state.exchange("a", Report((Event("released", "a1", 1001.0),), ("a2",)), 1001.0)
+    exchange(state, "a", Event("released", "a1", 1001.0), request_ids=["a2"], now=1001.0)
     assert grants(state, "a", "a2", now=1001.1) == []
     assert grants(state, "b", "b1", now=1001.2) == ["b1"]
 
@@ -65,7 +73,7 @@ def test_turn_timeout() -> None:
     grants(state, "a", "a1")
     grants(state, "stopped", "s1")
     grants(state, "b", "b1")
-    state.exchange("a", Report((Event("released", "a1", 1001.0),)), 1001.0)
+    exchange(state, "a", Event("released", "a1", 1001.0), now=1001.0)
     assert grants(state, "b", "b1", now=1001.0) == []
     assert grants(state, "b", "b1", now=1001.0 + TURN_TIMEOUT) == ["b1"]
     assert grants(state, "stopped", "s1", now=1002.0) == []
@@ -83,21 +91,21 @@ def test_retry_in() -> None:
     state = state_of(Quota((2, 10), in_flight=2))
     grants(state, "a", "a1", "a2")
     for slot, at in (("a1", 1001.0), ("a2", 1002.0)):
-        state.exchange("a", Report((Event("answered", slot, at), Event("released", slot, at))), at)
-    assert state.exchange("a", Report(request_ids=("a3",)), 1003.0).retry_in == 1001.0 + state.memory - 1003.0
-    assert state.exchange("b", Report(request_ids=("b1",)), 1003.0).retry_in == 1002.0 + state.memory - 1003.0
+        exchange(state, "a", Event("answered", slot, at), Event("released", slot, at), now=at)
+    assert exchange(state, "a", request_ids=["a3"], now=1003.0).retry_in == 1001.0 + state.memory - 1003.0
+    assert exchange(state, "b", request_ids=["b1"], now=1003.0).retry_in == 1002.0 + state.memory - 1003.0
 
 
 def test_pause() -> None:
     """After a pause one trial request starts in all processes, and the others follow when it passes."""
     state = state_of(Quota(in_flight=4))
     grants(state, "a", "a1")
-    result = state.exchange("a", Report((Event("throttled", "a1", 1000.0, 5.0),), ("a2",)), 1000.0)
+    result = exchange(state, "a", Event("throttled", "a1", 1000.0, 5.0), request_ids=["a2"], now=1000.0)
     assert (result.granted, result.pause_left, result.retry_in) == ([], 5.0, 5.0)
     assert grants(state, "b", "b1", now=1004.9) == []
     assert grants(state, "a", "a2", "a3", now=1005.0) == ["a2"]
     assert grants(state, "b", "b1", now=1005.0) == []
-    state.exchange("a", Report((Event("answered", "a2", 1005.5),), ("a3",)), 1005.5)
+    exchange(state, "a", Event("answered", "a2", 1005.5), request_ids=["a3"], now=1005.5)
     assert grants(state, "b", "b1", now=1005.5) == ["b1"]
 
 
@@ -106,7 +114,7 @@ def test_trial_of_dead_process() -> None:
     state = state_of(Quota(in_flight=4))
     state.holders = {"a": math.inf, "b": math.inf}
     grants(state, "a", "a1")
-    state.exchange("a", Report((Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0))), 1000.0)
+    exchange(state, "a", Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0), now=1000.0)
     assert grants(state, "a", "a2", now=1001.0) == ["a2"]
     assert grants(state, "b", "b1", "b2", now=1001.0) == []
     state.remove_dead("a", 1002.0)
@@ -127,7 +135,7 @@ def test_shift() -> None:
     """A clock that is set makes nothing older or younger."""
     state = state_of(Quota((1, 60), in_flight=1))
     grants(state, "a", "a1")
-    state.exchange("a", Report((Event("released", "a1", 1000.0),)), 1000.0)
+    exchange(state, "a", Event("released", "a1", 1000.0), now=1000.0)
     state.shift(-900.0)
     assert grants(state, "a", "a2", now=100.0 + 60.0) == []
     assert grants(state, "a", "a2", now=100.0 + 60.1) == ["a2"]
