@@ -151,7 +151,7 @@ async def test_specification_is_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("rich.table", "cli"), ("vl_convert", "chart")], ids=lambda value: str(value)
+    ("module", "extra"), [("rich.constrain", "cli"), ("vl_convert", "chart")], ids=lambda value: str(value)
 )
 async def test_missing_extra(monkeypatch: pytest.MonkeyPatch, module: str, extra: str) -> None:
     """The error names the extra to install."""
