@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import re
 import statistics
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Container, Iterable, Sequence
 from typing import Protocol, TypeAlias
@@ -247,12 +248,9 @@ def coverage_notes(covered: Covered) -> list[str]:
 
 def _date_ranges(dates: Sequence[datetime.date]) -> str:
     """The first three ranges, and how many dates follow."""
-    ranges: list[list[datetime.date]] = []
-    for date in dates:
-        if ranges and date.toordinal() == ranges[-1][-1].toordinal() + 1:
-            ranges[-1].append(date)
-        else:
-            ranges.append([date])
+    # In a range, dates and their indices go up alike.
+    by_range = itertools.groupby(enumerate(dates), lambda item: item[1].toordinal() - item[0])
+    ranges = [[date for _, date in one] for _, one in by_range]
     shown, rest = ranges[:MAX_RANGES], ranges[MAX_RANGES:]
     more = f" and {sum(map(len, rest)):,} more" if rest else ""
     return ", ".join(map(date_span, shown)) + more
@@ -265,11 +263,10 @@ def without_gaps(clicks: Iterable[int | None]) -> list[int]:
 
 def _labels(names: dict[int, str]) -> dict[int, str]:
     """A label of one line for each group, with the id if its name is empty or not unique."""
-    flat = {group: " ".join(_without_controls(name).split()) for group, name in names.items()}
+    flat = {group: " ".join(_CONTROLS.sub(" ", name).split()) for group, name in names.items()}
     times = Counter(flat.values())
     return {group: name if name and times[name] == 1 else f"{name} #{group}".strip() for group, name in flat.items()}
 
 
-def _without_controls(name: str) -> str:
-    """Blanks instead of control characters, which could command the terminal."""
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in name)
+# Control characters (all of Unicode's category Cc), which could command the terminal.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
