@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import http
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,13 +12,9 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from clicksgroup.dates import DateLike, parse_date
+from clicksgroup.dates import parse_date
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.sandbox.requests import SeenRequest
-
-
-def _optional_date(value: DateLike | None) -> datetime.date | None:
-    return None if value is None else parse_date(value)
+from clicksgroup.sandbox.api import SeenRequest
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +50,7 @@ class Fault:
         ConfigurationError: the fault does nothing, or cannot hit any request.
     """
 
-    date: datetime.date | None = attrs.field(default=None, converter=_optional_date)
+    date: datetime.date | None = attrs.field(default=None, converter=attrs.converters.optional(parse_date))
     page: int | None = None
     attempts: int | None = 1
     status: int | None = None
@@ -122,8 +117,7 @@ def make_response(
 
 def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response of a web server or proxy in front of the API, with the status in its body."""
-    known = status in http.HTTPStatus.__members__.values()
-    reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
+    reason = f"{status} {web.Response(status=status).reason}".strip()
     body = f"<html><head><title>{reason}</title></head><body><h1>{reason}</h1></body></html>\n"
     return make_response(body.encode(), status, headers, content_type="text/html; charset=utf-8")
 

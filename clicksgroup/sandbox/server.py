@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -15,11 +17,19 @@ from aiohttp import web
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.sandbox.api import MAX_URL_LENGTH, identifies_caller, page_envelope, rejection
+from clicksgroup.sandbox.api import (
+    GROUPS_PATH,
+    MAX_URL_LENGTH,
+    V1_PATH,
+    V2_PATH,
+    RateLimiter,
+    SeenRequest,
+    identifies_caller,
+    page_envelope,
+    rejection,
+)
 from clicksgroup.sandbox.clicks import GeneratedClicks
 from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
-from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
-from clicksgroup.sandbox.requests import GROUPS_PATH, V1_PATH, V2_PATH, SeenRequest
 
 if TYPE_CHECKING:
     from clicksgroup.client import ClicksClient
@@ -237,16 +247,12 @@ class Sandbox:
             return html_response(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
-        admission = self._rate_limiter.acquire(seen.at)
-        if admission is Admission.ADMITTED:
+        if self._rate_limiter.acquire(seen.at):
             return None
-        headers = {}
-        if self._retry_after:
-            headers["Retry-After"] = str(max(1, math.ceil(self._rate_limiter.seconds_until_room(seen.at))))
+        wait = self._rate_limiter.seconds_until_room(seen.at)
+        headers = {"Retry-After": str(max(1, math.ceil(wait)))} if self._retry_after else {}
         # The body of a 429 is not documented, so there are two kinds of them here.
-        if admission is Admission.WINDOW_FULL:
-            return html_response(429, headers)
-        return web.Response(status=429, headers=headers)
+        return html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
 
     def _page(self, seen: SeenRequest, language: str) -> bytes:
         rejected = rejection(seen, self.plan)
@@ -270,3 +276,22 @@ class Sandbox:
             return records
         wanted = frozenset(seen.groups)
         return [record for record in records if record.group_id in wanted]
+
+
+@contextlib.contextmanager
+def run_in_thread(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Run a sandbox on an event loop of its own, in a thread of its own, until the block ends."""
+    loop = asyncio.new_event_loop()
+    # A daemon, so that an interpreter that exits inside of the block does not wait for it.
+    thread = threading.Thread(target=loop.run_forever, name="clicks_sandbox", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
