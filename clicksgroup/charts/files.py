@@ -127,12 +127,13 @@ let width = 0, drawn = null;
 async function draw() {
   if (place.clientWidth === width) return;
   width = place.clientWidth;
-  const columns = Math.min(Math.max(Math.floor((width + gap) / (narrowest + gap)), 1), chart.usermeta.charts);
+  const columns = Math.min(Math.max(Math.floor((width + gap) / (narrowest + gap)), 1), chart.concat.length);
   // A few pixels less, for the half of a dot that is right of the last date.
   const each = Math.floor((width - 4 - gap * (columns - 1)) / columns) - indent;
-  const height = Math.min(Math.max(chart.spec.height, Math.round(each / 3)), 240);
+  const height = Math.min(Math.max(chart.concat[0].height, Math.round(each / 3)), 240);
+  const concat = chart.concat.map(one => ({...one, width: each, height}));
   if (drawn) drawn.finalize();
-  drawn = await vegaEmbed(place, {...chart, columns, padding: 0, spec: {...chart.spec, width: each, height}});
+  drawn = await vegaEmbed(place, {...chart, concat, columns, padding: 0});
 }
 addEventListener("resize", lodashDebounce(draw, 150));
 draw();

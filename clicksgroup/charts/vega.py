@@ -82,28 +82,19 @@ def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> S
     if not shown.series:
         raise ConfigurationError("the summary has no clicks to draw")
     palette = _PALETTES[theme]
-    groups = [_description(number, series) for number, series in enumerate(shown.series)]
-    points = [point for number, series in enumerate(shown.series) for point in _points(number, series, shown.dates)]
     return Specification(
         {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
             "description": _title(summary),
-            "title": {"text": _title(summary), "subtitle": _subtitle(summary)},
-            "data": {"values": points},
-            "transform": [
-                {"lookup": "group", "from": {"data": {"values": groups}, "key": "group", "fields": [*_FIELDS]}}
-            ],
-            "facet": {"field": "group", "header": {"title": None, "labelExpr": "''", "labelPadding": 0}},
+            "title": {"text": _title(summary), "subtitle": _subtitle(summary), "offset": 24},
+            "concat": [_chart(series, shown.dates, palette) for series in shown.series],
             "columns": _columns(len(shown.series)),
-            "spacing": {"row": 14, "column": 32},
-            "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": _layers(shown.dates, palette)},
-            "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
+            "spacing": {"row": 26, "column": 32},
             "config": _config(palette),
             "background": palette.background,
             "padding": 20,
             # Vega-Embed's other actions need a network.
             "usermeta": {
-                "charts": len(shown.series),
                 "embedOptions": {
                     "renderer": "svg",
                     "actions": {"export": True, "source": False, "compiled": False, "editor": False},
@@ -126,39 +117,14 @@ _MANY_DAYS = 90
 _FALL = -0.5
 
 
-def _points(number: int, series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
-    clicks = [None, *series.clicks, None]
-    means = series.weekly_means() if len(dates) >= _MANY_DAYS else None
-    for index, date in enumerate(dates):
-        before, count, after = clicks[index : index + 3]
-        point: dict[str, Any] = {"group": number, "date": str(date), "clicks": count}
-        if means is not None:
-            point["mean"] = means[index]
-        # A line would not show a date between two gaps.
-        if count is not None and before is None and after is None:
-            point["alone"] = True
-        if index in series.provisional:
-            point["provisional"] = True
-        yield point
-
-
-_FIELDS = ("title", "facts", "kind")
-
-
-def _description(number: int, series: Series) -> dict[str, Any]:
-    change = series.change
+def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) -> dict[str, Any]:
+    many = len(dates) >= _MANY_DAYS
+    label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
     facts = [f"{series.total:,} clicks", percent_share(series.share)]
+    change = series.change
     if change is not None:
         facts.append(f"7 days {percent_change(change)}")
     fallen = change is not None and change.ratio is not None and change.ratio <= _FALL
-    label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
-    kind = "other" if series.groups > 1 else "fallen" if fallen else "normal"
-    return {"group": number, "title": _shortened(label), "facts": " · ".join(facts), "kind": kind}
-
-
-def _layers(dates: Sequence[datetime.date], palette: _Palette) -> list[dict[str, Any]]:
-    many = len(dates) >= _MANY_DAYS
-    colours = {"normal": palette.normal, "fallen": palette.fallen, "other": palette.other}
     y = {
         "field": "clicks",
         "type": "quantitative",
@@ -172,52 +138,67 @@ def _layers(dates: Sequence[datetime.date], palette: _Palette) -> list[dict[str,
         "scale": {"type": "utc", "domain": [_milliseconds(dates[0]), _milliseconds(dates[-1])]},
         "axis": _date_axis(dates),
     }
-    shape = {
-        "x": x,
-        "y": y,
-        "color": {"field": "kind", "scale": {"domain": [*colours], "range": [*colours.values()]}, "legend": None},
-        "tooltip": [
-            {"field": "date", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
-            {"field": "clicks", "type": "quantitative", "title": "clicks", "format": ",d"},
+    return {
+        "title": {
+            "text": _shortened(label),
+            "subtitle": " · ".join(facts),
+            "subtitleColor": palette.fallen if fallen and series.groups == 1 else palette.quiet,
+            "frame": "bounds",
+            "limit": _WIDTH,
+        },
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "data": {"values": list(_points(series, dates))},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": {"value": palette.other if series.groups > 1 else palette.fallen if fallen else palette.normal},
+            "tooltip": [
+                {"field": "date", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
+                {"field": "clicks", "type": "quantitative", "title": "clicks", "format": ",d"},
+            ],
+        },
+        "layer": [
+            {
+                "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
+                # A group without any clicks gets an axis from 0 to 1.
+                "encoding": {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 1.6},
+                "encoding": {"y": y | {"field": "mean" if many else "clicks"}},
+            },
+            {
+                "transform": [{"filter": "datum.alone"}],
+                "mark": {"type": "point", "filled": True, "size": 14},
+            },
+            {
+                "transform": [{"filter": "datum.provisional"}],
+                "mark": {"type": "point", "shape": "square", "filled": True, "size": 14, "opacity": 1, "yOffset": 3},
+                "encoding": {"y": {"value": "height"}, "color": {"value": palette.provisional}},
+            },
         ],
     }
-    alarm = {"condition": {"test": "datum.kind === 'fallen'", "value": palette.fallen}, "value": palette.quiet}
-    return [
-        {
-            "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
-            # A group without any clicks gets an axis from 0 to 1.
-            "encoding": shape | {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
-        },
-        {
-            "mark": {"type": "line", "strokeWidth": 1.6},
-            "encoding": shape | {"y": y | {"field": "mean" if many else "clicks"}},
-        },
-        {
-            "transform": [{"filter": "datum.alone"}],
-            "mark": {"type": "point", "filled": True, "size": 14},
-            "encoding": shape,
-        },
-        {
-            "transform": [{"filter": "datum.provisional"}],
-            "mark": {"type": "point", "shape": "square", "filled": True, "size": 14, "opacity": 1, "yOffset": 3},
-            "encoding": shape | {"y": {"value": "height"}, "color": {"value": palette.provisional}},
-        },
-        _heading("title", 28, {"value": palette.ink}, fontSize=13, fontWeight=600),
-        _heading("facts", 12, alarm, fontSize=11),
-    ]
+
+
+def _points(series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
+    clicks = [None, *series.clicks, None]
+    means = series.weekly_means() if len(dates) >= _MANY_DAYS else None
+    for index, date in enumerate(dates):
+        before, count, after = clicks[index : index + 3]
+        point: dict[str, Any] = {"date": str(date), "clicks": count}
+        if means is not None:
+            point["mean"] = means[index]
+        # A line would not show a date between two gaps.
+        if count is not None and before is None and after is None:
+            point["alone"] = True
+        if index in series.provisional:
+            point["provisional"] = True
+        yield point
 
 
 def _milliseconds(date: datetime.date) -> int:
     return int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1000)
-
-
-def _heading(field: str, height: int, color: dict[str, Any], **font: float) -> dict[str, Any]:
-    """A line of text above a chart: Vega-Lite's own headers have one style, and one colour for all charts."""
-    return {
-        "transform": [{"aggregate": [], "groupby": [field, "kind"]}],
-        "mark": {"type": "text", "align": "left", "baseline": "bottom", "limit": _WIDTH, **font},
-        "encoding": {"text": {"field": field}, "color": color, "x": {"value": -_INDENT}, "y": {"value": -height}},
-    }
 
 
 def _shortened(label: str) -> str:
@@ -272,7 +253,6 @@ def _config(palette: _Palette) -> dict[str, Any]:
         "line": {"strokeJoin": "round"},
         "title": {
             "anchor": "start",
-            "offset": 12,
             "color": palette.ink,
             "fontSize": 13,
             "fontWeight": 600,
