@@ -7,7 +7,7 @@ What `specification`, `table` and `calendar` return shows itself where it is the
 """
 
 from clicksgroup.charts.files import FORMATS, render
-from clicksgroup.charts.series import Change, Covered, Series, Summary, coverage_notes, summarise
+from clicksgroup.charts.series import Change, Series, Summary, coverage_notes, summarise
 from clicksgroup.charts.terminal import calendar, table
 from clicksgroup.charts.vega import THEMES, Specification, specification
 
@@ -15,7 +15,6 @@ __all__ = [
     "FORMATS",
     "THEMES",
     "Change",
-    "Covered",
     "Series",
     "Specification",
     "Summary",

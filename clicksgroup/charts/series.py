@@ -8,12 +8,15 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Container, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
+
+if TYPE_CHECKING:
+    from clicksgroup.store import Coverage
 
 Clicks: TypeAlias = tuple[int | None, ...]
 """Clicks of each date; None where the date is not known."""
@@ -214,20 +217,8 @@ def date_span(dates: Sequence[datetime.date]) -> str:
     return f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
 
 
-class Covered(Protocol):
-    """A `Summary`, or the `Coverage` of a store."""
-
-    @property
-    def provisional(self) -> Sequence[datetime.date]:
-        """The dates whose clicks may still change."""
-
-    @property
-    def missing(self) -> Sequence[datetime.date]:
-        """The dates that are not known."""
-
-
-def coverage_notes(covered: Covered) -> list[str]:
-    """One sentence each about the dates that are provisional and those that are missing, where there are any.
+def coverage_notes(covered: Summary | Coverage) -> list[str]:
+    """One sentence each about the dates of a summary or a store that are provisional and those that are missing.
 
     >>> import datetime
     >>> from clicksgroup.charts import coverage_notes

@@ -120,7 +120,7 @@ class _ClicksTable:
         }
         if width < _PEAK_FROM:
             del columns["peak"]
-        labels = [_label(one) for one in series]
+        labels = [f"{one.label} ({one.groups})" if one.groups > 1 else one.label for one in series]
         longest = min(max(map(cell_len, labels)), _LONGEST_NAME)
         # What the figures leave for the name and the sparkline, each with two blanks after it.
         left = width - 2 - sum(2 + max(map(cell_len, (head, *cells))) for head, cells in columns.items())
@@ -189,10 +189,6 @@ def _peak(series: Series, dates: Sequence[datetime.date], *, with_date: bool) ->
     if not with_date:
         return clicks
     return f"{clicks} {date}" if len(dates) > 366 else f"{clicks} {date[5:]}"
-
-
-def _label(series: Series) -> str:
-    return f"{series.label} ({series.groups})" if series.groups > 1 else series.label
 
 
 def _colour(series: Series) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import html
 import unicodedata
+from calendar import timegm
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -135,7 +136,7 @@ def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) ->
         "field": "date",
         "type": "temporal",
         # Given, since charts without a point in one of the layers would warn in the browser's console.
-        "scale": {"type": "utc", "domain": [_milliseconds(dates[0]), _milliseconds(dates[-1])]},
+        "scale": {"type": "utc", "domain": [timegm(date.timetuple()) * 1000 for date in (dates[0], dates[-1])]},
         "axis": _date_axis(dates),
     }
     return {
@@ -195,10 +196,6 @@ def _points(series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str
         if index in series.provisional:
             point["provisional"] = True
         yield point
-
-
-def _milliseconds(date: datetime.date) -> int:
-    return int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1000)
 
 
 def _shortened(label: str) -> str:
