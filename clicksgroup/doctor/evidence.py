@@ -15,6 +15,8 @@ import orjson
 from clicksgroup.errors import APIError, DecodeError
 from clicksgroup.models import GroupClicks
 from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
+from clicksgroup.protocol.error_responses import unchanged
+from clicksgroup.protocol.json_bodies import load_json
 
 MAX_SHOWN = 120
 """Characters of an answer that a finding shows."""
@@ -106,14 +108,16 @@ class Evidence:
         elif isinstance(lenient, PageResponse):
             for said in lenient.problems:
                 self.mismatches[_part(said.partition(":")[0])].append((said, _USE_WARN))
-            body = orjson.loads(answer.body)
+            body = load_json(answer.body, lenient.request, unchanged)
             self.pages.append(DecodedPage(answer.page, body, lenient.extra, lenient.page().records))
 
 
+_ANY_DATE = Query(datetime.date.min, datetime.date.min)
+
+
 def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeError:
-    any_date = datetime.date.min
     try:
-        return Decoder(check).read(answer.body, Query(any_date, any_date).page(answer.page))
+        return Decoder(check).read(answer.body, _ANY_DATE.page(answer.page))
     except (APIError, DecodeError) as error:
         return error
 
@@ -136,7 +140,7 @@ def _came(body: bytes, field: str) -> str:
     """The value at the path that a `DecodeError` names."""
     if not field:
         return f"no JSON: {body[:MAX_SHOWN].decode('utf-8', 'replace')!r}"
-    value = orjson.loads(body)
+    value = load_json(body, _ANY_DATE.page(1), unchanged)
     for name in re.findall(r"[^.$\[\]]+", field):
         try:
             value = value[int(name) if isinstance(value, list) else name]
