@@ -55,8 +55,18 @@ def check_answers(answers: Sequence[Answer], groups: tuple[int, ...] | None = No
         answers: those to the first page of a date, to the last if there are several, and to the first again.
         groups: the ids that were asked for, or None for all.
     """
-    seen = Evidence(answers, groups)
-    return [check(seen) for check in _CHECKS]
+    evidence = Evidence(answers, groups)
+    return [_find(evidence, *check) for check in _CHECKS]
+
+
+def _find(evidence: Evidence, assumption: str, needs: tuple[str, ...], check: _Check) -> Finding:
+    seen = next(check(evidence), "")
+    if not isinstance(seen, str):
+        return Finding(assumption, Verdict.DIFFERS, *seen)
+    for need in needs:
+        if not getattr(evidence, need):
+            return Finding(assumption, Verdict.NOT_SEEN, _LACKING[need])
+    return Finding(assumption, Verdict.HELD, seen)
 
 
 _WARN_GIVES_DATA = 'check="warn" (--check warn) gives the data all the same, with a warning'
@@ -64,7 +74,8 @@ _WARN_GIVES_DATA = 'check="warn" (--check warn) gives the data all the same, wit
 _Seen: TypeAlias = Iterator[str | tuple[str, str]]
 """What a check sees: a difference with the advice what to do about it, or else what it saw that held."""
 
-_CHECKS: list[Callable[[Evidence], Finding]] = []
+_Check: TypeAlias = Callable[[Evidence], _Seen]
+_CHECKS: list[tuple[str, tuple[str, ...], _Check]] = []
 
 # Why a check cannot say anything without some evidence.
 _LACKING = {
@@ -81,27 +92,9 @@ _LACKING = {
 }
 
 
-def _check(assumption: str, *needs: str) -> Callable[[Callable[[Evidence], _Seen]], None]:
-    """Add a check of the first thing that it sees. Findings are in the order of this file.
-
-    Args:
-        assumption: what is checked.
-        needs: the evidence without which nothing can be said, unless it differs.
-    """
-
-    def add(check: Callable[[Evidence], _Seen]) -> None:
-        def find(evidence: Evidence) -> Finding:
-            seen = next(check(evidence), "")
-            if not isinstance(seen, str):
-                return Finding(assumption, Verdict.DIFFERS, *seen)
-            for need in needs:
-                if not getattr(evidence, need):
-                    return Finding(assumption, Verdict.NOT_SEEN, _LACKING[need])
-            return Finding(assumption, Verdict.HELD, seen)
-
-        _CHECKS.append(find)
-
-    return add
+def _check(assumption: str, *needs: str) -> Callable[[_Check], None]:
+    """Add a check, which says nothing without the evidence that it needs. Findings are in the order of this file."""
+    return lambda check: _CHECKS.append((assumption, needs, check))
 
 
 @_check("the HTTP status is 200")
