@@ -69,7 +69,7 @@ def calendar(coverage: Coverage, failed: Container[datetime.date] = (), *, title
 
 
 def _shown(renderable: _ClicksTable | _Calendar) -> RenderableType:
-    """What rich's own renderables are and ours is not: an object that shows itself in a notebook."""
+    """The same in a class of rich's own, since those show themselves in a notebook."""
     try:
         from rich.constrain import Constrain
     except ImportError as error:

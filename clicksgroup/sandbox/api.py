@@ -88,14 +88,16 @@ def _date(text: str | None) -> datetime.date | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else None
+    return int(text) if re.fullmatch(_NUMBER, text) else None
 
 
 def _ids(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
-    ids = tuple(_number(part) for part in text.split(","))
-    return tuple(number for number in ids if number is not None) if None not in ids else ()
+    return tuple(map(int, text.split(","))) if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", text) else ()
+
+
+_NUMBER = "[1-9][0-9]{0,17}"
 
 
 def identifies_caller(user_agent: str) -> bool:

@@ -8,12 +8,13 @@ import datetime
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import attrs
 import orjson
 from aiohttp import web
 
+from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
@@ -31,13 +32,7 @@ from clicksgroup.sandbox.api import (
 from clicksgroup.sandbox.clicks import GeneratedClicks
 from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
 
-if TYPE_CHECKING:
-    from clicksgroup.client import ClicksClient
-
 SANDBOX_KEY = "sandbox-key"
-
-SANDBOX_ORIGIN = "a sandbox"
-"""Where a store says that the clicks of `Sandbox.client()` come from."""
 
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
@@ -156,16 +151,8 @@ class Sandbox:
 
     def client(self, **kwargs: Any) -> ClicksClient:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
-        from clicksgroup.client import ClicksClient
-
-        class SandboxClient(ClicksClient):
-            @property
-            def origin(self) -> str:
-                """The same at whichever port, so that a store that a sandbox filled can be filled again."""
-                return SANDBOX_ORIGIN
-
         ours: dict[str, Any] = {"api_key": self.api_key, "base_url": self.url, "plan": self.plan, "quota": self.quota}
-        return SandboxClient(**(ours | kwargs))
+        return _SandboxClient(**(ours | kwargs))
 
     async def wait_for_requests(self, count: int) -> None:
         """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep.
@@ -276,6 +263,13 @@ class Sandbox:
             return records
         wanted = frozenset(seen.groups)
         return [record for record in records if record.group_id in wanted]
+
+
+class _SandboxClient(ClicksClient):
+    @property
+    def origin(self) -> str:
+        """The same at whichever port, so that a store that a sandbox filled can be filled again."""
+        return "a sandbox"
 
 
 @contextlib.contextmanager
