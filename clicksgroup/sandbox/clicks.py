@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 
@@ -23,7 +24,7 @@ MAX_GROUPS = 10_000
 """Most groups on a date: with more, the ids of campaigns and of permanent groups could be equal."""
 
 # The account has the groups of each position on the dates of these years.
-_ACCOUNT_START, _ACCOUNT_END = datetime.date(2025, 1, 1).toordinal(), datetime.date(2027, 12, 31).toordinal()
+_ACCOUNT_DATES = date_range("2025-01-01", "2027-12-31")
 
 _EPOCH = datetime.date(2020, 1, 1).toordinal()
 
@@ -67,16 +68,16 @@ class GeneratedClicks:
 
     def __init__(self, seed: int = 0, groups: int | Callable[[datetime.date], int] = 95) -> None:
         self._seed = seed
-        self._groups = groups
         if not callable(groups):
             _check_count(groups)
+        self._count: Callable[[datetime.date], int] = groups if callable(groups) else lambda _: groups
         self._group = functools.lru_cache(maxsize=4096)(self._draw_group)
         self._campaigns = functools.lru_cache(maxsize=MAX_GROUPS)(self._draw_campaigns)
         self._records = functools.lru_cache(maxsize=64)(self._draw_records)
 
     def records(self, date: datetime.date) -> tuple[GroupClicks, ...]:
         """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
-        count = self._groups(date) if callable(self._groups) else self._groups
+        count = self._count(date)
         _check_count(count)
         return self._records(date, count)
 
@@ -86,8 +87,8 @@ class GeneratedClicks:
         So `unique_users` is at least that of the group's best day, and less than the sum if users came back.
         """
         by_group: dict[int, list[GroupClicks]] = {}
-        for ordinal in range(start.toordinal(), end.toordinal() + 1):
-            for record in self.records(datetime.date.fromordinal(ordinal)):
+        for date in date_range(start, end):
+            for record in self.records(date):
                 by_group.setdefault(record.group_id, []).append(record)
         return [_total(start, end, records) for records in by_group.values()]
 
@@ -97,14 +98,12 @@ class GeneratedClicks:
 
         Where the number of groups is a function of the date, these are the groups of its largest number.
         """
-        count = self._groups
-        if callable(count):
-            count = max(count(datetime.date.fromordinal(day)) for day in range(_ACCOUNT_START, _ACCOUNT_END + 1))
+        count = max(map(self._count, _ACCOUNT_DATES))
         return [group for position in range(count) for group in self._account_groups(position)]
 
     def _account_groups(self, position: int) -> list[Group]:
-        numbers = range(self._number(position, _ACCOUNT_START), self._number(position, _ACCOUNT_END) + 1)
-        groups = (self._draw_group(position, number) for number in numbers)
+        first, last = (self._number(position, _ACCOUNT_DATES[end].toordinal()) for end in (0, -1))
+        groups = (self._draw_group(position, number) for number in range(first, last + 1))
         memo, links = _draws(self._seed, position, 0, count=2, salt="account")
         note = _MEMOS[int(memo * len(_MEMOS))]
         return [Group(group.group_id, group.name, note, 1 + int(40 * links**3)) for group in groups]
