@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -90,8 +89,8 @@ class Fault:
         elif self.change is not None:
             page = orjson.dumps(self.change(orjson.loads(page)))
         elif self.status is not None or self.retry_after is not None:
-            return html_response(status, headers)
-        return make_response(page, status, headers)
+            return _cut(html_response(status, headers), self.cut)
+        return _cut(make_response(page, status, headers), self.cut)
 
 
 Faults: TypeAlias = Iterable[Fault] | Callable[[SeenRequest], Fault | None]
@@ -129,16 +128,12 @@ def abort(request: web.BaseRequest) -> web.Response:
     return web.Response()
 
 
-async def send_truncated(request: web.BaseRequest, response: web.Response, length: int) -> web.StreamResponse:
-    """Send the headers of a response and the first bytes of its body, then close the connection."""
-    body = response.body
-    assert isinstance(body, bytes)
-    truncated = web.StreamResponse(status=response.status, headers=response.headers)
-    truncated.content_length = len(body)
-    # The client may be gone already.
-    with contextlib.suppress(ConnectionError):
-        await truncated.prepare(request)
-        await truncated.write(body[:length])
-    if request.transport is not None:
-        request.transport.close()
-    return truncated
+def _cut(response: web.Response, length: int | None) -> web.Response:
+    """The same, but the connection closes after so many bytes of the body; None for all of them."""
+    if length is not None:
+        body = response.body
+        assert isinstance(body, bytes)
+        response.body = body[:length]
+        response.headers["Content-Length"] = str(len(body))
+        response.force_close()
+    return response

@@ -30,7 +30,7 @@ from clicksgroup.sandbox.api import (
     rejection,
 )
 from clicksgroup.sandbox.clicks import GeneratedClicks
-from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
+from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response
 
 SANDBOX_KEY = "sandbox-key"
 
@@ -193,7 +193,7 @@ class Sandbox:
     def __repr__(self) -> str:
         return f"<Sandbox {self.plan.value} {self._url if self._runner is not None else 'not running'}>"
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
         now = asyncio.get_running_loop().time()
         seen = SeenRequest.parse(request.path, request.query, request.headers.get("User-Agent", ""), now)
         index = len(self._requests)
@@ -216,11 +216,9 @@ class Sandbox:
             page = self._page(seen, request.headers.get("Accept-Language", ""))
             response = make_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
+            return response
         finally:
             self._rate_limiter.release()
-        if fault is not None and fault.cut is not None:
-            return await send_truncated(request, response, fault.cut)
-        return response
 
     def _reject(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
         """The response to a request that does not reach the API. None if it does: then it is in flight."""
