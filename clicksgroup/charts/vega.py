@@ -83,11 +83,12 @@ def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> S
     if not shown.series:
         raise ConfigurationError("the summary has no clicks to draw")
     palette = _PALETTES[theme]
+    title = f"Clicks by group, {date_span(summary.dates)}"
     return Specification(
         {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-            "description": _title(summary),
-            "title": {"text": _title(summary), "subtitle": _subtitle(summary), "offset": 24},
+            "description": title,
+            "title": {"text": title, "subtitle": _subtitle(summary), "offset": 24},
             "concat": [_chart(series, shown.dates, palette) for series in shown.series],
             "columns": _columns(len(shown.series)),
             "spacing": {"row": 26, "column": 32},
@@ -262,10 +263,6 @@ def _config(palette: _Palette) -> dict[str, Any]:
 
 def _columns(charts: int) -> int:
     return charts if charts <= 3 else 2 if charts == 4 else 3 if charts <= 12 else 4
-
-
-def _title(summary: Summary) -> str:
-    return f"Clicks by group, {date_span(summary.dates)}"
 
 
 def _subtitle(summary: Summary) -> list[str]:

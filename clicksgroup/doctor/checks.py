@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import attrs
 
-from clicksgroup.doctor.evidence import MAX_SHOWN, UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
+from clicksgroup.doctor.evidence import UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
+from clicksgroup.protocol.error_responses import bounded
 from clicksgroup.protocol.requests import PAGE_SIZE
 
 MAX_SKEW = 60.0
@@ -308,7 +309,7 @@ def _limit_headers(seen: Evidence) -> _Seen:
     found = [f"{name}: {value}" for name, value in headers if re.search("^retry-after$|rate-?limit", name)]
     if found:
         advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
-        yield ", ".join(found)[: 2 * MAX_SHOWN], advice
+        yield bounded(", ".join(found)), advice
     yield "none"
 
 

@@ -15,11 +15,8 @@ import orjson
 from clicksgroup.errors import APIError, DecodeError
 from clicksgroup.models import GroupClicks
 from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
-from clicksgroup.protocol.error_responses import unchanged
+from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
 from clicksgroup.protocol.json_bodies import load_json
-
-MAX_SHOWN = 120
-"""Characters of an answer that a finding shows."""
 
 UNREADABLE = "this version cannot read it: please report what came"
 """What to do about an answer that no setting makes readable."""
@@ -139,7 +136,7 @@ def _skew(answer: Answer) -> float | None:
 def _came(body: bytes, field: str) -> str:
     """The value at the path that a `DecodeError` names."""
     if not field:
-        return f"no JSON: {body[:MAX_SHOWN].decode('utf-8', 'replace')!r}"
+        return f"no JSON: {snippet(body, unchanged)!r}"
     value = load_json(body, _ANY_DATE.page(1), unchanged)
     for name in re.findall(r"[^.$\[\]]+", field):
         try:
@@ -151,8 +148,7 @@ def _came(body: bytes, field: str) -> str:
 
 def show(value: Any) -> str:
     """A value as JSON, bounded."""
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return bounded(orjson.dumps(value).decode())
 
 
 def show_ids(ids: Sequence[int]) -> str:

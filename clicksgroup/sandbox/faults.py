@@ -121,13 +121,6 @@ def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.
     return make_response(body.encode(), status, headers, content_type="text/html; charset=utf-8")
 
 
-def abort(request: web.BaseRequest) -> web.Response:
-    """Abort the connection without a response. The one returned is for aiohttp, which cannot send it any more."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
-
-
 def _cut(response: web.Response, length: int | None) -> web.Response:
     """The same, but the connection closes after so many bytes of the body; None for all of them."""
     if length is not None:

@@ -30,7 +30,7 @@ from clicksgroup.sandbox.api import (
     rejection,
 )
 from clicksgroup.sandbox.clicks import GeneratedClicks
-from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response
+from clicksgroup.sandbox.faults import Faults, fault_function, html_response, make_response
 
 SANDBOX_KEY = "sandbox-key"
 
@@ -212,7 +212,10 @@ class Sandbox:
             if delay > 0:
                 await asyncio.sleep(delay)
             if fault is not None and fault.reset:
-                return abort(request)
+                if request.transport is not None:
+                    request.transport.abort()
+                # For aiohttp, which cannot send it any more.
+                return web.Response()
             page = self._page(seen, request.headers.get("Accept-Language", ""))
             response = make_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
