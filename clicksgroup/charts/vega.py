@@ -29,9 +29,6 @@ FONTS = (
 )
 """Families of fonts, for the viewer or this machine to choose from."""
 
-# Pixels that the labels of the y axis take. Titles begin where they do.
-_INDENT = 30
-
 
 @attrs.frozen
 class _Palette:
@@ -247,7 +244,8 @@ def _config(palette: _Palette) -> dict[str, Any]:
             "labelPadding": 5,
         },
         "axisX": {"grid": False, "labelFlush": True},
-        "axisY": {"minExtent": _INDENT},
+        # Pixels that the labels take, so that all charts are as wide. Titles begin where the labels do.
+        "axisY": {"minExtent": 30},
         "line": {"strokeJoin": "round"},
         "title": {
             "anchor": "start",
