@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Finding, Verdict, check_answers
 from clicksgroup.doctor.evidence import Answer, Evidence
-from clicksgroup.errors import PaginationError, PaginationWarning, RequestError, TransportError
+from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol.requests import PAGE_SIZE
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
@@ -66,31 +65,26 @@ async def examine(
     """
     date = parse_date(date)
     ids = None if groups is None else tuple(groups)
+
+    async def ask(number: int) -> bool:
+        """Ask for a page. False if its answer shows that asking for more is useless."""
+        before = len(recorder.answers)
+        try:
+            await client.page(date, number, groups=ids)
+        except RequestError as error:
+            if len(recorder.answers) == before:
+                raise
+            return isinstance(error, PaginationError)
+        return True
+
     with warnings.catch_warnings():
         # The findings report what these warnings say.
         warnings.simplefilter("ignore", PaginationWarning)
-        if await _ask(client, recorder, date, 1, ids):
+        if await ask(1):
             last = _last_page(recorder.answers)
-            for number in (last, 1) if last > 1 else (1,):
-                if not await _ask(client, recorder, date, number, ids):
-                    break
+            if last == 1 or await ask(last):
+                await ask(1)
     return check_answers(recorder.answers, ids)
-
-
-async def _ask(
-    client: ClicksClient, recorder: Recorder, date: datetime.date, number: int, groups: tuple[int, ...] | None
-) -> bool:
-    """Ask for a page. False if its answer shows that asking for more is useless."""
-    before = len(recorder.answers)
-    try:
-        await client.page(date, number, groups=groups)
-    except PaginationError:
-        return True
-    except RequestError as error:
-        if isinstance(error, TransportError) or len(recorder.answers) == before:
-            raise
-        return False
-    return True
 
 
 def _last_page(answers: Sequence[Answer]) -> int:
