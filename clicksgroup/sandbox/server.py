@@ -32,8 +32,6 @@ from clicksgroup.sandbox.api import (
 from clicksgroup.sandbox.clicks import GeneratedClicks
 from clicksgroup.sandbox.faults import Faults, fault_function, html_response, make_response
 
-SANDBOX_KEY = "sandbox-key"
-
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
 
@@ -69,7 +67,6 @@ class Sandbox:
         quota: the quota to enforce; None for the plan's documented quota.
         faults: what goes wrong: `Fault`s, of which the first that hits a request happens to it, or a function of the
             request that returns a `Fault` or None.
-        host: the address to listen on.
         port: the port to listen on; 0 for any free port.
         api_key: the key to accept.
         ignores_groups: whether it answers with all groups whichever were asked for, as a server that reads `grpIdx`
@@ -89,19 +86,18 @@ class Sandbox:
         quota: Quota | None = None,
         faults: Faults | None = None,
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
-        api_key: str | None = None,
+        api_key: str = "sandbox-key",
         ignores_groups: bool = False,
         retry_after: bool = False,
     ) -> None:
         self.plan = Plan.parse(plan)
         self.quota = quota or Quota.of(self.plan)
-        self.api_key = api_key or SANDBOX_KEY
+        self.api_key = api_key
         self._clicks = GeneratedClicks(seed, groups)
         self._latency = latency
         self._fault_for = fault_function(faults)
-        self._host, self._port = host, port
+        self._port = port
         self._ignores_groups = ignores_groups
         self._retry_after = retry_after
         self._rate_limiter = RateLimiter(self.quota)
@@ -177,12 +173,11 @@ class Sandbox:
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         except BaseException:
             await self.__aexit__()
             raise
-        host, port = self._runner.addresses[0][:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
