@@ -217,6 +217,20 @@ def test_any_answer(came: list[tuple[int, Any, int]]) -> None:
     assert all(finding.advice for finding in findings if finding.verdict is Verdict.DIFFERS)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("name", [b"a", b"\\ud800"])
+@pytest.mark.parametrize("clicks", [181, "181"])
+def test_mended_body(mark: bytes, name: bytes, clicks: object) -> None:
+    """Bodies that the client mends before it reads them can be checked: a byte order mark, half a character."""
+    extra = {"pages": 1, "nextPages": 1, "nextYn": "N", "count": 1, "totalCount": 1}
+    record = {"grpIdx": 1, "grpNm": "NAME", "acesCnt": clicks, "pernCnt": 1}
+    envelope = {"code": 0, "message": "", "result": {"extra": extra, "list": [record]}}
+    body = mark + orjson.dumps(envelope).replace(b"NAME", name)
+    answer = Answer(1, 200, {"content-type": "application/json"}, body, 0.0)
+    came = [finding.came for finding in check_answers([answer]) if finding.verdict is Verdict.DIFFERS]
+    assert came == ([] if clicks == 181 else ['result.list[0].acesCnt: "181"'])
+
+
 async def test_unlisted_groups() -> None:
     """Groups that were asked for and are not listed are reported."""
     async with Sandbox(groups=3, quota=FAST) as sandbox:

@@ -9,7 +9,6 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from sybil.parsers.rest import DocTestParser
 
 from clicksgroup import Quota
 from clicksgroup.sandbox import Sandbox
+from clicksgroup.sandbox.server import run_in_thread
 
 ROOT = Path(__file__).parent.parent
 NOT_RUN_HERE = ("pip install", "docker ", "export ", "#", "15 ")
@@ -64,22 +64,14 @@ docstrings = Sybil([*markdown, DocTestParser()], document_types={".py": PythonDo
 @pytest.fixture(scope="module")
 def sandbox_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A sandbox in a thread of its own, since the blocks run event loops of their own; the variables that name it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    sandbox = Sandbox(groups=12, plan="enterprise", quota=Quota(in_flight=50), api_key="my-key")
-    asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
-    yield {
-        "CLICKSGROUP_BASE_URL": sandbox.url,
-        "CLICKSGROUP_API_KEY": sandbox.api_key,
-        "CLICKSGROUP_PLAN": "enterprise",
-        "CLICKSGROUP_USER_AGENT": "Example Inc.",
-        "PYTHONIOENCODING": "utf-8",
-    }
-    asyncio.run_coroutine_threadsafe(sandbox.__aexit__(None, None, None), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with run_in_thread(Sandbox(groups=12, plan="enterprise", quota=Quota(in_flight=50), api_key="my-key")) as sandbox:
+        yield {
+            "CLICKSGROUP_BASE_URL": sandbox.url,
+            "CLICKSGROUP_API_KEY": sandbox.api_key,
+            "CLICKSGROUP_PLAN": "enterprise",
+            "CLICKSGROUP_USER_AGENT": "Example Inc.",
+            "PYTHONIOENCODING": "utf-8",
+        }
 
 
 @pytest.fixture(autouse=True)

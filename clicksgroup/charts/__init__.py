@@ -6,16 +6,15 @@
 What `specification`, `table` and `calendar` return shows itself where it is the last line of a notebook's cell.
 """
 
-from clicksgroup.charts.series import Change, Covered, Series, Summary, coverage_notes, summarise
+from clicksgroup.charts.files import FORMATS, render
+from clicksgroup.charts.series import Change, Series, Summary, coverage_notes, summarise
 from clicksgroup.charts.terminal import calendar, table
-from clicksgroup.charts.themes import THEMES
-from clicksgroup.charts.vega import FORMATS, Specification, render, specification
+from clicksgroup.charts.vega import THEMES, Specification, specification
 
 __all__ = [
     "FORMATS",
     "THEMES",
     "Change",
-    "Covered",
     "Series",
     "Specification",
     "Summary",

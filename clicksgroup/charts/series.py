@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import re
 import statistics
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Container, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
+
+if TYPE_CHECKING:
+    from clicksgroup.store import Coverage
 
 Clicks: TypeAlias = tuple[int | None, ...]
 """Clicks of each date; None where the date is not known."""
@@ -213,20 +217,8 @@ def date_span(dates: Sequence[datetime.date]) -> str:
     return f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
 
 
-class Covered(Protocol):
-    """A `Summary`, or the `Coverage` of a store."""
-
-    @property
-    def provisional(self) -> Sequence[datetime.date]:
-        """The dates whose clicks may still change."""
-
-    @property
-    def missing(self) -> Sequence[datetime.date]:
-        """The dates that are not known."""
-
-
-def coverage_notes(covered: Covered) -> list[str]:
-    """One sentence each about the dates that are provisional and those that are missing, where there are any.
+def coverage_notes(covered: Summary | Coverage) -> list[str]:
+    """One sentence each about the dates of a summary or a store that are provisional and those that are missing.
 
     >>> import datetime
     >>> from clicksgroup.charts import coverage_notes
@@ -247,12 +239,9 @@ def coverage_notes(covered: Covered) -> list[str]:
 
 def _date_ranges(dates: Sequence[datetime.date]) -> str:
     """The first three ranges, and how many dates follow."""
-    ranges: list[list[datetime.date]] = []
-    for date in dates:
-        if ranges and date.toordinal() == ranges[-1][-1].toordinal() + 1:
-            ranges[-1].append(date)
-        else:
-            ranges.append([date])
+    # In a range, dates and their indices go up alike.
+    by_range = itertools.groupby(enumerate(dates), lambda item: item[1].toordinal() - item[0])
+    ranges = [[date for _, date in one] for _, one in by_range]
     shown, rest = ranges[:MAX_RANGES], ranges[MAX_RANGES:]
     more = f" and {sum(map(len, rest)):,} more" if rest else ""
     return ", ".join(map(date_span, shown)) + more
@@ -265,11 +254,10 @@ def without_gaps(clicks: Iterable[int | None]) -> list[int]:
 
 def _labels(names: dict[int, str]) -> dict[int, str]:
     """A label of one line for each group, with the id if its name is empty or not unique."""
-    flat = {group: " ".join(_without_controls(name).split()) for group, name in names.items()}
+    flat = {group: " ".join(_CONTROLS.sub(" ", name).split()) for group, name in names.items()}
     times = Counter(flat.values())
     return {group: name if name and times[name] == 1 else f"{name} #{group}".strip() for group, name in flat.items()}
 
 
-def _without_controls(name: str) -> str:
-    """Blanks instead of control characters, which could command the terminal."""
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in name)
+# Control characters (all of Unicode's category Cc), which could command the terminal.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import io
 import itertools
 import math
 import statistics
@@ -33,18 +32,13 @@ ASCII_BARS = "_.-~=+*#"
 GAP = "·"
 ASCII_GAP = " "
 
-NARROW = 76
-"""Below this many columns the peak is shown without its date."""
+# From so many columns on, the peak is shown, and with its date. On fewer columns names would become unreadable.
+_PEAK_FROM, _PEAK_DATE_FROM = 58, 76
 
 _LONGEST_NAME = 40
 _LONGEST_SPARKLINE = 120
 _SHORTEST_SPARKLINE = 4
-
-# The column with the peaks is left out before names become shorter than this.
 _SHORT_NAME = 12
-
-_NOTEBOOK_WIDTH = 110
-_NOTEBOOK_HTML = '<pre style="white-space:pre;overflow-x:auto;line-height:1.3;font-family:monospace">{code}</pre>'
 
 # Changes of at least this ratio get a colour.
 _STEEP = 0.3
@@ -58,8 +52,7 @@ def table(summary: Summary, *, top: int = 40) -> RenderableType:
     Raises:
         ImportError: the extra `cli` is missing.
     """
-    _check_rich()
-    return _ClicksTable(summary.top(top))
+    return _shown(_ClicksTable(summary.top(top)))
 
 
 def calendar(coverage: Coverage, failed: Container[datetime.date] = (), *, title: str | None = None) -> RenderableType:
@@ -68,12 +61,20 @@ def calendar(coverage: Coverage, failed: Container[datetime.date] = (), *, title
     Raises:
         ImportError: the extra `cli` is missing.
     """
-    _check_rich()
     marks = dict.fromkeys(coverage.missing, "missing")
     marks |= dict.fromkeys(coverage.provisional, "provisional")
     marks |= {date: "failed" for date in marks if date in failed}
     marks |= dict.fromkeys(coverage.final, "final")
-    return _Calendar(marks, title)
+    return _shown(_Calendar(marks, title))
+
+
+def _shown(renderable: _ClicksTable | _Calendar) -> RenderableType:
+    """The same in a class of rich's own, since those show themselves in a notebook."""
+    try:
+        from rich.constrain import Constrain
+    except ImportError as error:
+        raise ImportError('charts in the terminal need an extra: pip install "clicksgroup[cli]"') from error
+    return Constrain(renderable, width=None)
 
 
 def sparkline(clicks: Clicks, width: int, *, ascii_only: bool = False) -> str:
@@ -97,20 +98,8 @@ def _equal_parts(clicks: Clicks, columns: int) -> list[Clicks]:
     return [clicks[i * len(clicks) // columns : (i + 1) * len(clicks) // columns] for i in range(columns)]
 
 
-class _Shown:
-    """Notebooks show what rich prints as text of one width."""
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), record=True, width=_NOTEBOOK_WIDTH, force_jupyter=False)
-        console.print(self)
-        html = console.export_html(inline_styles=True, code_format=_NOTEBOOK_HTML, clear=False)
-        return {"text/html": html, "text/plain": console.export_text()}
-
-
 @attrs.frozen
-class _ClicksTable(_Shown):
+class _ClicksTable:
     summary: Summary
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -126,19 +115,15 @@ class _ClicksTable(_Shown):
         columns = {
             "clicks": [f"{one.total:,}" for one in series],
             "share": [percent_share(one.share) for one in series],
-            "peak": [_peak(one, dates, with_date=width >= NARROW) for one in series],
+            "peak": [_peak(one, dates, with_date=width >= _PEAK_DATE_FROM) for one in series],
             "7 days": [percent_change(one.change) for one in series],
         }
-        labels = [_label(one) for one in series]
-        longest = min(max(map(cell_len, labels)), _LONGEST_NAME)
-
-        def room() -> int:
-            """What the figures leave for the name and the sparkline, each with two blanks after it."""
-            return width - 2 - sum(2 + max(map(cell_len, (head, *cells))) for head, cells in columns.items())
-
-        if room() * 3 // 5 < min(longest, _SHORT_NAME):
+        if width < _PEAK_FROM:
             del columns["peak"]
-        left = room()
+        labels = [f"{one.label} ({one.groups})" if one.groups > 1 else one.label for one in series]
+        longest = min(max(map(cell_len, labels)), _LONGEST_NAME)
+        # What the figures leave for the name and the sparkline, each with two blanks after it.
+        left = width - 2 - sum(2 + max(map(cell_len, (head, *cells))) for head, cells in columns.items())
         name_width = max(min(longest, max(left * 3 // 5, min(left - _SHORTEST_SPARKLINE, _SHORT_NAME))), 5)
         spark_width = max(min(left - name_width, _LONGEST_SPARKLINE), _SHORTEST_SPARKLINE)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -147,7 +132,7 @@ class _ClicksTable(_Shown):
         for head in columns:
             table.add_column(head, justify="right", no_wrap=True)
         for one, label, cells in zip(series, labels, zip(*columns.values(), strict=True), strict=True):
-            line = Text(sparkline(one.clicks, spark_width, ascii_only=_ascii_only(options)))
+            line = Text(sparkline(one.clicks, spark_width, ascii_only=options.ascii_only))
             line.highlight_regex(GAP, "dim")
             # With fewer columns than dates, the last bar is a mean that a date under way changes little.
             if len(line) == len(dates):
@@ -159,14 +144,14 @@ class _ClicksTable(_Shown):
 
 
 @attrs.frozen
-class _Calendar(_Shown):
+class _Calendar:
     marks: dict[datetime.date, str]
     title: str | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text
 
-        glyph = 1 if _ascii_only(options) else 0
+        glyph = 1 if options.ascii_only else 0
         if self.title:
             yield Text(self.title, style="bold")
         yield Text(" " * 9 + "1      8      15     22     29", style="dim")
@@ -197,10 +182,6 @@ _MARKS = {
 }
 
 
-def _ascii_only(options: ConsoleOptions) -> bool:
-    return not options.encoding.startswith("utf")
-
-
 def _peak(series: Series, dates: Sequence[datetime.date], *, with_date: bool) -> str:
     if series.peak is None or not series.total:
         return "-"
@@ -210,19 +191,8 @@ def _peak(series: Series, dates: Sequence[datetime.date], *, with_date: bool) ->
     return f"{clicks} {date}" if len(dates) > 366 else f"{clicks} {date[5:]}"
 
 
-def _label(series: Series) -> str:
-    return f"{series.label} ({series.groups})" if series.groups > 1 else series.label
-
-
 def _colour(series: Series) -> str:
     ratio = series.change.ratio if series.change else None
     if ratio is None or abs(ratio) < _STEEP:
         return ""
     return "bold red" if ratio < 0 else "green"
-
-
-def _check_rich() -> None:
-    try:
-        import rich.table  # noqa: F401
-    except ImportError as error:
-        raise ImportError('charts in the terminal need an extra: pip install "clicksgroup[cli]"') from error

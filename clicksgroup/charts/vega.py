@@ -1,18 +1,16 @@
-"""Charts in a file: small multiples as HTML, SVG or PNG. vl-convert draws them without a network or a browser."""
+"""The chart of a summary as a Vega-Lite specification: small multiples, the largest group first."""
 
 from __future__ import annotations
 
 import datetime
 import html
-import itertools
-import os
 import unicodedata
-import warnings
+from calendar import timegm
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from clicksgroup.charts.page import page
+import attrs
+
 from clicksgroup.charts.series import (
     WEEK,
     Series,
@@ -22,63 +20,52 @@ from clicksgroup.charts.series import (
     percent_change,
     percent_share,
 )
-from clicksgroup.charts.themes import FONTS, INDENT, PALETTES, THEMES, Palette, config, title_style
 from clicksgroup.errors import ConfigurationError
 
-FORMATS = ("html", "svg", "png")
+# Hangul first where a system has it: Apple's, Microsoft's and Linux's own fonts, then any other.
+FONTS = (
+    "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Apple SD Gothic Neo', 'Malgun Gothic', 'Noto Sans CJK KR', "
+    "'Noto Sans KR', NanumGothic, 'Noto Sans', 'DejaVu Sans', sans-serif"
+)
+"""Families of fonts, for the viewer or this machine to choose from."""
 
 
-def render(
-    summary: Summary,
-    format: str,  # noqa: A002
-    *,
-    theme: str = "light",
-    top: int = 24,
-    fonts: str | os.PathLike[str] | None = None,
-) -> bytes:
-    """Draw one chart for each group, the largest group first, each with its own scale from 0.
+@attrs.frozen
+class _Palette:
+    """The colours of a theme."""
 
-    The file loads nothing from elsewhere. HTML and SVG use the fonts of the viewer's machine. PNG uses the fonts of
-    this machine. If none of them has the characters of a name (Korean on a bare server), a warning says so: install a
-    font that has them, such as Debian's `fonts-nanum`, or name a folder with `fonts`.
+    background: str
+    ink: str
+    quiet: str
+    grid: str
+    normal: str
+    fallen: str
+    other: str
+    provisional: str
 
-    Args:
-        summary: what to draw.
-        format: `html`, `svg` or `png`.
-        theme: `light` or `dark`.
-        top: how many groups get their own chart; the others are summed as `other`.
-        fonts: a folder with more fonts for PNG.
 
-    Raises:
-        ConfigurationError: an unknown format or theme, or a summary without clicks.
-        ImportError: the extra `chart` is missing.
-    """
-    if format not in FORMATS:
-        raise ConfigurationError(f"format: {format!r} is not supported; use one of {', '.join(FORMATS)}")
-    vl_convert = _vl_convert()
-    chart = specification(summary, theme=theme, top=top)
-    if format == "svg":
-        return _titled_svg(vl_convert, chart).encode()
-    if format == "html":
-        return page(vl_convert, chart).encode()
-    if fonts is not None:
-        vl_convert.register_font_directory(str(Path(fonts).resolve()))
-    if missing := _without_font(vl_convert, "".join(series.label for series in summary.top(top).series)):
-        warnings.warn(
-            f"no font on this machine has {missing[0]!r}, so the chart shows boxes instead; install a font that has "
-            "it, such as Debian's fonts-nanum for Korean, or name a folder of fonts (fonts=); HTML and SVG use the "
-            "viewer's fonts",
-            stacklevel=2,
-        )
-    png: bytes = vl_convert.vegalite_to_png(chart, scale=_PNG_SCALE)
-    return png
+_PALETTES = {
+    "light": _Palette("#ffffff", "#1f2328", "#656d76", "#e4e7eb", "#2f6fde", "#d1242f", "#8b949e", "#bf8700"),
+    "dark": _Palette("#15181e", "#e6e9ee", "#98a1ad", "#2b313a", "#6ba4ff", "#ff7b72", "#8b949e", "#d29922"),
+}
+
+THEMES = tuple(_PALETTES)
 
 
 class Specification(dict[str, Any]):
     """A Vega-Lite specification, which a notebook shows as a picture."""
 
+    def svg(self) -> str:
+        """The chart as SVG, with a title, which is its accessible name and its tooltip in a browser.
+
+        Raises:
+            ImportError: the extra `chart` is missing.
+        """
+        tag, _, rest = load_vl_convert().vegalite_to_svg(self).partition(">")
+        return f'{tag} role="img"><title>{html.escape(self["description"])}</title>{rest}'
+
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        return {"image/svg+xml": _titled_svg(_vl_convert(), self)}
+        return {"image/svg+xml": self.svg()}
 
 
 def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> Specification:
@@ -92,30 +79,21 @@ def specification(summary: Summary, *, theme: str = "light", top: int = 24) -> S
     shown = summary.top(top)
     if not shown.series:
         raise ConfigurationError("the summary has no clicks to draw")
-    palette = PALETTES[theme]
-    groups = [_description(number, series) for number, series in enumerate(shown.series)]
-    points = [point for number, series in enumerate(shown.series) for point in _points(number, series, shown.dates)]
+    palette = _PALETTES[theme]
+    title = f"Clicks by group, {date_span(summary.dates)}"
     return Specification(
         {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-            "description": _title(summary),
-            "title": {"text": _title(summary), "subtitle": _subtitle(summary), "anchor": "start", "offset": 12}
-            | title_style(palette),
-            "data": {"values": points},
-            "transform": [
-                {"lookup": "group", "from": {"data": {"values": groups}, "key": "group", "fields": [*_FIELDS]}}
-            ],
-            "facet": {"field": "group", "header": {"title": None, "labelExpr": "''", "labelPadding": 0}},
+            "description": title,
+            "title": {"text": title, "subtitle": _subtitle(summary), "offset": 24},
+            "concat": [_chart(series, shown.dates, palette) for series in shown.series],
             "columns": _columns(len(shown.series)),
-            "spacing": {"row": 14, "column": 32},
-            "spec": {"width": _WIDTH, "height": _HEIGHT, "layer": _layers(shown.dates, palette)},
-            "resolve": {"scale": {"y": "independent"}, "axis": {"x": "independent"}},
-            "config": config(palette),
+            "spacing": {"row": 26, "column": 32},
+            "config": _config(palette),
             "background": palette.background,
             "padding": 20,
             # Vega-Embed's other actions need a network.
             "usermeta": {
-                "charts": len(shown.series),
                 "embedOptions": {
                     "renderer": "svg",
                     "actions": {"export": True, "source": False, "compiled": False, "editor": False},
@@ -131,9 +109,6 @@ _WIDTH, _HEIGHT = 240, 84
 # The ticks of the y axis, about.
 _TICKS = 3
 
-# For screens with two pixels to the point.
-_PNG_SCALE = 2.0
-
 # From this many days on, weekends make a sawtooth, so the line is the mean of the last 7 days.
 _MANY_DAYS = 90
 
@@ -141,39 +116,14 @@ _MANY_DAYS = 90
 _FALL = -0.5
 
 
-def _points(number: int, series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
-    clicks = [None, *series.clicks, None]
-    means = series.weekly_means() if len(dates) >= _MANY_DAYS else None
-    for index, date in enumerate(dates):
-        before, count, after = clicks[index : index + 3]
-        point: dict[str, Any] = {"group": number, "date": str(date), "clicks": count}
-        if means is not None:
-            point["mean"] = means[index]
-        # A line would not show a date between two gaps.
-        if count is not None and before is None and after is None:
-            point["alone"] = True
-        if index in series.provisional:
-            point["provisional"] = True
-        yield point
-
-
-_FIELDS = ("title", "facts", "kind")
-
-
-def _description(number: int, series: Series) -> dict[str, Any]:
-    change = series.change
+def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) -> dict[str, Any]:
+    many = len(dates) >= _MANY_DAYS
+    label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
     facts = [f"{series.total:,} clicks", percent_share(series.share)]
+    change = series.change
     if change is not None:
         facts.append(f"7 days {percent_change(change)}")
     fallen = change is not None and change.ratio is not None and change.ratio <= _FALL
-    label = f"{series.label} ({series.groups:,} groups)" if series.groups > 1 else series.label
-    kind = "other" if series.groups > 1 else "fallen" if fallen else "normal"
-    return {"group": number, "title": _shortened(label), "facts": " · ".join(facts), "kind": kind}
-
-
-def _layers(dates: Sequence[datetime.date], palette: Palette) -> list[dict[str, Any]]:
-    many = len(dates) >= _MANY_DAYS
-    colours = {"normal": palette.normal, "fallen": palette.fallen, "other": palette.other}
     y = {
         "field": "clicks",
         "type": "quantitative",
@@ -184,69 +134,75 @@ def _layers(dates: Sequence[datetime.date], palette: Palette) -> list[dict[str, 
         "field": "date",
         "type": "temporal",
         # Given, since charts without a point in one of the layers would warn in the browser's console.
-        "scale": {"type": "utc", "domain": [_milliseconds(dates[0]), _milliseconds(dates[-1])]},
+        "scale": {"type": "utc", "domain": [timegm(date.timetuple()) * 1000 for date in (dates[0], dates[-1])]},
         "axis": _date_axis(dates),
     }
-    shape = {
-        "x": x,
-        "y": y,
-        "color": {"field": "kind", "scale": {"domain": [*colours], "range": [*colours.values()]}, "legend": None},
-        "tooltip": [
-            {"field": "date", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
-            {"field": "clicks", "type": "quantitative", "title": "clicks", "format": ",d"},
+    return {
+        "title": {
+            "text": _shortened(label),
+            "subtitle": " · ".join(facts),
+            "subtitleColor": palette.fallen if fallen and series.groups == 1 else palette.quiet,
+            "frame": "bounds",
+            "limit": _WIDTH,
+        },
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "data": {"values": list(_points(series, dates))},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": {"value": palette.other if series.groups > 1 else palette.fallen if fallen else palette.normal},
+            "tooltip": [
+                {"field": "date", "timeUnit": "utcyearmonthdate", "title": "date", "format": "%Y-%m-%d"},
+                {"field": "clicks", "type": "quantitative", "title": "clicks", "format": ",d"},
+            ],
+        },
+        "layer": [
+            {
+                "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
+                # A group without any clicks gets an axis from 0 to 1.
+                "encoding": {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 1.6},
+                "encoding": {"y": y | {"field": "mean" if many else "clicks"}},
+            },
+            {
+                "transform": [{"filter": "datum.alone"}],
+                "mark": {"type": "point", "filled": True, "size": 14},
+            },
+            {
+                "transform": [{"filter": "datum.provisional"}],
+                "mark": {"type": "point", "shape": "square", "filled": True, "size": 14, "opacity": 1, "yOffset": 3},
+                "encoding": {"y": {"value": "height"}, "color": {"value": palette.provisional}},
+            },
         ],
     }
-    alarm = {"condition": {"test": "datum.kind === 'fallen'", "value": palette.fallen}, "value": palette.quiet}
-    return [
-        {
-            "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
-            # A group without any clicks gets an axis from 0 to 1.
-            "encoding": shape | {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
-        },
-        {
-            "mark": {"type": "line", "strokeWidth": 1.6},
-            "encoding": shape | {"y": y | {"field": "mean" if many else "clicks"}},
-        },
-        {
-            "transform": [{"filter": "datum.alone"}],
-            "mark": {"type": "point", "filled": True, "size": 14},
-            "encoding": shape,
-        },
-        {
-            "transform": [{"filter": "datum.provisional"}],
-            "mark": {"type": "point", "shape": "square", "filled": True, "size": 14, "opacity": 1, "yOffset": 3},
-            "encoding": shape | {"y": {"value": "height"}, "color": {"value": palette.provisional}},
-        },
-        _heading("title", 28, {"value": palette.ink}, fontSize=13, fontWeight=600),
-        _heading("facts", 12, alarm, fontSize=11),
-    ]
 
 
-def _milliseconds(date: datetime.date) -> int:
-    return int(datetime.datetime.combine(date, datetime.time(), datetime.UTC).timestamp() * 1000)
-
-
-def _heading(field: str, height: int, color: dict[str, Any], **font: float) -> dict[str, Any]:
-    """A line of text above a chart: Vega-Lite's own headers have one style, and one colour for all charts."""
-    return {
-        "transform": [{"aggregate": [], "groupby": [field, "kind"]}],
-        "mark": {"type": "text", "align": "left", "baseline": "bottom", "limit": _WIDTH, **font},
-        "encoding": {"text": {"field": field}, "color": color, "x": {"value": -INDENT}, "y": {"value": -height}},
-    }
+def _points(series: Series, dates: Sequence[datetime.date]) -> Iterator[dict[str, Any]]:
+    clicks = [None, *series.clicks, None]
+    means = series.weekly_means() if len(dates) >= _MANY_DAYS else None
+    for index, date in enumerate(dates):
+        before, count, after = clicks[index : index + 3]
+        point: dict[str, Any] = {"date": str(date), "clicks": count}
+        if means is not None:
+            point["mean"] = means[index]
+        # A line would not show a date between two gaps.
+        if count is not None and before is None and after is None:
+            point["alone"] = True
+        if index in series.provisional:
+            point["provisional"] = True
+        yield point
 
 
 def _shortened(label: str) -> str:
     """A label that fits over its chart. It is cut in the middle, since names of campaigns differ at the end."""
-    if sum(map(_pixels, label)) <= _WIDTH:
-        return label
-    room = (_WIDTH - _pixels("…")) / 2
-    head, tail = _fitting(label, room), _fitting(label[::-1], room)[::-1]
-    return f"{head.rstrip()}…{tail.lstrip()}"
-
-
-def _fitting(text: str, room: float) -> str:
-    widths = itertools.accumulate(map(_pixels, text))
-    return text[: sum(width <= room for width in widths)]
+    shown, kept = label, len(label) // 2
+    while sum(map(_pixels, shown)) > _WIDTH:
+        shown = f"{label[:kept].rstrip()}…{label[-kept:].lstrip()}"
+        kept -= 1
+    return shown
 
 
 def _pixels(char: str) -> float:
@@ -274,12 +230,37 @@ def _date_axis(dates: Sequence[datetime.date]) -> dict[str, Any]:
     return axis
 
 
+def _config(palette: _Palette) -> dict[str, Any]:
+    return {
+        "font": FONTS,
+        "view": {"stroke": None},
+        "axis": {
+            "domain": False,
+            "ticks": False,
+            "title": None,
+            "gridColor": palette.grid,
+            "labelColor": palette.quiet,
+            "labelFontSize": 10,
+            "labelPadding": 5,
+        },
+        "axisX": {"grid": False, "labelFlush": True},
+        # Pixels that the labels take, so that all charts are as wide. Titles begin where the labels do.
+        "axisY": {"minExtent": 30},
+        "line": {"strokeJoin": "round"},
+        "title": {
+            "anchor": "start",
+            "color": palette.ink,
+            "fontSize": 13,
+            "fontWeight": 600,
+            "subtitleColor": palette.quiet,
+            "subtitleFontSize": 11,
+            "subtitlePadding": 3,
+        },
+    }
+
+
 def _columns(charts: int) -> int:
     return charts if charts <= 3 else 2 if charts == 4 else 3 if charts <= 12 else 4
-
-
-def _title(summary: Summary) -> str:
-    return f"Clicks by group, {date_span(summary.dates)}"
 
 
 def _subtitle(summary: Summary) -> list[str]:
@@ -294,29 +275,10 @@ def _subtitle(summary: Summary) -> list[str]:
     ]
 
 
-def _vl_convert() -> Any:
+def load_vl_convert() -> Any:
+    """The module `vl_convert` of the extra `chart`."""
     try:
         import vl_convert
     except ImportError as error:
         raise ImportError('charts in a file need an extra: pip install "clicksgroup[chart]"') from error
     return vl_convert
-
-
-def _titled_svg(vl_convert: Any, chart: Specification) -> str:
-    """An SVG with a title, which is its accessible name and its tooltip in a browser."""
-    svg: str = vl_convert.vegalite_to_svg(chart)
-    tag, _, rest = svg.partition(">")
-    return f'{tag} role="img"><title>{html.escape(chart["description"])}</title>{rest}'
-
-
-def _without_font(vl_convert: Any, text: str) -> list[str]:
-    """The characters, one of each script, that look like a code point for which no font has a glyph."""
-    by_script = {unicodedata.name(char, "?").split()[0]: char for char in text if ord(char) > 0x24F}
-    return [char for char in by_script.values() if _drawn(vl_convert, char) == _drawn(vl_convert, "\U000ffffd")]
-
-
-def _drawn(vl_convert: Any, char: str) -> bytes:
-    text = f'<text y="30" font-size="24" font-family="{FONTS}">{html.escape(char)}</text>'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{text}</svg>'
-    drawn: bytes = vl_convert.svg_to_png(svg)
-    return drawn

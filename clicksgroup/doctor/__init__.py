@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-import datetime
+import time
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import aiohttp
-import attrs
 from aiohttp.client_middlewares import ClientHandlerType
 
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Finding, Verdict, check_answers
 from clicksgroup.doctor.evidence import Answer, Evidence
-from clicksgroup.errors import PaginationError, PaginationWarning, RequestError, TransportError
+from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol.requests import PAGE_SIZE
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
@@ -28,29 +26,23 @@ REQUESTS = 3
 
 
 class Recorder:
-    """A middleware for an aiohttp session that records each answer while the client reads it."""
+    """A middleware for an aiohttp session that records each answer with its body.
+
+    `answers` are those so far, in their order. The key is replaced where the server echoes it.
+    """
 
     def __init__(self) -> None:
-        # Each answer without its body, the key that was sent, and the body so far.
-        self._recorded: list[tuple[Answer, bytes, bytearray]] = []
-
-    @property
-    def answers(self) -> list[Answer]:
-        """The answers so far, in their order. The key is replaced where the server echoes it."""
-        return [
-            attrs.evolve(answer, body=bytes(body).replace(key, b"***") if key else bytes(body))
-            for answer, key, body in self._recorded
-        ]
+        self.answers: list[Answer] = []
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         response = await handler(request)
-        copied = _CopiedStream(response.content)
-        response.content = copied  # type: ignore[assignment]
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        received_at = time.time()
+        body = await response.read()
+        if key := request.headers.get("Authorization", "").removeprefix("APIKey "):
+            body = body.replace(key.encode(), b"***")
         page = int(request.url.query.get("pages", "1"))
-        received_at = datetime.datetime.now(datetime.UTC).timestamp()
-        key = request.headers.get("Authorization", "").removeprefix("APIKey ").encode()
-        self._recorded.append((Answer(page, response.status, headers, b"", received_at), key, copied.copy))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        self.answers.append(Answer(page, response.status, headers, body, received_at))
         return response
 
 
@@ -73,49 +65,28 @@ async def examine(
     """
     date = parse_date(date)
     ids = None if groups is None else tuple(groups)
+
+    async def ask(number: int) -> bool:
+        """Ask for a page. False if its answer shows that asking for more is useless."""
+        before = len(recorder.answers)
+        try:
+            await client.page(date, number, groups=ids)
+        except RequestError as error:
+            if len(recorder.answers) == before:
+                raise
+            return isinstance(error, PaginationError)
+        return True
+
     with warnings.catch_warnings():
         # The findings report what these warnings say.
         warnings.simplefilter("ignore", PaginationWarning)
-        if await _ask(client, recorder, date, 1, ids):
+        if await ask(1):
             last = _last_page(recorder.answers)
-            for number in (last, 1) if last > 1 else (1,):
-                if not await _ask(client, recorder, date, number, ids):
-                    break
+            if last == 1 or await ask(last):
+                await ask(1)
     return check_answers(recorder.answers, ids)
-
-
-async def _ask(
-    client: ClicksClient, recorder: Recorder, date: datetime.date, number: int, groups: tuple[int, ...] | None
-) -> bool:
-    """Ask for a page. False if its answer shows that asking for more is useless."""
-    before = len(recorder.answers)
-    try:
-        await client.page(date, number, groups=groups)
-    except PaginationError:
-        return True
-    except RequestError as error:
-        if isinstance(error, TransportError) or len(recorder.answers) == before:
-            raise
-        return False
-    return True
 
 
 def _last_page(answers: Sequence[Answer]) -> int:
     extras = [page.extra for page in Evidence(answers).pages]
     return max((max(-(-extra.totalCount // PAGE_SIZE), 2 if extra.nextYn == "Y" else 1) for extra in extras), default=1)
-
-
-class _CopiedStream:
-    """A body's stream that keeps a copy of what is read from it."""
-
-    def __init__(self, content: aiohttp.StreamReader) -> None:
-        self._content = content
-        self.copy = bytearray()
-
-    async def read(self, n: int = -1) -> bytes:
-        chunk = await self._content.read(n)
-        self.copy += chunk
-        return chunk
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import email.utils
 import enum
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
 
-from clicksgroup.doctor.evidence import MAX_SHOWN, UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
+from clicksgroup.doctor.evidence import UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
+from clicksgroup.protocol.error_responses import bounded
 from clicksgroup.protocol.requests import PAGE_SIZE
 
 MAX_SKEW = 60.0
@@ -56,108 +56,107 @@ def check_answers(answers: Sequence[Answer], groups: tuple[int, ...] | None = No
         answers: those to the first page of a date, to the last if there are several, and to the first again.
         groups: the ids that were asked for, or None for all.
     """
-    seen = Evidence(answers, groups)
-    return [Finding(assumption, *check(seen)) for assumption, check in _CHECKS.items()]
+    evidence = Evidence(answers, groups)
+    return [_find(evidence, *check) for check in _CHECKS]
 
 
-_Result: TypeAlias = tuple[Verdict, str, str]
-
-_CANNOT_TRUST = 'check="warn" (--check warn) gives the data all the same, with a warning'
-
-
-def _held(came: str = "") -> _Result:
-    return Verdict.HELD, came, ""
-
-
-def _differs(came: str, advice: str) -> _Result:
-    return Verdict.DIFFERS, came, advice
+def _find(evidence: Evidence, assumption: str, needs: tuple[str, ...], check: _Check) -> Finding:
+    seen = next(check(evidence), "")
+    if not isinstance(seen, str):
+        return Finding(assumption, Verdict.DIFFERS, *seen)
+    for need in needs:
+        if not getattr(evidence, need):
+            return Finding(assumption, Verdict.NOT_SEEN, _LACKING[need])
+    return Finding(assumption, Verdict.HELD, seen)
 
 
-def _not_seen(why: str) -> _Result:
-    return Verdict.NOT_SEEN, why, ""
+_WARN_GIVES_DATA = 'check="warn" (--check warn) gives the data all the same, with a warning'
+
+_Seen: TypeAlias = Iterator[str | tuple[str, str]]
+"""What a check sees: a difference with the advice what to do about it, or else what it saw that held."""
+
+_Check: TypeAlias = Callable[[Evidence], _Seen]
+_CHECKS: list[tuple[str, tuple[str, ...], _Check]] = []
+
+# Why a check cannot say anything without some evidence.
+_LACKING = {
+    "envelopes": "no page came",
+    "content_types": "no page came",
+    "pages": "no page came",
+    "records": "no record came",
+    "last": "no last page came",
+    "more": "one page was enough; ask about a date with more than 30 groups",
+    "twice": "the first page did not come twice",
+    "comparable": "the date changed in between",
+    "groups": "all were asked for; name some with --groups",
+    "skews": "no Date header",
+}
 
 
-def _mismatch(seen: Evidence, part: str) -> _Result | None:
-    return next((_differs(one.came, one.advice) for one in seen.mismatches if one.part == part), None)
-
-
-_NO_PAGE = _not_seen("no page came")
-_NO_RECORD = _not_seen("no record came")
-_NO_LAST_PAGE = _not_seen("no last page came")
-_ONE_PAGE = _not_seen("one page was enough; ask about a date with more than 30 groups")
-_NOT_TWICE = _not_seen("the first page did not come twice")
-
-
-_Check: TypeAlias = Callable[[Evidence], _Result]
-_CHECKS: dict[str, _Check] = {}
-
-
-def _check(assumption: str) -> Callable[[_Check], _Check]:
-    """Add a check. Findings are in the order of this file."""
-    return lambda check: _CHECKS.setdefault(assumption, check)
+def _check(assumption: str, *needs: str) -> Callable[[_Check], None]:
+    """Add a check, which says nothing without the evidence that it needs. Findings are in the order of this file."""
+    return lambda check: _CHECKS.append((assumption, needs, check))
 
 
 @_check("the HTTP status is 200")
-def _status(seen: Evidence) -> _Result:
-    odd = [answer.status for answer in seen.answers if answer.status != 200]
-    if not odd:
-        return _held(f"200, {len(seen.answers)} times")
+def _status(seen: Evidence) -> _Seen:
     advice = {
         401: "check the API key",
         403: "name your company or brand with user_agent (--user-agent), and check that the plan has this API",
         429: "another program uses the key: share its quota (FileQuota, RedisQuota, --redis), or set quota= lower",
     }
-    return _differs(f"HTTP {odd[0]}", advice.get(odd[0], "check base_url; try again later if it is 5xx"))
+    for answer in seen.answers:
+        if answer.status != 200:
+            yield f"HTTP {answer.status}", advice.get(answer.status, "check base_url; try again later if it is 5xx")
+    yield f"200, {len(seen.answers)} times"
 
 
-@_check("the content type is application/json")
-def _content_type(seen: Evidence) -> _Result:
-    types = {answer.headers.get("content-type", "none") for answer in seen.answers if answer.status == 200}
-    if not types:
-        return _NO_PAGE
-    odd = [name for name in types if name.partition(";")[0].strip().lower() != "application/json"]
-    return _differs(odd[0], "nothing to set: the client does not rely on it") if odd else _held(", ".join(types))
+@_check("the content type is application/json", "content_types")
+def _content_type(seen: Evidence) -> _Seen:
+    for name in seen.content_types:
+        if name.partition(";")[0].strip().lower() != "application/json":
+            yield name, "nothing to set: the client does not rely on it"
+    yield ", ".join(seen.content_types)
 
 
 @_check("the body is plain or gzip")
-def _compression(seen: Evidence) -> _Result:
+def _compression(seen: Evidence) -> _Seen:
     codings = {answer.headers.get("content-encoding", "identity").lower() for answer in seen.answers}
-    odd = codings - {"identity", "gzip"}
-    if odd:
-        return _differs(f"Content-Encoding: {odd.pop()}", "only gzip was asked for: please report what came")
-    return _held(", ".join(sorted(codings)))
+    for coding in codings - {"identity", "gzip"}:
+        yield f"Content-Encoding: {coding}", "only gzip was asked for: please report what came"
+    yield ", ".join(sorted(codings))
 
 
-@_check("the envelope holds code, message and result")
-def _envelope(seen: Evidence) -> _Result:
+@_check("the envelope holds code, message and result", "envelopes")
+def _envelope(seen: Evidence) -> _Seen:
     for page in seen.pages:
         if not isinstance(message := page.body.get("message"), (str, type(None))):
-            return _differs(f"message: {show(message)}", "nothing to set: it is shown only in errors")
-    return _mismatch(seen, "envelope") or (_held() if seen.pages or seen.refusals or seen.mismatches else _NO_PAGE)
+            yield f"message: {show(message)}", "nothing to set: it is shown only in errors"
+    yield from seen.mismatches["envelope"]
 
 
-@_check("code is 0")
-def _code(seen: Evidence) -> _Result:
+@_check("code is 0", "pages")
+def _code(seen: Evidence) -> _Seen:
     for refusal in seen.refusals:
-        return _differs(f"code {refusal.code}: {show(refusal.message)}", "do what the message says, then ask again")
-    return _held() if seen.pages else _NO_PAGE
+        yield f"code {refusal.code}: {show(refusal.message)}", "do what the message says, then ask again"
 
 
-@_check("extra holds whole numbers, and nextYn Y or N")
-def _extra(seen: Evidence) -> _Result:
+@_check("extra holds whole numbers, and nextYn Y or N", "pages")
+def _extra(seen: Evidence) -> _Seen:
     for page in seen.pages:
         if page.extra.nextYn not in ("Y", "N"):
-            return _differs(f"result.extra.nextYn: {show(page.extra.nextYn)}", UNREADABLE)
-    return _mismatch(seen, "extra") or (_held() if seen.pages else _NO_PAGE)
+            yield f"result.extra.nextYn: {show(page.extra.nextYn)}", UNREADABLE
+    yield from seen.mismatches["extra"]
 
 
-@_check("records hold whole numbers, and a name")
-def _records(seen: Evidence) -> _Result:
-    return _mismatch(seen, "records") or (_held(f"{len(seen.records)} records") if seen.records else _NO_RECORD)
+@_check("records hold whole numbers, and a name", "records")
+def _records(seen: Evidence) -> _Seen:
+    yield from seen.mismatches["records"]
+    yield f"{len(seen.records)} records"
 
 
-@_check("there are no fields but those documented")
-def _no_more_fields(seen: Evidence) -> _Result:
+@_check("there are no fields but those documented", "pages")
+def _no_more_fields(seen: Evidence) -> _Seen:
     for page in seen.pages:
         result = page.body["result"]
         parts = [
@@ -168,120 +167,106 @@ def _no_more_fields(seen: Evidence) -> _Result:
         ]
         for path, part, documented in parts:
             for name in part.keys() - documented:
-                return _differs(f"{path}{name}: {show(part[name])}", "nothing to set: unknown fields are ignored")
-    return _held() if seen.pages else _NO_PAGE
+                yield f"{path}{name}: {show(part[name])}", "nothing to set: unknown fields are ignored"
 
 
-@_check("pages is the page that was asked for")
-def _page_number(seen: Evidence) -> _Result:
+@_check("pages is the page that was asked for", "pages")
+def _page_number(seen: Evidence) -> _Seen:
     for page in seen.pages:
         if page.extra.pages != page.number:
-            return _differs(
+            yield (
                 f"asked for page {page.number}, pages is {page.extra.pages}",
                 "pages cannot be told apart, so this version refuses them: please report what came",
             )
-    return _held(", ".join(str(page.number) for page in seen.pages)) if seen.pages else _NO_PAGE
+    yield ", ".join(str(page.number) for page in seen.pages)
 
 
-@_check("count is the length of list")
-def _count(seen: Evidence) -> _Result:
+@_check("count is the length of list", "pages")
+def _count(seen: Evidence) -> _Seen:
     for page in seen.pages:
         if page.extra.count != len(page.records):
-            return _differs(f"count is {page.extra.count}, list holds {len(page.records)}", _CANNOT_TRUST)
-    return _held() if seen.pages else _NO_PAGE
+            yield f"count is {page.extra.count}, list holds {len(page.records)}", _WARN_GIVES_DATA
 
 
-@_check(f"a page that is not the last holds {PAGE_SIZE} records")
-def _page_size(seen: Evidence) -> _Result:
+@_check(f"a page that is not the last holds {PAGE_SIZE} records", "more")
+def _page_size(seen: Evidence) -> _Seen:
     for page in seen.pages:
         size = len(page.records)
         if size > PAGE_SIZE or (page.extra.nextYn == "Y" and size != PAGE_SIZE):
-            return _differs(f"page {page.number} holds {size}", "estimates are wrong by that much; nothing else is")
-    return _held() if seen.more else _ONE_PAGE
+            yield f"page {page.number} holds {size}", "estimates are wrong by that much; nothing else is"
 
 
-@_check("nextPages is the next page")
-def _next_page(seen: Evidence) -> _Result:
+@_check("nextPages is the next page", "more")
+def _next_page(seen: Evidence) -> _Seen:
     for page in seen.more:
         if page.extra.nextPages != page.number + 1:
-            return _differs(
+            yield (
                 f"page {page.number} says Y and nextPages {show(page.extra.nextPages)}",
                 "the chain of pages cannot be followed: please report what came",
             )
-    return _held() if seen.more else _ONE_PAGE
 
 
-@_check("on the last page nextPages is that page")
-def _last_next_page(seen: Evidence) -> _Result:
-    if seen.last is None:
-        return _NO_LAST_PAGE
-    number, came = seen.last.number, seen.last.extra.nextPages
-    if came == number:
-        return _held(f"{came} on page {number}")
-    shown = "nothing" if "nextPages" not in seen.last.body["result"]["extra"] else show(came)
-    accepted = came in (None, 0, number + 1)
-    return _differs(f"{shown} on page {number}", "nothing to set: it is accepted" if accepted else _CANNOT_TRUST)
+@_check("on the last page nextPages is that page", "last")
+def _last_next_page(seen: Evidence) -> _Seen:
+    for last in seen.last:
+        came = last.extra.nextPages
+        if came != last.number:
+            shown = "nothing" if "nextPages" not in last.body["result"]["extra"] else show(came)
+            accepted = came in (None, 0, last.number + 1)
+            yield f"{shown} on page {last.number}", "nothing to set: it is accepted" if accepted else _WARN_GIVES_DATA
+        yield f"{came} on page {last.number}"
 
 
-@_check("totalCount is the number of records on all pages")
-def _total(seen: Evidence) -> _Result:
-    if seen.last is None:
-        return _NO_LAST_PAGE
-    records = (seen.last.number - 1) * PAGE_SIZE + len(seen.last.records)
-    if (total := seen.last.extra.totalCount) != records:
-        return _differs(f"totalCount is {total}, the pages hold {records}", _CANNOT_TRUST)
-    return _held(f"{records}")
+@_check("totalCount is the number of records on all pages", "last")
+def _total(seen: Evidence) -> _Seen:
+    for last in seen.last:
+        records = (last.number - 1) * PAGE_SIZE + len(last.records)
+        if last.extra.totalCount != records:
+            yield f"totalCount is {last.extra.totalCount}, the pages hold {records}", _WARN_GIVES_DATA
+        yield f"{records}"
 
 
-@_check("a group is listed once")
-def _groups_once(seen: Evidence) -> _Result:
+@_check("a group is listed once", "records")
+def _groups_once(seen: Evidence) -> _Seen:
     # The first page as it came at first, and as it came again.
     for pages in (seen.pages, seen.pages[::-1]):
         by_number = {page.number: page.ids for page in pages}
         for group_id, times in Counter(itertools.chain(*by_number.values())).items():
             if times > 1:
-                return _differs(f"grpIdx {group_id} twice", _CANNOT_TRUST)
-    return _held() if seen.records else _NO_RECORD
+                yield f"grpIdx {group_id} twice", _WARN_GIVES_DATA
 
 
-@_check("no groups are listed but those asked for")
-def _only_requested_groups(seen: Evidence) -> _Result:
-    if seen.groups is None:
-        return _not_seen("all were asked for; name some with --groups")
-    others = list(dict.fromkeys(record.group_id for record in seen.records if record.group_id not in seen.groups))
+@_check("no groups are listed but those asked for", "groups", "records")
+def _only_requested_groups(seen: Evidence) -> _Seen:
+    asked = seen.groups or seen.listed
+    others = [group_id for group_id in seen.listed if group_id not in asked]
     if others:
-        return _differs(
-            f"asked for {show_ids(seen.groups)}, grpIdx {show_ids(others)} came too",
+        yield (
+            f"asked for {show_ids(asked)}, grpIdx {show_ids(others)} came too",
             "the server seems to ignore grpIdxList, which an earlier version of the vendor's page names grpIdx: "
             'check="warn" (--check warn) keeps only the groups asked for; ask the vendor which name holds',
         )
-    return _held() if seen.records else _NO_RECORD
 
 
-@_check("no group has more users than clicks")
-def _users(seen: Evidence) -> _Result:
+@_check("no group has more users than clicks", "records")
+def _users(seen: Evidence) -> _Seen:
     for record in seen.records:
         if record.unique_users > record.clicks:
-            return _differs(
+            yield (
                 f"grpIdx {record.group_id}: pernCnt {record.unique_users}, acesCnt {record.clicks}",
                 "nothing to set: the numbers are given as they came; ask the vendor what they count",
             )
-    return _held() if seen.records else _NO_RECORD
 
 
-@_check("a page asked for twice lists the same order")
-def _same_order(seen: Evidence) -> _Result:
-    if seen.twice is None:
-        return _NOT_TWICE
-    before, after = seen.twice
+@_check("a page asked for twice lists the same order", "twice", "comparable")
+def _same_order(seen: Evidence) -> _Seen:
     advice = "pages may lose groups between them: use days() or backfill, which check"
-    if before.ids == after.ids:
-        return _held(_order(before))
-    if sorted(before.ids) == sorted(after.ids):
-        return _differs("the first page came in another order", advice)
-    if before.extra.totalCount == after.extra.totalCount:
-        return _differs("the first page came with other groups", advice)
-    return _not_seen("the date changed in between")
+    for before, after in seen.comparable:
+        if sorted(before.ids) != sorted(after.ids):
+            yield "the first page came with other groups", advice
+        if before.ids != after.ids:
+            yield "the first page came in another order", advice
+        yield _order(before)
 
 
 def _order(page: DecodedPage) -> str:
@@ -292,59 +277,48 @@ def _order(page: DecodedPage) -> str:
     return "neither by id, clicks, users nor name"
 
 
-@_check("a page asked for twice has the same totals")
-def _same_counts(seen: Evidence) -> _Result:
-    if seen.twice is None:
-        return _NOT_TWICE
-    before, after = seen.twice
+@_check("a page asked for twice has the same totals", "twice")
+def _same_counts(seen: Evidence) -> _Seen:
     advice = "the date is still changing: ask about older ones, and give backfill --settle 3d"
-    if before.extra.totalCount != after.extra.totalCount:
-        return _differs(f"totalCount {before.extra.totalCount}, then {after.extra.totalCount}", advice)
-    records = {record.group_id: record for record in before.records}
-    for record in after.records:
-        first = records.get(record.group_id, record)
-        if first != record:
-            both = [f"{one.group_name!r} acesCnt {one.clicks} pernCnt {one.unique_users}" for one in (first, record)]
-            return _differs(f"grpIdx {record.group_id}: {', then '.join(both)}", advice)
-    return _held()
+    for before, after in seen.twice:
+        if before.extra.totalCount != after.extra.totalCount:
+            yield f"totalCount {before.extra.totalCount}, then {after.extra.totalCount}", advice
+        records = {record.group_id: record for record in before.records}
+        for record in after.records:
+            both = (records.get(record.group_id, record), record)
+            if both[0] != record:
+                counts = [f"{one.group_name!r} acesCnt {one.clicks} pernCnt {one.unique_users}" for one in both]
+                yield f"grpIdx {record.group_id}: {', then '.join(counts)}", advice
 
 
-@_check("groups without clicks are left out, or listed with 0")
-def _silent_groups(seen: Evidence) -> _Result:
-    if not seen.pages:
-        return _NO_PAGE
+@_check("groups without clicks are left out, or listed with 0", "pages")
+def _silent_groups(seen: Evidence) -> _Seen:
     for record in seen.records:
         if record.clicks == 0:
-            return _held(f"listed with 0, such as {record.group_id}")
+            yield f"listed with 0, such as {record.group_id}"
     # All pages were seen if the last is the second at most.
-    left_out = set(seen.groups or ()) - {record.group_id for record in seen.records}
-    if left_out and seen.last is not None and seen.last.number <= 2:
-        return _held(f"left out, such as {min(left_out)}")
-    return _held("none listed")
+    left_out = set(seen.groups or ()) - {*seen.listed}
+    if left_out and seen.last and seen.last[0].number <= 2:
+        yield f"left out, such as {min(left_out)}"
+    yield "none listed"
 
 
 @_check("there are no rate limit headers")
-def _limit_headers(seen: Evidence) -> _Result:
+def _limit_headers(seen: Evidence) -> _Seen:
     headers = dict.fromkeys(header for answer in seen.answers for header in answer.headers.items())
     found = [f"{name}: {value}" for name, value in headers if re.search("^retry-after$|rate-?limit", name)]
-    if not found:
-        return _held("none")
-    advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
-    return _differs(", ".join(found)[: 2 * MAX_SHOWN], advice)
+    if found:
+        advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
+        yield bounded(", ".join(found)), advice
+    yield "none"
 
 
-@_check("the clocks agree")
-def _clock(seen: Evidence) -> _Result:
-    for answer in seen.answers:
-        try:
-            date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
-        except ValueError:
-            continue
-        skew = date.timestamp() - answer.received_at
+@_check("the clocks agree", "skews")
+def _clock(seen: Evidence) -> _Seen:
+    for skew in seen.skews:
         if abs(skew) > MAX_SKEW:
-            return _differs(
+            yield (
                 f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}",
                 "set this machine's clock, or take care with today and yesterday; waiting is not affected",
             )
-        return _held(f"within {max(1, round(abs(skew)))} s")
-    return _not_seen("no Date header")
+        yield f"within {max(1, round(abs(skew)))} s"

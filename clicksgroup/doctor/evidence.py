@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import email.utils
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,8 @@ import orjson
 from clicksgroup.errors import APIError, DecodeError
 from clicksgroup.models import GroupClicks
 from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
-
-MAX_SHOWN = 120
-"""Characters of an answer that a finding shows."""
+from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
+from clicksgroup.protocol.json_bodies import load_json
 
 UNREADABLE = "this version cannot read it: please report what came"
 """What to do about an answer that no setting makes readable."""
@@ -57,25 +58,12 @@ class DecodedPage:
         return [record.group_id for record in self.records]
 
 
-@attrs.frozen
-class Mismatch:
-    """A field that is not as documented, what came there, and what to do about it."""
-
-    field: str
-    came: str
-    advice: str
-
-    @property
-    def part(self) -> str:
-        """The part of a body: `envelope`, `extra` or `records`."""
-        return "records" if "list[" in self.field else "extra" if "extra." in self.field else "envelope"
-
-
 class Evidence:
     """The answers, and what the strict and the lenient decoder say about them.
 
-    `more` are the pages that say that another follows, `last` is the one that says that it is the last, and `twice` is
-    the first page as it came at first and at last.
+    `more` are the pages that say that another follows, and `last` are those that say that they are the last. `twice`
+    is the first page as it came at first and at last, where it came twice. `comparable` is the same, unless the date
+    changed in between. `mismatches` are what is not as documented in each part of a body, and what to do about it.
     """
 
     def __init__(self, answers: Sequence[Answer], groups: tuple[int, ...] | None = None) -> None:
@@ -83,14 +71,23 @@ class Evidence:
         self.groups = groups
         self.pages: list[DecodedPage] = []
         self.refusals: list[APIError] = []
-        self.mismatches: list[Mismatch] = []
+        self.mismatches: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         for answer in answers:
             self._read(answer)
+        self.envelopes = [*self.pages, *self.refusals, *self.mismatches]
         self.records = [record for page in self.pages for record in page.records]
+        self.listed = tuple(dict.fromkeys(record.group_id for record in self.records))
         self.more = [page for page in self.pages if page.extra.nextYn == "Y"]
-        self.last = next((page for page in self.pages if page.extra.nextYn == "N"), None)
+        self.last = [page for page in self.pages if page.extra.nextYn == "N"]
         firsts = [page for page in self.pages if page.number == 1]
-        self.twice = (firsts[0], firsts[-1]) if len(firsts) > 1 else None
+        self.twice = [(firsts[0], firsts[-1])] if len(firsts) > 1 else []
+        self.comparable = [
+            (before, after)
+            for before, after in self.twice
+            if before.extra.totalCount == after.extra.totalCount or sorted(before.ids) == sorted(after.ids)
+        ]
+        self.content_types = {answer.headers.get("content-type", "none") for answer in answers if answer.status == 200}
+        self.skews = [skew for answer in answers if (skew := _skew(answer)) is not None]
 
     def _read(self, answer: Answer) -> None:
         strict, lenient = _decode(answer, "strict"), _decode(answer, "warn")
@@ -101,28 +98,46 @@ class Evidence:
             advice = {strict.field: _USE_WARN}
             if isinstance(lenient, DecodeError):
                 advice[lenient.field] = UNREADABLE
-            self.mismatches += [Mismatch(field, _came(answer.body, field), what) for field, what in advice.items()]
+            for field, what in advice.items():
+                self.mismatches[_part(field)].append((_came(answer.body, field), what))
         if isinstance(lenient, APIError):
             self.refusals.append(lenient)
         elif isinstance(lenient, PageResponse):
-            self.mismatches += [Mismatch(said.partition(":")[0], said, _USE_WARN) for said in lenient.problems]
-            body = orjson.loads(answer.body)
+            for said in lenient.problems:
+                self.mismatches[_part(said.partition(":")[0])].append((said, _USE_WARN))
+            body = load_json(answer.body, lenient.request, unchanged)
             self.pages.append(DecodedPage(answer.page, body, lenient.extra, lenient.page().records))
 
 
+_ANY_DATE = Query(datetime.date.min, datetime.date.min)
+
+
 def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeError:
-    any_date = datetime.date.min
     try:
-        return Decoder(check).read(answer.body, Query(any_date, any_date).page(answer.page))
+        return Decoder(check).read(answer.body, _ANY_DATE.page(answer.page))
     except (APIError, DecodeError) as error:
         return error
+
+
+def _part(field: str) -> str:
+    """The part of a body that has a field."""
+    return "records" if "list[" in field else "extra" if "extra." in field else "envelope"
+
+
+def _skew(answer: Answer) -> float | None:
+    """Seconds by which the server's clock is ahead of this machine's."""
+    try:
+        date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return None
+    return date.timestamp() - answer.received_at
 
 
 def _came(body: bytes, field: str) -> str:
     """The value at the path that a `DecodeError` names."""
     if not field:
-        return f"no JSON: {body[:MAX_SHOWN].decode('utf-8', 'replace')!r}"
-    value = orjson.loads(body)
+        return f"no JSON: {snippet(body, unchanged)!r}"
+    value = load_json(body, _ANY_DATE.page(1), unchanged)
     for name in re.findall(r"[^.$\[\]]+", field):
         try:
             value = value[int(name) if isinstance(value, list) else name]
@@ -133,8 +148,7 @@ def _came(body: bytes, field: str) -> str:
 
 def show(value: Any) -> str:
     """A value as JSON, bounded."""
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return bounded(orjson.dumps(value).decode())
 
 
 def show_ids(ids: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""What the vendor documents about the API itself: which requests it accepts, and the envelopes it answers with.
+"""What the vendor documents about the API: which requests it accepts, when, and the envelopes it answers with.
 
 The vendor does not document its non-zero codes, nor what it says to an empty or unreadable `grpIdxList`: those here
 are the sandbox's own. No rule is shared with the client's `protocol`, so that neither hides the other's mistakes.
@@ -6,13 +6,23 @@ are the sandbox's own. No rule is shared with the client's `protocol`, so that n
 
 from __future__ import annotations
 
+import datetime
 import enum
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
+import attrs
+
+from clicksgroup.dates import parse_date
+from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
-from clicksgroup.plans import Plan
-from clicksgroup.sandbox.requests import GROUPS_PATH, V2_PATH, SeenRequest
+from clicksgroup.plans import Plan, Quota
+
+V1_PATH = "/api/link/v1/clicks-by-group"
+V2_PATH = "/api/link/v2/clicks-by-group"
+GROUPS_PATH = "/api/link-group/v2/list"
 
 PAGE_SIZE = 30
 """Records on a page (vendor, Clicks by Group v1)."""
@@ -23,6 +33,78 @@ MAX_URL_LENGTH = 4000
 MAX_RANGE_DAYS = 31
 """Days in "at most 1 month" (vendor, Clicks by Group v2). How the vendor counts a month is not documented."""
 
+
+@attrs.frozen
+class SeenRequest:
+    """A request as the sandbox received it.
+
+    Args:
+        at: when it arrived, in seconds of the monotonic clock.
+        path: the path of its URL: that of clicks v1 or v2, or of the list of groups.
+        date: the requested date, or the start of a v2 range; None if it is missing or unreadable.
+        end: the end of a v2 range; for v1 the same as `date`.
+        page: the number of the page: 1 if it is missing, None if it is unreadable.
+        groups: the requested ids: None if they are missing, empty if they are unreadable.
+        user_agent: the header of that name; empty if it is missing.
+        attempt: how many requests for this page (of these groups) the quota has admitted, this one included; 0 if it
+            was rejected.
+        status: the HTTP status of the response; None before it, and if the connection was reset.
+        name: for the list of groups, the part of a name that was asked for; None if it is missing.
+    """
+
+    at: float
+    path: str
+    date: datetime.date | None
+    end: datetime.date | None
+    page: int | None
+    groups: tuple[int, ...] | None
+    user_agent: str
+    attempt: int = 0
+    status: int | None = None
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, path: str, query: Mapping[str, str], user_agent: str, at: float) -> Self:
+        """Read a request. Parameters that are unreadable are not errors here: the API decides what to answer."""
+        if path == V2_PATH:
+            date, end = _date(query.get("startYmd")), _date(query.get("endYmd"))
+        else:
+            date = end = _date(query.get("ymd"))
+        groups = _ids(query.get("grpIdx" if path == GROUPS_PATH else "grpIdxList"))
+        page = _number(query.get("pages", "1"))
+        return cls(at, path, date, end, page, groups, user_agent, name=query.get("nm"))
+
+    @property
+    def page_key(self) -> tuple[object, ...]:
+        """Equal for all attempts at the same page."""
+        return self.path, self.date, self.end, self.page, self.groups, self.name
+
+
+def _date(text: str | None) -> datetime.date | None:
+    try:
+        return parse_date(text or "")
+    except ConfigurationError:
+        return None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if re.fullmatch(_NUMBER, text) else None
+
+
+def _ids(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    return tuple(map(int, text.split(","))) if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", text) else ()
+
+
+_NUMBER = "[1-9][0-9]{0,17}"
+
+
+def identifies_caller(user_agent: str) -> bool:
+    """Whether a User-Agent names a company or brand, not only tools."""
+    return any(word.partition("/")[0].lower() not in _TOOLS for word in user_agent.split())
+
+
 # First words of User-Agents that name a tool instead of its user.
 _TOOLS = frozenset({
     "aiohttp", "axios", "curl", "go-http-client", "got", "httpx", "java", "libcurl", "libwww-perl", "node",
@@ -31,15 +113,35 @@ _TOOLS = frozenset({
 })  # fmt: skip
 
 
-# Settings of a group. Which of them an item has differs from item to item (vendor, list of link groups v2).
-_SETTINGS = {
-    "notfSubscYn": "N",
-    "qrBypassYn": "Y",
-    "pushNotifyYn": "N",
-    "mailNotifyYn": "Y",
-    "webhookUrl": None,
-    "webhookActive": 0,
-}
+class RateLimiter:
+    """Admits a request if that keeps the quota, by strict sliding windows over arrivals. Others do not count.
+
+    `in_flight` is how many admitted requests are open, and `in_flight_peak` is the most there have been.
+    """
+
+    def __init__(self, quota: Quota) -> None:
+        self.in_flight = 0
+        self.in_flight_peak = 0
+        self._quota = quota
+        self._arrivals: deque[float] = deque(maxlen=max((count for count, _ in quota.limits), default=0))
+
+    def acquire(self, now: float) -> bool:
+        """Whether a request that arrives now is admitted. If so, it is in flight until `release`."""
+        if self.in_flight >= self._quota.in_flight or self.seconds_until_room(now) > 0:
+            return False
+        self._arrivals.append(now)
+        self.in_flight += 1
+        self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
+        return True
+
+    def release(self) -> None:
+        """An admitted request has been answered, or its connection is gone."""
+        self.in_flight -= 1
+
+    def seconds_until_room(self, now: float) -> float:
+        """How long until every window has room for one more request; 0 or less if they have now."""
+        limits = [(count, window) for count, window in self._quota.limits if len(self._arrivals) >= count]
+        return max((self._arrivals[-count] - (now - window) for count, window in limits), default=0.0)
 
 
 class Rejection(enum.Enum):
@@ -70,11 +172,6 @@ class Rejection(enum.Enum):
         """The envelope that says so in the language of an `Accept-Language` header."""
         code, english, korean = self.value
         return {"code": code, "message": korean if language.lower().startswith("ko") else english, "result": None}
-
-
-def identifies_caller(user_agent: str) -> bool:
-    """Whether a User-Agent names a company or brand, not only tools."""
-    return any(word.partition("/")[0].lower() not in _TOOLS for word in user_agent.split())
 
 
 def rejection(request: SeenRequest, plan: Plan) -> Rejection | None:
@@ -136,3 +233,14 @@ def _group_item(group: Group) -> dict[str, Any]:
         "regYmdt": f"2024-{1 + group.id % 12:02}-{1 + group.id % 28:02} 09:{group.id % 60:02}:00",
         "modYmdt": "2024-12-31 18:00:00",
     }
+
+
+# Settings of a group. Which of them an item has differs from item to item (vendor, list of link groups v2).
+_SETTINGS = {
+    "notfSubscYn": "N",
+    "qrBypassYn": "Y",
+    "pushNotifyYn": "N",
+    "mailNotifyYn": "Y",
+    "webhookUrl": None,
+    "webhookActive": 0,
+}

@@ -11,19 +11,20 @@ import datetime
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 
+from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
-from clicksgroup.sandbox.group_names import campaign_name, is_hard, permanent_name
 
 MAX_GROUPS = 10_000
 """Most groups on a date: with more, the ids of campaigns and of permanent groups could be equal."""
 
 # The account has the groups of each position on the dates of these years.
-_ACCOUNT_START, _ACCOUNT_END = datetime.date(2025, 1, 1).toordinal(), datetime.date(2027, 12, 31).toordinal()
+_ACCOUNT_DATES = date_range("2025-01-01", "2027-12-31")
 
 _EPOCH = datetime.date(2020, 1, 1).toordinal()
 
@@ -32,9 +33,22 @@ _SHOPPING = (0.95, 0.88, 0.90, 0.98, 1.10, 1.32, 1.25)
 _OFFICE = (1.12, 1.22, 1.18, 1.10, 0.96, 0.34, 0.28)
 _LEISURE = (0.68, 0.70, 0.78, 0.92, 1.24, 1.66, 1.42)
 
-# The first three positions hold the groups of the vendor's example: id, average clicks.
-_EXAMPLES = ((151, 420.0), (207, 17_500.0), (209, 5_600.0))
-_GROWING, _COLLAPSING = 0, 2
+# The first three positions hold the groups of the vendor's example. They differ from what is drawn in these traits.
+_EXAMPLES: tuple[dict[str, Any], ...] = (
+    # It grows: its cycle of three years rises from autumn 2024 to spring 2026.
+    {
+        "group_id": 151,
+        "name": "Electronics",
+        "level": 420.0,
+        "week": _SHOPPING,
+        "swing": 1.2,
+        "period": 1096 / math.tau,
+        "phase": datetime.date(2025, 7, 1).toordinal(),
+    },
+    {"group_id": 207, "name": "Kitchenware", "level": 17_500.0, "week": _SHOPPING, "swing": 0.12},
+    {"group_id": 209, "name": "Brian Smith Advertiser Only", "level": 5_600.0, "week": _LEISURE, "swing": 0.12},
+)
+_COLLAPSING = 2
 
 _MEMOS = ("", "", "", "Ask sales before you change a link.", "매장 담당자: 김민수")
 
@@ -54,16 +68,16 @@ class GeneratedClicks:
 
     def __init__(self, seed: int = 0, groups: int | Callable[[datetime.date], int] = 95) -> None:
         self._seed = seed
-        self._groups = groups
         if not callable(groups):
             _check_count(groups)
+        self._count: Callable[[datetime.date], int] = groups if callable(groups) else lambda _: groups
         self._group = functools.lru_cache(maxsize=4096)(self._draw_group)
         self._campaigns = functools.lru_cache(maxsize=MAX_GROUPS)(self._draw_campaigns)
         self._records = functools.lru_cache(maxsize=64)(self._draw_records)
 
     def records(self, date: datetime.date) -> tuple[GroupClicks, ...]:
         """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
-        count = self._groups(date) if callable(self._groups) else self._groups
+        count = self._count(date)
         _check_count(count)
         return self._records(date, count)
 
@@ -73,8 +87,8 @@ class GeneratedClicks:
         So `unique_users` is at least that of the group's best day, and less than the sum if users came back.
         """
         by_group: dict[int, list[GroupClicks]] = {}
-        for ordinal in range(start.toordinal(), end.toordinal() + 1):
-            for record in self.records(datetime.date.fromordinal(ordinal)):
+        for date in date_range(start, end):
+            for record in self.records(date):
                 by_group.setdefault(record.group_id, []).append(record)
         return [_total(start, end, records) for records in by_group.values()]
 
@@ -84,17 +98,12 @@ class GeneratedClicks:
 
         Where the number of groups is a function of the date, these are the groups of its largest number.
         """
-        count = self._groups
-        if callable(count):
-            count = max(count(datetime.date.fromordinal(day)) for day in range(_ACCOUNT_START, _ACCOUNT_END + 1))
+        count = max(map(self._count, _ACCOUNT_DATES))
         return [group for position in range(count) for group in self._account_groups(position)]
 
     def _account_groups(self, position: int) -> list[Group]:
-        campaigns = self._campaigns(position)
-        numbers: Iterable[int | None] = (None,)
-        if campaigns is not None:
-            numbers = range(campaigns.number(_ACCOUNT_START), campaigns.number(_ACCOUNT_END) + 1)
-        groups = (self._draw_group(position, number) for number in numbers)
+        first, last = (self._number(position, _ACCOUNT_DATES[end].toordinal()) for end in (0, -1))
+        groups = (self._draw_group(position, number) for number in range(first, last + 1))
         memo, links = _draws(self._seed, position, 0, count=2, salt="account")
         note = _MEMOS[int(memo * len(_MEMOS))]
         return [Group(group.group_id, group.name, note, 1 + int(40 * links**3)) for group in groups]
@@ -104,8 +113,7 @@ class GeneratedClicks:
 
     def _draw_record(self, date: datetime.date, position: int) -> GroupClicks:
         ordinal = date.toordinal()
-        campaigns = self._campaigns(position)
-        group = self._group(position, None if campaigns is None else campaigns.number(ordinal))
+        group = self._group(position, self._number(position, ordinal))
         noise, people = _draws(self._seed, position, ordinal, count=2)
         level = (
             group.level
@@ -128,21 +136,25 @@ class GeneratedClicks:
         since = day - int(when * (group.burst_every - 2))
         return 1 + (0.5 + 2.0 * strength**2) * 0.45**since if 0 <= since < 3 else 1.0
 
-    def _draw_campaigns(self, position: int) -> _Campaigns | None:
-        """None where the group is permanent."""
-        kind, length, phase = _draws(self._seed, position, 0, count=3, salt="place")
-        if position < len(_EXAMPLES) or is_hard(position) or kind < 0.6:
-            return None
-        days = 40 + int(110 * length)
-        return _Campaigns(days, _EPOCH - int(days * phase))
+    def _number(self, position: int, ordinal: int) -> int:
+        """Which campaign of a position runs on a day. Number 0 runs on the epoch; a permanent group has no other."""
+        days, first = self._campaigns(position)
+        return (ordinal - first) // days if days else 0
 
-    def _draw_group(self, position: int, campaign: int | None) -> _Group:
-        size, week, swing, phase, period, users, burst = _draws(
-            self._seed, position, campaign or 0, count=7, salt="group"
-        )
+    def _draw_campaigns(self, position: int) -> tuple[int, int]:
+        """How many days each campaign takes, and the day on which number 0 begins. 0 where the group is permanent."""
+        kind, length, phase = _draws(self._seed, position, 0, count=3, salt="place")
+        if position < len(_EXAMPLES) or _is_hard(position) or kind < 0.6:
+            return 0, 0
+        days = 40 + int(110 * length)
+        return days, _EPOCH - int(days * phase)
+
+    def _draw_group(self, position: int, number: int) -> _Group:
+        size, week, swing, phase, period, users, burst = _draws(self._seed, position, number, count=7, salt="group")
+        (id_offset,) = _draws(self._seed, position, 0, count=1, salt="id")
         group = _Group(
-            _permanent_id(self._seed, position),
-            permanent_name(position),
+            211 + 7 * (position - len(_EXAMPLES)) + int(7 * id_offset),
+            _permanent_name(position),
             level=4.0 * 2700.0 ** (size**1.7),
             week=(_SHOPPING, _SHOPPING, _OFFICE, _LEISURE)[int(week * 4)],
             swing=0.1 + 0.6 * swing,
@@ -151,30 +163,15 @@ class GeneratedClicks:
             users_per_click=0.72 + 0.22 * users,
             burst_every=30 + int(70 * burst),
         )
-        campaigns = self._campaigns(position)
-        if campaigns is None or campaign is None:
-            return _as_in_the_example(group, position)
-        start = campaigns.start(campaign)
+        if position < len(_EXAMPLES):
+            return attrs.evolve(group, **_EXAMPLES[position])
+        days, first = self._campaigns(position)
+        if not days:
+            return group
+        start = first + number * days
         # Ids of campaigns before and after the epoch alternate: all are positive, and those of today are short.
-        number = 1 + 2 * campaign if campaign >= 0 else -2 * campaign
-        group_id = 100_000 * number + group.group_id
-        return attrs.evolve(
-            group, group_id=group_id, name=campaign_name(position, start), start=start, days=campaigns.days
-        )
-
-
-@attrs.frozen
-class _Campaigns:
-    """The campaigns of a position: each takes so many days, and number 0 began on the day with the ordinal `first`."""
-
-    days: int
-    first: int
-
-    def number(self, ordinal: int) -> int:
-        return (ordinal - self.first) // self.days
-
-    def start(self, number: int) -> int:
-        return self.first + number * self.days
+        group_id = 100_000 * (1 + 2 * number if number >= 0 else -2 * number) + group.group_id
+        return attrs.evolve(group, group_id=group_id, name=_campaign_name(position, start), start=start, days=days)
 
 
 @attrs.frozen
@@ -191,31 +188,14 @@ class _Group:
     users_per_click: float
     burst_every: int
     start: int = 0
-    days: int | None = None
+    days: int = 0
 
     def life(self, ordinal: int) -> float:
         """A campaign grows for three days, is strongest then, and fades."""
-        if self.days is None:
+        if not self.days:
             return 1.0
         age = ordinal - self.start
         return min(1.0, (age + 1) / 3) * (0.08 + 1.9 * math.exp(-2.6 * age / self.days))
-
-
-def _as_in_the_example(group: _Group, position: int) -> _Group:
-    if position >= len(_EXAMPLES):
-        return group
-    level = _EXAMPLES[position][1]
-    if position == _GROWING:
-        # A cycle of three years, which rises from autumn 2024 to spring 2026.
-        rising = datetime.date(2025, 7, 1).toordinal()
-        return attrs.evolve(group, level=level, week=_SHOPPING, swing=1.2, period=1096 / math.tau, phase=rising)
-    return attrs.evolve(group, level=level, week=_LEISURE if position == _COLLAPSING else _SHOPPING, swing=0.12)
-
-
-def _permanent_id(seed: int, position: int) -> int:
-    if position < len(_EXAMPLES):
-        return _EXAMPLES[position][0]
-    return 211 + 7 * (position - len(_EXAMPLES)) + int(7 * _draws(seed, position, 0, count=1, salt="id")[0])
 
 
 def _total(start: datetime.date, end: datetime.date, records: list[GroupClicks]) -> GroupTotals:
@@ -235,3 +215,58 @@ def _draws(seed: int, position: int, when: int, *, count: int, salt: str = "") -
 def _check_count(count: int) -> None:
     if type(count) is not int or not 0 <= count <= MAX_GROUPS:
         raise ConfigurationError(f"groups: {count!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
+
+
+def _is_hard(position: int) -> bool:
+    """Whether the group at a position has one of the hard names. Such a group is permanent."""
+    return position % 9 == 5
+
+
+def _permanent_name(position: int) -> str:
+    if _is_hard(position):
+        repeat, which = divmod(position // 9, len(_HARD))
+        return _HARD[which] + (f" {repeat + 1}" if repeat else "")
+    return _name(position)
+
+
+def _campaign_name(position: int, start: int) -> str:
+    began = datetime.date.fromordinal(max(start, 1))
+    month = f"{began.year}년 {began.month}월" if position % 2 else f"{began.year}-{began.month:02}"
+    return f"{_name(position)} {month}"
+
+
+def _name(position: int) -> str:
+    """A name that no other position has. Every other one is Korean."""
+    number = position // 2
+    things, channels = (_KOREAN_THINGS, _KOREAN_CHANNELS) if position % 2 else (_ENGLISH_THINGS, _ENGLISH_CHANNELS)
+    # The lengths are coprime, so stepping through both lists meets every pair before one repeats.
+    repeat = number // (len(things) * len(channels))
+    name = f"{things[number % len(things)]} {channels[number % len(channels)]}"
+    return name + (f" {repeat + 1}" if repeat else "")
+
+
+# One in nine names is hard.
+_HARD = (
+    '"Buy 2, get 1" coupon',
+    "여름 휴가 특가 🏖️",
+    "Newsletter\nfooter",
+    "Outlet: shoes, bags, belts",
+    "O'Neill & Söhne, 'Spring'",
+    "🎉 Grand opening 🎉",
+    "=SUM(clicks); 50% off",
+    '겨울 세일, "마지막 기회"',
+)
+
+_ENGLISH_THINGS = (
+    "Sneakers", "Coffee", "Skincare", "Camping", "Garden", "Toys", "Headphones", "Bicycles", "Books", "Furniture",
+    "Pet food", "Running", "Watches",
+)  # fmt: skip
+_ENGLISH_CHANNELS = (
+    "Instagram", "Newsletter", "QR flyer", "Search ads", "YouTube", "Partner blog", "Text message", "Loyalty club",
+)  # fmt: skip
+_KOREAN_THINGS = (
+    "운동화", "커피 원두", "화장품", "캠핑용품", "가구", "장난감", "이어폰", "도서", "반려동물", "한우 세트", "김치",
+)  # fmt: skip
+_KOREAN_CHANNELS = (
+    "인스타그램", "카카오톡 채널", "네이버 블로그", "문자 발송", "유튜브", "당근 광고", "매장 QR", "회원 쿠폰",
+)  # fmt: skip

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import http
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,13 +11,9 @@ import orjson
 from aiohttp import web
 from multidict import CIMultiDict
 
-from clicksgroup.dates import DateLike, parse_date
+from clicksgroup.dates import parse_date
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.sandbox.requests import SeenRequest
-
-
-def _optional_date(value: DateLike | None) -> datetime.date | None:
-    return None if value is None else parse_date(value)
+from clicksgroup.sandbox.api import SeenRequest
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +49,7 @@ class Fault:
         ConfigurationError: the fault does nothing, or cannot hit any request.
     """
 
-    date: datetime.date | None = attrs.field(default=None, converter=_optional_date)
+    date: datetime.date | None = attrs.field(default=None, converter=attrs.converters.optional(parse_date))
     page: int | None = None
     attempts: int | None = 1
     status: int | None = None
@@ -95,8 +89,8 @@ class Fault:
         elif self.change is not None:
             page = orjson.dumps(self.change(orjson.loads(page)))
         elif self.status is not None or self.retry_after is not None:
-            return html_response(status, headers)
-        return make_response(page, status, headers)
+            return _cut(html_response(status, headers), self.cut)
+        return _cut(make_response(page, status, headers), self.cut)
 
 
 Faults: TypeAlias = Iterable[Fault] | Callable[[SeenRequest], Fault | None]
@@ -122,29 +116,17 @@ def make_response(
 
 def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response of a web server or proxy in front of the API, with the status in its body."""
-    known = status in http.HTTPStatus.__members__.values()
-    reason = f"{status} {http.HTTPStatus(status).phrase}" if known else str(status)
+    reason = f"{status} {web.Response(status=status).reason}".strip()
     body = f"<html><head><title>{reason}</title></head><body><h1>{reason}</h1></body></html>\n"
     return make_response(body.encode(), status, headers, content_type="text/html; charset=utf-8")
 
 
-def abort(request: web.BaseRequest) -> web.Response:
-    """Abort the connection without a response. The one returned is for aiohttp, which cannot send it any more."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
-
-
-async def send_truncated(request: web.BaseRequest, response: web.Response, length: int) -> web.StreamResponse:
-    """Send the headers of a response and the first bytes of its body, then close the connection."""
-    body = response.body
-    assert isinstance(body, bytes)
-    truncated = web.StreamResponse(status=response.status, headers=response.headers)
-    truncated.content_length = len(body)
-    # The client may be gone already.
-    with contextlib.suppress(ConnectionError):
-        await truncated.prepare(request)
-        await truncated.write(body[:length])
-    if request.transport is not None:
-        request.transport.close()
-    return truncated
+def _cut(response: web.Response, length: int | None) -> web.Response:
+    """The same, but the connection closes after so many bytes of the body; None for all of them."""
+    if length is not None:
+        body = response.body
+        assert isinstance(body, bytes)
+        response.body = body[:length]
+        response.headers["Content-Length"] = str(len(body))
+        response.force_close()
+    return response

@@ -44,8 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def clicks_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """A running `clicksgroup.sandbox.Sandbox` with the arguments of the marker `clicks_sandbox`."""
     from clicksgroup.plans import Quota
-    from clicksgroup.sandbox.server import Sandbox
-    from clicksgroup.sandbox.thread import run_in_thread
+    from clicksgroup.sandbox.server import Sandbox, run_in_thread
 
     marker = request.node.get_closest_marker("clicks_sandbox")
     if marker is not None and marker.args:

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import attrs
 import orjson
 from aiohttp import web
 
+from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.sandbox.api import MAX_URL_LENGTH, identifies_caller, page_envelope, rejection
+from clicksgroup.sandbox.api import (
+    GROUPS_PATH,
+    MAX_URL_LENGTH,
+    V1_PATH,
+    V2_PATH,
+    RateLimiter,
+    SeenRequest,
+    identifies_caller,
+    page_envelope,
+    rejection,
+)
 from clicksgroup.sandbox.clicks import GeneratedClicks
-from clicksgroup.sandbox.faults import Faults, abort, fault_function, html_response, make_response, send_truncated
-from clicksgroup.sandbox.rate_limiter import Admission, RateLimiter
-from clicksgroup.sandbox.requests import GROUPS_PATH, V1_PATH, V2_PATH, SeenRequest
-
-if TYPE_CHECKING:
-    from clicksgroup.client import ClicksClient
-
-SANDBOX_KEY = "sandbox-key"
-
-SANDBOX_ORIGIN = "a sandbox"
-"""Where a store says that the clicks of `Sandbox.client()` come from."""
+from clicksgroup.sandbox.faults import Faults, fault_function, html_response, make_response
 
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
@@ -64,7 +67,6 @@ class Sandbox:
         quota: the quota to enforce; None for the plan's documented quota.
         faults: what goes wrong: `Fault`s, of which the first that hits a request happens to it, or a function of the
             request that returns a `Fault` or None.
-        host: the address to listen on.
         port: the port to listen on; 0 for any free port.
         api_key: the key to accept.
         ignores_groups: whether it answers with all groups whichever were asked for, as a server that reads `grpIdx`
@@ -84,19 +86,18 @@ class Sandbox:
         quota: Quota | None = None,
         faults: Faults | None = None,
         *,
-        host: str = "127.0.0.1",
         port: int = 0,
-        api_key: str | None = None,
+        api_key: str = "sandbox-key",
         ignores_groups: bool = False,
         retry_after: bool = False,
     ) -> None:
         self.plan = Plan.parse(plan)
         self.quota = quota or Quota.of(self.plan)
-        self.api_key = api_key or SANDBOX_KEY
+        self.api_key = api_key
         self._clicks = GeneratedClicks(seed, groups)
         self._latency = latency
         self._fault_for = fault_function(faults)
-        self._host, self._port = host, port
+        self._port = port
         self._ignores_groups = ignores_groups
         self._retry_after = retry_after
         self._rate_limiter = RateLimiter(self.quota)
@@ -146,16 +147,8 @@ class Sandbox:
 
     def client(self, **kwargs: Any) -> ClicksClient:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
-        from clicksgroup.client import ClicksClient
-
-        class SandboxClient(ClicksClient):
-            @property
-            def origin(self) -> str:
-                """The same at whichever port, so that a store that a sandbox filled can be filled again."""
-                return SANDBOX_ORIGIN
-
         ours: dict[str, Any] = {"api_key": self.api_key, "base_url": self.url, "plan": self.plan, "quota": self.quota}
-        return SandboxClient(**(ours | kwargs))
+        return _SandboxClient(**(ours | kwargs))
 
     async def wait_for_requests(self, count: int) -> None:
         """Wait until that many requests have arrived since the sandbox was made, so that a test need not sleep.
@@ -180,12 +173,11 @@ class Sandbox:
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         except BaseException:
             await self.__aexit__()
             raise
-        host, port = self._runner.addresses[0][:2]
-        self._url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -196,7 +188,7 @@ class Sandbox:
     def __repr__(self) -> str:
         return f"<Sandbox {self.plan.value} {self._url if self._runner is not None else 'not running'}>"
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
         now = asyncio.get_running_loop().time()
         seen = SeenRequest.parse(request.path, request.query, request.headers.get("User-Agent", ""), now)
         index = len(self._requests)
@@ -215,15 +207,16 @@ class Sandbox:
             if delay > 0:
                 await asyncio.sleep(delay)
             if fault is not None and fault.reset:
-                return abort(request)
+                if request.transport is not None:
+                    request.transport.abort()
+                # For aiohttp, which cannot send it any more.
+                return web.Response()
             page = self._page(seen, request.headers.get("Accept-Language", ""))
             response = make_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
+            return response
         finally:
             self._rate_limiter.release()
-        if fault is not None and fault.cut is not None:
-            return await send_truncated(request, response, fault.cut)
-        return response
 
     def _reject(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
         """The response to a request that does not reach the API. None if it does: then it is in flight."""
@@ -237,16 +230,12 @@ class Sandbox:
             return html_response(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
-        admission = self._rate_limiter.acquire(seen.at)
-        if admission is Admission.ADMITTED:
+        if self._rate_limiter.acquire(seen.at):
             return None
-        headers = {}
-        if self._retry_after:
-            headers["Retry-After"] = str(max(1, math.ceil(self._rate_limiter.seconds_until_room(seen.at))))
+        wait = self._rate_limiter.seconds_until_room(seen.at)
+        headers = {"Retry-After": str(max(1, math.ceil(wait)))} if self._retry_after else {}
         # The body of a 429 is not documented, so there are two kinds of them here.
-        if admission is Admission.WINDOW_FULL:
-            return html_response(429, headers)
-        return web.Response(status=429, headers=headers)
+        return html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
 
     def _page(self, seen: SeenRequest, language: str) -> bytes:
         rejected = rejection(seen, self.plan)
@@ -270,3 +259,29 @@ class Sandbox:
             return records
         wanted = frozenset(seen.groups)
         return [record for record in records if record.group_id in wanted]
+
+
+class _SandboxClient(ClicksClient):
+    @property
+    def origin(self) -> str:
+        """The same at whichever port, so that a store that a sandbox filled can be filled again."""
+        return "a sandbox"
+
+
+@contextlib.contextmanager
+def run_in_thread(sandbox: Sandbox) -> Iterator[Sandbox]:
+    """Run a sandbox on an event loop of its own, in a thread of its own, until the block ends."""
+    loop = asyncio.new_event_loop()
+    # A daemon, so that an interpreter that exits inside of the block does not wait for it.
+    thread = threading.Thread(target=loop.run_forever, name="clicks_sandbox", daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -29,13 +29,11 @@ async def summary(clicks: dict[str, Sequence[int | None]], dates: Sequence[datet
 FALLING = [100] * 7 + [10] * 7
 
 
-def described(specification: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a specification says of each group."""
-    rows: list[dict[str, Any]] = specification["transform"][0]["from"]["data"]["values"]
-    return rows
+def described(specification: dict[str, Any]) -> list[tuple[str, str]]:
+    """The title and the facts of each chart of a specification."""
+    return [(chart["title"]["text"], chart["title"]["subtitle"]) for chart in specification["concat"]]
 
 
 def drawn(specification: dict[str, Any]) -> list[dict[str, Any]]:
     """The points of a specification."""
-    points: list[dict[str, Any]] = specification["data"]["values"]
-    return points
+    return [point for chart in specification["concat"] for point in chart["data"]["values"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clicksgroup.sandbox import Sandbox
-from clicksgroup.sandbox.thread import run_in_thread
+from clicksgroup.sandbox.server import run_in_thread
 
 HELPERS = """
 import asyncio, urllib.request
