@@ -11,9 +11,8 @@ from rich.text import Text
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, note, print_json, printable, stdout
-from clicksgroup.cli.parsing import today_in
 from clicksgroup.cli.resources import new_session, open_client
-from clicksgroup.cli.run import FAILED, run
+from clicksgroup.cli.run import FAILED, run_async
 from clicksgroup.dates import has_begun, parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
 from clicksgroup.errors import ConfigurationError
@@ -39,36 +38,33 @@ Examples:
 @options.as_json
 @options.access
 @options.verbose
-def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> None:
+@run_async
+async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> int | None:
     """Ask for one date (by default the day before yesterday) and check each assumption about the service.
 
     This client was written from the vendor's documentation alone. Each assumption held, differs (then the command says
     what came and what to set), or was not seen. It takes two requests, or three if the date has more than 30 groups.
     Best is a date that is over, with more than 30 groups. The exit status is 1 if anything differs.
     """
-    before_yesterday = today_in("UTC") - datetime.timedelta(days=2)
+    now = datetime.datetime.now(datetime.UTC)
+    before_yesterday = now.date() - datetime.timedelta(days=2)
     day = parse_date(date, "DATE") if date is not None else before_yesterday
-    if not has_begun(day, datetime.datetime.now(datetime.UTC)):
+    if not has_begun(day, now):
         raise ConfigurationError(
             f"DATE: {day} has not begun anywhere on Earth; name one that is over, such as {before_yesterday}"
         )
-    run(_doctor(day, groups, as_json, attrs.evolve(access, check="warn")))
-
-
-async def _doctor(
-    date: datetime.date, groups: tuple[int, ...] | None, as_json: bool, access: options.Access
-) -> int | None:
-    note(f"asking about {date}: two requests, or {REQUESTS} if there is more than one page", "dim")
+    access = attrs.evolve(access, check="warn")
+    note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", "dim")
     recorder = Recorder()
     async with (
         new_session(access, recorder) as session,
         open_client(access, session=session, retry=RetryPolicy(attempts=1)) as opened,
     ):
-        findings = await examine(opened.client, recorder, date, groups=groups)
+        findings = await examine(opened.client, recorder, day, groups=groups)
         sent = opened.client.stats.requests
     if as_json:
         shown = [attrs.asdict(finding) | {"verdict": finding.verdict.value} for finding in findings]
-        print_json({"date": date, "requests": sent, "findings": shown})
+        print_json({"date": day, "requests": sent, "findings": shown})
     else:
         _print(findings)
     verdicts = [finding.verdict for finding in findings]

@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -21,9 +21,9 @@ _READER_INTERVAL = 0.1
 
 def is_special(name: str) -> bool:
     """Whether it is a device, a pipe or an open file (`/dev/fd/3`), which cannot be replaced."""
-    status = _status(name)
+    mode = _mode(name)
     opened = Path(name).absolute().parts[1:2] in (("dev",), ("proc",))
-    return status is not None and (opened or not stat.S_ISREG(status.st_mode))
+    return mode != 0 and (opened or not stat.S_ISREG(mode))
 
 
 @contextlib.asynccontextmanager
@@ -33,16 +33,20 @@ async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
     Raises:
         ConfigurationError: it cannot be written there.
     """
-    status = _status(name)
-    if not name or (status is not None and stat.S_ISDIR(status.st_mode)):
+    mode = _mode(name)
+    if not name or stat.S_ISDIR(mode):
         raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
-    if is_special(name):
-        with await _open_special(name) as stream:
-            yield stream
-        return
-    if status is not None and not status.st_mode & 0o222:
+    opened = await _open_special(name, is_pipe=stat.S_ISFIFO(mode)) if is_special(name) else _replacing(name, mode)
+    with opened as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replacing(name: str, mode: int) -> Iterator[BinaryIO]:
+    if mode and not mode & 0o222:
         raise ConfigurationError(f"-o: cannot write {name}: it is read-only; name another file")
-    target = _without_links(name)
+    # The target of a symbolic link is replaced, not the link.
+    target = Path(name).resolve()
     part = target.with_name(f".clicksgroup-{secrets.token_hex(4)}.part")
     try:
         stream = part.open("xb")
@@ -50,8 +54,8 @@ async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
         raise _cannot_write(name, error) from None
     try:
         with stream:
-            if status is not None:
-                part.chmod(stat.S_IMODE(status.st_mode))
+            if mode:
+                part.chmod(stat.S_IMODE(mode))
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -60,25 +64,19 @@ async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def _status(name: str) -> os.stat_result | None:
+def _mode(name: str) -> int:
+    """Its kind and permissions; 0 if it does not exist."""
     try:
-        return Path(name).stat()
+        return Path(name).stat().st_mode
     except FileNotFoundError:
-        return None
+        return 0
     except OSError as error:
         raise _cannot_write(name, error) from None
 
 
-def _without_links(name: str) -> Path:
-    """The target of a symbolic link is replaced, not the link."""
-    return Path(name).resolve()
-
-
-async def _open_special(name: str) -> BinaryIO:
+async def _open_special(name: str, *, is_pipe: bool) -> BinaryIO:
     """Open it without replacing it. A named pipe is opened once it has a reader, and does not block meanwhile."""
     flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    status = _status(name)
-    is_pipe = status is not None and stat.S_ISFIFO(status.st_mode)
     said = False
     while True:
         try:

@@ -9,7 +9,7 @@ import functools
 import io
 import select
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -19,8 +19,9 @@ import orjson
 from rich.console import Console
 
 from clicksgroup import exports
-from clicksgroup.cli.console import LiveLine, stdout
+from clicksgroup.cli.console import stdout
 from clicksgroup.cli.files import is_special, open_to_write
+from clicksgroup.cli.progress import live_line
 from clicksgroup.cli.tables import CLICKS, Layout, TableWriter
 from clicksgroup.errors import ConfigurationError
 
@@ -45,23 +46,12 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
 (https://owasp.org/www-community/attacks/CSV_Injection, read on 2026-11-29)."""
 
-_TEXTS = ("group_name", "name", "memo")
-
 
 def options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
     """The options `--format`, `-o` and `--excel`; the command receives one `output`."""
-    return functools.partial(_with_output, formats)
-
-
-def _with_output(formats: Sequence[str], command: F) -> F:
     endings = {ending: form for ending, form in ENDINGS.items() if form in formats}
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, format: str | None, file: str | None, excel: bool, **kwargs: Any) -> Any:  # noqa: A002
-        return command(*args, output=Output.chosen(format, file, excel=excel, endings=endings), **kwargs)
-
     form = click.option(
-        "--format", type=click.Choice(formats),
+        "--format", "form", type=click.Choice(formats),
         help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
     )  # fmt: skip
     to_file = click.option(
@@ -72,81 +62,86 @@ def _with_output(formats: Sequence[str], command: F) -> F:
         "--excel", is_flag=True,
         help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
     )  # fmt: skip
-    return cast("F", form(to_file(excel(wrapped))))
 
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def wrapped(*args: Any, form: str | None, file: str | None, excel: bool, **kwargs: Any) -> Any:
+            return command(*args, output=Output.chosen(form, file, excel=excel, endings=endings), **kwargs)
 
-class Writer(Protocol):
-    """Writes records in as many calls as they take."""
+        return cast("F", form(to_file(excel(wrapped))))
 
-    def write(self, records: Sequence[Any]) -> None: ...
+    return decorate
 
 
 @attrs.frozen
 class Output:
     """A format, and the file that it goes to: None for stdout. `excel` makes CSV fit for spreadsheets."""
 
-    format: str
+    form: str
     file: str | None
     excel: bool
 
     @classmethod
-    def chosen(
-        cls,
-        format: str | None,  # noqa: A002
-        file: str | None,
-        *,
-        excel: bool,
-        endings: Mapping[str, str],
-    ) -> Output:
+    def chosen(cls, form: str | None, file: str | None, *, excel: bool, endings: Mapping[str, str]) -> Output:
         """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
 
         Raises:
             ConfigurationError: format, ending and `excel` do not agree, or nothing says the format of a file.
         """
         file = None if file in STDOUT else file
-        ending = _format_of(file, endings) if file is not None else None
-        if excel and {format, ending} - {None, "csv"}:
+        suffix = Path(file or "").suffix.lower()
+        ending = endings.get(suffix)
+        *first, last = endings
+        end_in = f"end the name in {', '.join(first)} or {last}"
+        if suffix and not ending:
+            raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {end_in}")
+        if excel and {form, ending} - {None, "csv"}:
             raise ConfigurationError("--excel: it is CSV; leave --format out, and end the file in .csv")
-        if format and ending and format != ending:
-            raise ConfigurationError(f"-o: {file} ends as {ending} does, and --format says {format}; leave one out")
-        if format is None and ending is None and file is not None and not is_special(file):
-            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {_end_in(endings)}")
+        if form and ending and form != ending:
+            raise ConfigurationError(f"-o: {file} ends as {ending} does, and --format says {form}; leave one out")
+        if form is None and ending is None and file is not None and not is_special(file):
+            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {end_in}")
         on_terminal = file is None and not excel and sys.stdout.isatty()
-        format = format or ending or ("table" if on_terminal else "csv")  # noqa: A001
-        if format == "parquet" and (file is None or is_special(file)):
+        form = form or ending or ("table" if on_terminal else "csv")
+        if form == "parquet" and (file is None or is_special(file)):
             raise ConfigurationError("--format parquet: it needs a regular file: add -o FILE.parquet")
-        return cls(format, file, excel)
+        return cls(form, file, excel)
 
-    async def write(self, batches: Batches, line: LiveLine, layout: Layout = CLICKS) -> None:
+    async def write(self, batches: Batches, layout: Layout = CLICKS) -> None:
         """Write records as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), line, layout)
+            await self._write(batches, sys.stdout.buffer, stdout(), layout)
             return
         async with open_to_write(self.file) as file:
-            if self.format == "parquet":
+            if self.form == "parquet":
                 await exports.write_parquet((record async for records in batches for record in records), file)
             else:
                 plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                await self._write(batches, file, plain, line, layout)
+                await self._write(batches, file, plain, layout)
 
-    def _writer(self, buffer: BinaryIO, console: Console, layout: Layout) -> Writer:
-        if self.format == "table":
-            return TableWriter(buffer, console, layout.columns)
-        if self.format == "csv":
-            return exports.CsvWriter(buffer) if layout is CLICKS else _CsvWriter(buffer, layout.record)
-        return exports.NdjsonWriter(buffer) if layout is CLICKS else _NdjsonWriter(buffer)
-
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, line: LiveLine, layout: Layout) -> None:
+    async def _write(self, batches: Batches, file: BinaryIO, console: Console, layout: Layout) -> None:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        writer = self._writer(buffer, console, layout)
+        writer: _Writer
+        if self.form == "table":
+            writer = TableWriter(buffer, console, layout.columns)
+        elif self.form == "ndjson":
+            writer = _NdjsonWriter(buffer)
+        else:
+            writer = exports.CsvWriter(buffer) if layout is CLICKS else _CsvWriter(buffer, layout.record)
         async for records in batches:
             writer.write([_harmless(record) for record in records] if self.excel else records)
-            await send(buffer, file, line)
+            await send(buffer, file)
         if isinstance(writer, TableWriter):
             writer.end()
-        await send(buffer, file, line)
+        await send(buffer, file)
+
+
+class _Writer(Protocol):
+    """Writes records in as many calls as they take."""
+
+    def write(self, records: Sequence[Any]) -> None: ...
 
 
 class _CsvWriter:
@@ -156,44 +151,33 @@ class _CsvWriter:
         self._file = file
         self._write_row([field.name for field in attrs.fields(record)])
 
-    def write(self, records: Iterable[Any]) -> None:
+    def write(self, records: Sequence[Any]) -> None:
         for record in records:
             self._write_row(attrs.astuple(record))
 
-    def _write_row(self, row: Iterable[object]) -> None:
+    def _write_row(self, row: Sequence[object]) -> None:
         text = io.StringIO(newline="")
         # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
         csv.writer(text, lineterminator="\r\n").writerow(row)
         self._file.write(text.getvalue().removesuffix("\r\n").encode() + b"\n")
 
 
+@attrs.frozen
 class _NdjsonWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    file: BinaryIO
 
-    def write(self, records: Iterable[Any]) -> None:
-        self._file.writelines(orjson.dumps(attrs.asdict(r), option=orjson.OPT_APPEND_NEWLINE) for r in records)
-
-
-def _format_of(file: str, endings: Mapping[str, str]) -> str | None:
-    suffix = Path(file).suffix.lower()
-    if suffix and suffix not in endings:
-        raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {_end_in(endings)}")
-    return endings.get(suffix)
-
-
-def _end_in(endings: Mapping[str, str]) -> str:
-    *first, last = endings
-    return f"end the name in {', '.join(first)} or {last}"
+    def write(self, records: Sequence[Any]) -> None:
+        fields = functools.partial(attrs.asdict, recurse=False)
+        self.file.writelines(orjson.dumps(r, default=fields, option=orjson.OPT_APPEND_NEWLINE) for r in records)
 
 
 def _harmless(record: Any) -> Any:
-    texts = {name: text for name in _TEXTS if isinstance(text := getattr(record, name, None), str)}
+    texts = {name: value for name, value in attrs.asdict(record).items() if isinstance(value, str)}
     formulas = {name: f"'{text}" for name, text in texts.items() if text.lstrip().startswith(_FORMULA)}
     return attrs.evolve(record, **formulas) if formulas else record
 
 
-async def send(buffer: io.BytesIO, file: BinaryIO, line: LiveLine) -> None:
+async def send(buffer: io.BytesIO, file: BinaryIO) -> None:
     """Move what is in the buffer to a file, a pipe or a terminal, without blocking the event loop."""
     data = buffer.getvalue()
     buffer.seek(0)
@@ -203,7 +187,7 @@ async def send(buffer: io.BytesIO, file: BinaryIO, line: LiveLine) -> None:
     while data:
         await _wait_until_writable(file)
         if file.isatty():
-            line.hide()
+            live_line.hide()
         # A raw file may take less than it was given.
         data = data[file.write(data[:size]) :]
         file.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import io
 import sys
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +12,7 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import (
-    LiveLine,
-    format_count,
-    is_interactive,
-    is_quiet,
-    note,
-    print_json,
-    printable,
-    say,
-    stdout,
-)
+from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
 from clicksgroup.cli.files import open_to_write
 from clicksgroup.cli.output import STDOUT, Output, send
 from clicksgroup.cli.output import options as output_options
@@ -31,6 +20,7 @@ from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
 
 if TYPE_CHECKING:
@@ -41,8 +31,6 @@ TERMINAL_TOP, FILE_TOP = 40, 24
 
 MAX_FAILURES = 5
 """Failed dates whose error `status` shows."""
-
-_BATCH_ROWS = 2000
 
 sandbox = click.option(
     "--sandbox", is_flag=True,
@@ -133,7 +121,8 @@ async def export(
     """
     async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
         _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups))
-        await output.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
+        chunks = column_chunks(store.clicks(span[0], span[-1], groups=groups))
+        await output.write(list(map(GroupClicks, *columns)) async for columns in chunks)
 
 
 def _warn_of_gaps(coverage: Coverage) -> int:
@@ -154,17 +143,6 @@ def _rows_that_fit(warnings: int) -> int:
     return max(min(TERMINAL_TOP, stdout().height - used), 1)
 
 
-async def _batches(records: AsyncIterator[GroupClicks]) -> AsyncIterator[Sequence[GroupClicks]]:
-    batch: list[GroupClicks] = []
-    async for record in records:
-        batch.append(record)
-        if len(batch) == _BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 @click.command(
     short_help="Show stored clicks as sparklines, or draw them into a file.",
     epilog="""\b
@@ -183,13 +161,9 @@ Examples:
     help="Show the N groups with the most clicks, and the sum of the others.",
 )  # fmt: skip
 @click.option(
-    "-o",
-    "--output",
-    "file",
-    metavar="FILE",
-    type=click.Path(),
+    "-o", "--output", "file", metavar="FILE", type=click.Path(),
     help="Draw one small chart a group into FILE.html, .svg or .png.",
-)
+)  # fmt: skip
 @click.option(
     "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
 )
@@ -231,7 +205,7 @@ async def chart(
         return
     drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
     async with open_to_write(file) as stream:
-        await send(io.BytesIO(drawn), stream, LiveLine())
+        await send(io.BytesIO(drawn), stream)
     if is_interactive():
         shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
         note(f"{printable(file)}: {shown}", "dim")

@@ -1,11 +1,10 @@
-"""What a command works with, opened: a client with its quota, or a store."""
+"""What a command works with: a client with its quota, the ids of groups, or a store."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime
-import math
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,15 +13,16 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
-import attrs
 from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
+from clicksgroup.cli.parsing import ALL, GroupChoice
+from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError, TransportError
-from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
 
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 
 SANDBOX_DAYS = 90
 """Dates that a sandbox shows where none are named."""
-
-
-@attrs.frozen
-class OpenedClient:
-    """A client, and the quota that its requests wait for."""
-
-    client: ClicksClient
-    quota: WatchedQuota
 
 
 @contextlib.asynccontextmanager
@@ -100,58 +92,6 @@ def _proxy_hint(access: Access) -> str | None:
     )
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class WatchedQuota(SharedQuota):
-    """A quota that also knows whether, and how long, callers have been waiting for it."""
-
-    def __init__(self, inner: SharedQuota) -> None:
-        super().__init__(inner.quota)
-        self._inner = inner
-        self._waiting = 0
-        self._waiting_since = 0.0
-        self._waited = 0.0
-
-    @property
-    def seconds_waited(self) -> float:
-        """Seconds in which at least one caller waited."""
-        return self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
-
-    @property
-    def next_request(self) -> float | None:
-        """Seconds until the caller that is next may send its request; None if nobody waits."""
-        return self.seconds_until(1) if self._waiting else None
-
-    async def acquire(self, max_pause: float = math.inf) -> Slot:
-        if not self._waiting:
-            self._waiting_since = _now()
-        self._waiting += 1
-        try:
-            return await self._inner.acquire(max_pause)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited += _now() - self._waiting_since
-
-    @property
-    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
-        return self._inner.limits_in_force
-
-    def seconds_until(self, requests: int) -> float:
-        return self._inner.seconds_until(requests)
-
-    def wait_status(self) -> str:
-        return self._inner.wait_status()
-
-    async def on_open(self) -> None:
-        await self._inner.__aenter__()
-
-    async def on_close(self) -> None:
-        await self._inner.__aexit__(None, None, None)
-
-
 def _shared_quota(access: Access) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_name, default_path
 
@@ -172,10 +112,38 @@ def _shared_quota(access: Access) -> SharedQuota:
         ) from None
 
 
-@contextlib.asynccontextmanager
-async def open_store_to_write(
-    choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool
-) -> AsyncIterator[ClickStore]:
+async def list_ids(access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
+    """The ids to ask for. A client is opened only where the account's groups must be listed."""
+    if groups != ALL or not access.plan_in_force.groups_required:
+        return _named_ids(access, groups)
+    async with open_client(access) as opened:
+        return await find_ids(opened, access, groups)
+
+
+async def find_ids(opened: OpenedClient, access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
+    """The ids to ask for; None for all groups. `all` lists the account's groups where the plan wants names.
+
+    Raises:
+        ConfigurationError: the plan wants names, and there are none.
+    """
+    if groups != ALL or not access.plan_in_force.groups_required:
+        return _named_ids(access, groups)
+    ids = [group.id async for group in opened.client.groups()]
+    if not ids:
+        raise ConfigurationError("--groups all: the account has no groups")
+    return tuple(ids)
+
+
+def _named_ids(access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
+    if groups is None and access.plan_in_force.groups_required:
+        raise ConfigurationError(
+            f"--groups: the {access.plan_in_force.label} plan must name its groups: add --groups 151,207, or "
+            "--groups all"
+        )
+    return None if groups == ALL else groups
+
+
+def store_to_fill(choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool) -> ClickStore:
     """The store to fill. Without a named store, a sandbox fills one in memory."""
     from clicksgroup.store import ClickStore
 
@@ -183,8 +151,7 @@ async def open_store_to_write(
     if sandbox and location is None:
         note("no --store was named: the made-up clicks are not kept")
         location = ":memory:"
-    async with ClickStore(_named(location), account=choice.account, settle=settle) as store:
-        yield store
+    return ClickStore(_named(location), account=choice.account, settle=settle)
 
 
 @contextlib.asynccontextmanager
@@ -205,7 +172,8 @@ async def open_store_to_read(
             yield store, dates
         return
     location = _named(choice.location)
-    _require_file(location)
+    if is_missing_file(location):
+        raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
     async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
         dates = dates or await store.span()
         if dates is None:
@@ -224,11 +192,6 @@ def _named(location: str | None) -> str:
 def is_missing_file(location: str) -> bool:
     """Whether a store is named by a path, and there is no file."""
     return "://" not in location and location != ":memory:" and not Path(location).expanduser().exists()
-
-
-def _require_file(location: str) -> None:
-    if is_missing_file(location):
-        raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
 
 
 def _last_days() -> DateRange:

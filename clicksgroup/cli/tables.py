@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup.cli.console import printable
-from clicksgroup.models import GroupClicks
+from clicksgroup.models import Group, GroupClicks, GroupTotals
 
 NARROW = 72
 """Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
@@ -56,6 +56,19 @@ CLICKS = Layout(
         Column("clicks", "clicks", 11, 7),
         Column("unique users", "unique_users", 12, 7, "users"),
     ),
+)
+TOTALS = Layout(
+    GroupTotals,
+    (
+        Column("id", "group_id", 6, 5),
+        Column("group", "group_name"),
+        Column("clicks", "clicks", 11, 9),
+        Column("unique users", "unique_users", 12, 12),
+    ),
+)
+GROUPS = Layout(
+    Group,
+    (Column("id", "id", 6, 5), Column("group", "name"), Column("memo", "memo"), Column("links", "link_count", 6, 5)),
 )
 
 
@@ -114,7 +127,7 @@ class TableWriter:
         for column, width in zip(self._columns, self._widths, strict=True):
             table.add_column(
                 column.short if self._is_narrow and column.short else column.heading,
-                justify="right" if type(getattr(record, column.attribute)) is int else "left",
+                justify="right" if isinstance(getattr(record, column.attribute), int) else "left",
                 width=width or name_width,
                 no_wrap=True,
                 overflow="ellipsis",
@@ -123,7 +136,7 @@ class TableWriter:
 
 
 def _cell(value: object, column: Column) -> Text:
-    if type(value) is int:
+    if isinstance(value, int):
         return Text(str(value) if column.heading == "id" else f"{value:,}")
     text = printable(str(value))
     return Text("(no name)", "dim") if not text and column.heading == "group" else Text(text)
