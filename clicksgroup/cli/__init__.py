@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
-from clicksgroup.cli import backfill, clicks, doctor, reading, sandbox
+from clicksgroup.cli import backfill, clicks, reading, service
 from clicksgroup.cli.console import use_utf8
 from clicksgroup.cli.run import exit_on_error
 from clicksgroup.settings import package_version
@@ -33,6 +33,18 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
+    commands=[
+        clicks.clicks,
+        clicks.totals,
+        clicks.groups,
+        backfill.estimate,
+        backfill.backfill,
+        reading.status,
+        reading.export,
+        reading.chart,
+        service.doctor,
+        service.sandbox,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it without a key, with made-up clicks:
@@ -61,18 +73,3 @@ def clicksgroup() -> None:
     The quota decides how long a job takes: a year of 100 groups takes an hour on the Business plan. Commands that run
     on this machine at the same time share the quota of a key. With --redis, other machines share it too.
     """
-
-
-for _command in (
-    clicks.clicks,
-    clicks.totals,
-    clicks.groups,
-    backfill.estimate,
-    backfill.backfill,
-    reading.status,
-    reading.export,
-    reading.chart,
-    doctor.doctor,
-    sandbox.sandbox,
-):
-    clicksgroup.add_command(_command)

@@ -15,7 +15,7 @@ from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
 from clicksgroup.cli.parsing import ALL, GroupChoice
 from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, is_missing_file, list_ids, open_client, store_to_fill
+from clicksgroup.cli.resources import find_ids, is_missing_file, open_client, store_to_fill
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
@@ -53,7 +53,6 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 )
 @options.dates(begun=True)
 @options.store
-@options.settle
 @options.groups
 @click.option("--refresh", is_flag=True, help="Fetch final dates again too.")
 @click.option("--dry-run", is_flag=True, help="Only print which dates would be asked for, and what that costs.")
@@ -65,7 +64,6 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 async def backfill(
     dates: DateRange,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     groups: GroupChoice,
     refresh: bool,
     dry_run: bool,
@@ -81,13 +79,13 @@ async def backfill(
     --settle.
     """
     if dry_run:
-        ids = await list_ids(access, groups)
-        await _print_cost(dates, choice, settle, access, ids, refresh=refresh, as_json=as_json, with_dates=True)
+        ids = await find_ids(access, groups)
+        await _print_cost(dates, choice, access, ids, refresh=refresh, as_json=as_json, with_dates=True)
         return None
-    async with store_to_fill(choice, settle, sandbox=access.sandbox) as store, open_client(access) as opened:
+    async with open_client(access) as opened, store_to_fill(choice, sandbox=access.sandbox) as store:
         # Where these cannot be opened, settings are wrong, and running the command again does not help.
         click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
-        ids = await find_ids(opened, access, groups)
+        ids = await find_ids(access, groups, opened)
         progress = _Progress(opened, len(dates))
         async with showing(progress.state):
             report = await store.backfill(opened.client, dates, groups=ids, progress=progress.update, refresh=refresh)
@@ -166,7 +164,6 @@ at_least (whether it may be more, since the number of groups is not known).""",
 @options.groups
 @click.option("--group-count", type=click.IntRange(0), metavar="N", help="How many groups each date has, roughly.")
 @options.store
-@options.settle
 @options.as_json
 @options.access_without_key
 @run_async
@@ -175,7 +172,6 @@ async def estimate(
     groups: GroupChoice,
     group_count: int | None,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     as_json: bool,
     access: options.Access,
 ) -> None:
@@ -187,13 +183,12 @@ async def estimate(
     if groups == ALL and group_count is None and access.plan_in_force.groups_required:
         raise ConfigurationError("--groups all: nothing is sent, so say how many there are with --group-count")
     ids = None if groups == ALL else groups
-    await _print_cost(dates, choice, settle, access, ids, group_count, as_json=as_json)
+    await _print_cost(dates, choice, access, ids, group_count, as_json=as_json)
 
 
 async def _print_cost(
     dates: DateRange,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     access: options.Access,
     ids: tuple[int, ...] | None,
     group_count: int | None = None,
@@ -202,7 +197,7 @@ async def _print_cost(
     as_json: bool,
     with_dates: bool = False,
 ) -> None:
-    missing, groups_of_latest = await _find_missing(dates, choice, settle, ids, refresh=refresh)
+    missing, groups_of_latest = await _find_missing(dates, choice, ids, refresh=refresh)
     if group_count is None and ids is None:
         group_count = groups_of_latest
     client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
@@ -227,7 +222,6 @@ async def _print_cost(
 async def _find_missing(
     dates: DateRange,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     ids: tuple[int, ...] | None,
     *,
     refresh: bool,
@@ -243,7 +237,7 @@ async def _find_missing(
     from clicksgroup.store.database_errors import NoStoreError
 
     try:
-        async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
+        async with ClickStore(location, account=choice.account, settle=choice.settle, read_only=True) as store:
             coverage = await store.coverage(dates[0], dates[-1], groups=ids)
             span = await store.span()
             latest = [len(day) async for day in store.days(span[-1], span[-1])] if span else []

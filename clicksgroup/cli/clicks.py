@@ -12,8 +12,7 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, format_duration, is_interactive, joined, note
-from clicksgroup.cli.output import SMALL_FORMATS, Output
-from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
 from clicksgroup.cli.parsing import GroupChoice
 from clicksgroup.cli.progress import OpenedClient, State, showing
 from clicksgroup.cli.resources import find_ids, open_client
@@ -56,7 +55,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     add them over dates or groups; `totals` counts each once over a range.
     """
     async with open_client(access) as opened:
-        ids = await find_ids(opened, access, groups)
+        ids = await find_ids(access, groups, opened)
         progress = _Progress(opened, len(dates))
         async with showing(progress.state), aclosing(opened.client.pages(dates, groups=ids)) as pages:
             await output.write(progress.records_of(pages))
@@ -156,7 +155,7 @@ async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: 
     Personal, 14 on Premium, and else a month. It is always asked from version 2 of the vendor's API.
     """
     async with open_client(access) as opened:
-        ids = await find_ids(opened, access, groups)
+        ids = await find_ids(access, groups, opened)
         await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, TOTALS)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import csv
+import errno
 import functools
 import io
+import os
+import secrets
 import select
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
@@ -19,8 +24,8 @@ import orjson
 from rich.console import Console
 
 from clicksgroup import exports
-from clicksgroup.cli.console import stdout
-from clicksgroup.cli.files import is_special, open_to_write
+from clicksgroup.cli.console import note, stdout
+from clicksgroup.cli.options import gathered
 from clicksgroup.cli.progress import live_line
 from clicksgroup.cli.tables import CLICKS, Layout, TableWriter
 from clicksgroup.errors import ConfigurationError
@@ -40,6 +45,9 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a pipe takes without blocking once it is reported as ready (Python's documentation of `select`)."""
 
+READER_INTERVAL = 0.1
+"""Seconds between two attempts to open a named pipe that has no reader. The system does not tell when it has one."""
+
 _FILE_WIDTH = 120
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -47,30 +55,25 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 (https://owasp.org/www-community/attacks/CSV_Injection, read on 2026-11-29)."""
 
 
-def options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
+def output_options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
     """The options `--format`, `-o` and `--excel`; the command receives one `output`."""
     endings = {ending: form for ending, form in ENDINGS.items() if form in formats}
-    form = click.option(
-        "--format", "form", type=click.Choice(formats),
-        help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
+    return gathered(
+        "output", functools.partial(Output.chosen, endings), ("form", "file", "excel"),
+        click.option(
+            "--format", "form", type=click.Choice(formats),
+            help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
+        ),
+        click.option(
+            "-o", "--output", "file", metavar="FILE", type=click.Path(),
+            help="Write to FILE, which appears only when it is complete; - is stdout. "
+            f"It ends in {', '.join(endings)}.",
+        ),
+        click.option(
+            "--excel", is_flag=True,
+            help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
+        ),
     )  # fmt: skip
-    to_file = click.option(
-        "-o", "--output", "file", metavar="FILE", type=click.Path(),
-        help=f"Write to FILE, which appears only when it is complete; - is stdout. It ends in {', '.join(endings)}.",
-    )  # fmt: skip
-    excel = click.option(
-        "--excel", is_flag=True,
-        help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
-    )  # fmt: skip
-
-    def decorate(command: F) -> F:
-        @functools.wraps(command)
-        def wrapped(*args: Any, form: str | None, file: str | None, excel: bool, **kwargs: Any) -> Any:
-            return command(*args, output=Output.chosen(form, file, excel=excel, endings=endings), **kwargs)
-
-        return cast("F", form(to_file(excel(wrapped))))
-
-    return decorate
 
 
 @attrs.frozen
@@ -82,7 +85,7 @@ class Output:
     excel: bool
 
     @classmethod
-    def chosen(cls, form: str | None, file: str | None, *, excel: bool, endings: Mapping[str, str]) -> Output:
+    def chosen(cls, endings: Mapping[str, str], form: str | None, file: str | None, excel: bool) -> Output:
         """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
 
         Raises:
@@ -204,3 +207,81 @@ async def _wait_until_writable(file: BinaryIO) -> None:
         await writable.wait()
     finally:
         loop.remove_writer(file.fileno())
+
+
+def is_special(name: str) -> bool:
+    """Whether it is a device, a pipe or an open file (`/dev/fd/3`), which cannot be replaced."""
+    mode = _mode(name)
+    opened = Path(name).absolute().parts[1:2] in (("dev",), ("proc",))
+    return mode != 0 and (opened or not stat.S_ISREG(mode))
+
+
+@contextlib.asynccontextmanager
+async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
+    """A file to write. A regular file replaces an older one of that name when the block ends without an error.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    mode = _mode(name)
+    if not name or stat.S_ISDIR(mode):
+        raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
+    opened = await _open_special(name, is_pipe=stat.S_ISFIFO(mode)) if is_special(name) else _replacing(name, mode)
+    with opened as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replacing(name: str, mode: int) -> Iterator[BinaryIO]:
+    if mode and not mode & 0o222:
+        raise ConfigurationError(f"-o: cannot write {name}: it is read-only; name another file")
+    # The target of a symbolic link is replaced, not the link.
+    target = Path(name).resolve()
+    part = target.with_name(f".clicksgroup-{secrets.token_hex(4)}.part")
+    try:
+        stream = part.open("xb")
+    except OSError as error:
+        raise _cannot_write(name, error) from None
+    try:
+        with stream:
+            if mode:
+                part.chmod(stat.S_IMODE(mode))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _mode(name: str) -> int:
+    """Its kind and permissions; 0 if it does not exist."""
+    try:
+        return Path(name).stat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise _cannot_write(name, error) from None
+
+
+async def _open_special(name: str, *, is_pipe: bool) -> BinaryIO:
+    """Open it without replacing it. A named pipe is opened once it has a reader, and does not block meanwhile."""
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    said = False
+    while True:
+        try:
+            number = os.open(name, flags)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not is_pipe:
+                raise _cannot_write(name, error) from None
+        else:
+            os.set_blocking(number, True)
+            return cast("BinaryIO", os.fdopen(number, "wb", buffering=0))
+        if not said:
+            note(f"waiting for a program that reads {name}")
+            said = True
+        await asyncio.sleep(READER_INTERVAL)
+
+
+def _cannot_write(name: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import sys
 from pathlib import Path
@@ -13,9 +12,7 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
-from clicksgroup.cli.files import open_to_write
-from clicksgroup.cli.output import STDOUT, Output, send
-from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
 from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
@@ -32,11 +29,6 @@ TERMINAL_TOP, FILE_TOP = 40, 24
 MAX_FAILURES = 5
 """Failed dates whose error `status` shows."""
 
-sandbox = click.option(
-    "--sandbox", is_flag=True,
-    help="Without --store, show made-up clicks: the dates from START to END, by default the last 90 days.",
-)  # fmt: skip
-
 
 @click.command(
     short_help="Show which dates a store has, as a calendar.",
@@ -51,22 +43,18 @@ Examples:
 failed (at the last attempt, with the error).""",
 )
 @options.dates(optional=True)
-@options.store
-@options.settle
+@options.store_and_settle_to_read
 @options.stored_groups
 @click.option("--check", is_flag=True, help="Exit with status 3 if dates are missing.")
 @options.as_json
-@sandbox
 @options.quiet
 @run_async
 async def status(
     dates: DateRange | None,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     groups: tuple[int, ...] | None,
     check: bool,
     as_json: bool,
-    sandbox: bool,
 ) -> int | None:
     """Show for each date from START to END whether the store has it: final, provisional, missing or failed.
 
@@ -75,7 +63,7 @@ async def status(
     """
     from clicksgroup.charts import calendar
 
-    async with open_store_to_read(choice, dates, sandbox=sandbox, settle=settle) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         failures = await store.failures(span[0], span[-1])
     status = INCOMPLETE if check and coverage.missing else None
@@ -102,10 +90,9 @@ Examples:
   clicksgroup export 2025-01 2025-03 --groups 151,207 > quarter.csv""",
 )
 @options.dates(optional=True)
-@options.store
+@options.store_to_read
 @options.stored_groups
 @output_options()
-@sandbox
 @options.quiet
 @run_async
 async def export(
@@ -113,13 +100,12 @@ async def export(
     choice: options.StoreChoice,
     groups: tuple[int, ...] | None,
     output: Output,
-    sandbox: bool,
 ) -> None:
     """Write the stored clicks of each group from START to END, sorted by date and group id.
 
     Without START, it writes all dates of the store. Unique users are people: never add them over dates or groups.
     """
-    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups))
         chunks = column_chunks(store.clicks(span[0], span[-1], groups=groups))
         await output.write(list(map(GroupClicks, *columns)) async for columns in chunks)
@@ -153,7 +139,7 @@ Examples:
   clicksgroup chart -o clicks.png --theme dark --groups 151,207""",
 )
 @options.dates(optional=True)
-@options.store
+@options.store_to_read
 @options.stored_groups
 @click.option(
     "--top", type=click.IntRange(1), metavar="N",
@@ -167,7 +153,6 @@ Examples:
 @click.option(
     "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
 )
-@sandbox
 @options.quiet
 @run_async
 async def chart(
@@ -177,7 +162,6 @@ async def chart(
     top: int | None,
     file: str | None,
     theme: str,
-    sandbox: bool,
 ) -> None:
     """Show the stored clicks from START to END, the groups with the most clicks first.
 
@@ -193,7 +177,7 @@ async def chart(
     form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
     if form is not None and form not in charts.FORMATS:
         raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
-    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         known = {*coverage.final, *coverage.provisional}
         records = store.clicks(span[0], span[-1], groups=groups)

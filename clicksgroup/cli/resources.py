@@ -17,14 +17,14 @@ from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
-from clicksgroup.cli.parsing import ALL, GroupChoice
+from clicksgroup.cli.parsing import ALL, GroupChoice, read_key
 from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError, TransportError
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
+from clicksgroup.settings import Secret, origin_of, parse_base_url, request_headers
 
 # The store, the sandbox and Redis are imported where they are used: they need extras or take time to load.
 if TYPE_CHECKING:
@@ -36,19 +36,20 @@ SANDBOX_DAYS = 90
 
 @contextlib.asynccontextmanager
 async def open_client(
-    access: Access, *, session: aiohttp.ClientSession | None = None, retry: RetryPolicy | None = None
+    access: Access, *middlewares: ClientMiddlewareType, retry: RetryPolicy | None = None
 ) -> AsyncIterator[OpenedClient]:
     """A client as the options describe it. It shares its quota with all processes that use the same key."""
-    common: dict[str, Any] = {
-        "user_agent": access.user_agent,
-        "api_version": access.api_version,
-        "check": access.check,
-        "retry": retry or RetryPolicy(),
-    }
+    # The proxy that was named, and no other: variables of the environment are ignored.
+    proxy = None if access.sandbox else access.proxy
     async with contextlib.AsyncExitStack() as stack:
-        if session is None and access.proxy and not access.sandbox:
-            session = await stack.enter_async_context(new_session(access))
-        common["session"] = session
+        session = aiohttp.ClientSession(proxy=proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar())
+        common: dict[str, Any] = {
+            "session": await stack.enter_async_context(session),
+            "user_agent": access.user_agent,
+            "api_version": access.api_version,
+            "check": access.check,
+            "retry": retry or RetryPolicy(),
+        }
         if access.sandbox:
             from clicksgroup.quota.local import LocalQuota
             from clicksgroup.sandbox import Sandbox
@@ -57,10 +58,9 @@ async def open_client(
             quota = WatchedQuota(LocalQuota(access.quota, asyncio.get_running_loop()))
             client = sandbox.client(quota=quota, **common)
         else:
-            quota = WatchedQuota(_shared_quota(access))
-            client = ClicksClient(
-                access.api_key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common
-            )
+            key = read_key(access.api_key_file)
+            quota = WatchedQuota(_shared_quota(access, key))
+            client = ClicksClient(key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common)
         opened = OpenedClient(await stack.enter_async_context(client), quota)
         try:
             yield opened
@@ -68,13 +68,6 @@ async def open_client(
             if not access.sandbox and (hint := _proxy_hint(access)):
                 error.add_note(hint)
             raise
-
-
-def new_session(access: Access, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
-    """A session with the proxy that was named, and no other: without cookies and variables of the environment."""
-    return aiohttp.ClientSession(
-        proxy=None if access.sandbox else access.proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar()
-    )
 
 
 def _proxy_hint(access: Access) -> str | None:
@@ -92,10 +85,9 @@ def _proxy_hint(access: Access) -> str | None:
     )
 
 
-def _shared_quota(access: Access) -> SharedQuota:
+def _shared_quota(access: Access, key: Secret) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_name, default_path
 
-    key = parse_api_key(access.api_key)
     # A key that no header can hold is refused before a file is named after it.
     request_headers(key, access.user_agent, "en")
     origin = origin_of(parse_base_url(access.base_url, allow_http=False))
@@ -112,38 +104,33 @@ def _shared_quota(access: Access) -> SharedQuota:
         ) from None
 
 
-async def list_ids(access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
-    """The ids to ask for. A client is opened only where the account's groups must be listed."""
-    if groups != ALL or not access.plan_in_force.groups_required:
-        return _named_ids(access, groups)
-    async with open_client(access) as opened:
-        return await find_ids(opened, access, groups)
-
-
-async def find_ids(opened: OpenedClient, access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
+async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | None = None) -> tuple[int, ...] | None:
     """The ids to ask for; None for all groups. `all` lists the account's groups where the plan wants names.
+
+    A client is opened for that if none is given.
 
     Raises:
         ConfigurationError: the plan wants names, and there are none.
     """
-    if groups != ALL or not access.plan_in_force.groups_required:
-        return _named_ids(access, groups)
-    ids = [group.id async for group in opened.client.groups()]
+    plan = access.plan_in_force
+    if groups is None and plan.groups_required:
+        raise ConfigurationError(
+            f"--groups: the {plan.label} plan must name its groups: add --groups 151,207, or --groups all"
+        )
+    if groups != ALL:
+        return groups
+    if not plan.groups_required:
+        return None
+    async with contextlib.AsyncExitStack() as stack:
+        if opened is None:
+            opened = await stack.enter_async_context(open_client(access))
+        ids = [group.id async for group in opened.client.groups()]
     if not ids:
         raise ConfigurationError("--groups all: the account has no groups")
     return tuple(ids)
 
 
-def _named_ids(access: Access, groups: GroupChoice) -> tuple[int, ...] | None:
-    if groups is None and access.plan_in_force.groups_required:
-        raise ConfigurationError(
-            f"--groups: the {access.plan_in_force.label} plan must name its groups: add --groups 151,207, or "
-            "--groups all"
-        )
-    return None if groups == ALL else groups
-
-
-def store_to_fill(choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool) -> ClickStore:
+def store_to_fill(choice: StoreChoice, *, sandbox: bool) -> ClickStore:
     """The store to fill. Without a named store, a sandbox fills one in memory."""
     from clicksgroup.store import ClickStore
 
@@ -151,12 +138,12 @@ def store_to_fill(choice: StoreChoice, settle: datetime.timedelta, *, sandbox: b
     if sandbox and location is None:
         note("no --store was named: the made-up clicks are not kept")
         location = ":memory:"
-    return ClickStore(_named(location), account=choice.account, settle=settle)
+    return ClickStore(_named(location), account=choice.account, settle=choice.settle)
 
 
 @contextlib.asynccontextmanager
 async def open_store_to_read(
-    choice: StoreChoice, dates: DateRange | None, *, sandbox: bool, settle: datetime.timedelta = datetime.timedelta(0)
+    choice: StoreChoice, dates: DateRange | None
 ) -> AsyncIterator[tuple[ClickStore, DateRange]]:
     """The store, and the dates to read: those that were named, else from its first date to its last.
 
@@ -164,8 +151,8 @@ async def open_store_to_read(
     """
     from clicksgroup.store import ClickStore
 
-    if sandbox and choice.location is None:
-        async with ClickStore(":memory:", account=choice.account, settle=settle) as store:
+    if choice.sandbox and choice.location is None:
+        async with ClickStore(":memory:", account=choice.account, settle=choice.settle) as store:
             dates = dates or _last_days()
             async with open_client(Access(sandbox=True)) as opened:
                 await store.backfill(opened.client, dates)
@@ -174,7 +161,7 @@ async def open_store_to_read(
     location = _named(choice.location)
     if is_missing_file(location):
         raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
-    async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
+    async with ClickStore(location, account=choice.account, settle=choice.settle, read_only=True) as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(

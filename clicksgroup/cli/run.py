@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec
 
 import click
 
-from clicksgroup.cli.console import VERBOSITY, discard, is_quiet, say
+from clicksgroup.cli.console import VERBOSITY, discard, note, say
 from clicksgroup.errors import ClicksGroupError, ConfigurationError, PaginationWarning
 
 P = ParamSpec("P")
@@ -29,9 +29,6 @@ INCOMPLETE = 3
 
 ADVICE = "clicksgroup.advice"
 """The key in click's context under which a command leaves how to continue, as soon as running it again would help."""
-
-MAX_WARNINGS = 10
-"""Lines. A server that disagrees on every page would hide everything else."""
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that end the work. SIGHUP comes when its terminal is closed, unless `nohup` ignores it."""
@@ -183,22 +180,8 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def _warnings_on_stderr() -> Iterator[None]:
-    """Print warnings as lines, at most `MAX_WARNINGS` of those about pages."""
-    count = 0
-
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        nonlocal count
-        if is_quiet():
-            return
-        count += 1
-        if count <= MAX_WARNINGS or not issubclass(category, PaginationWarning):
-            say(f"warning: {message}", "yellow")
-
+    """Print warnings as lines. The client warns once of each kind of problem, however many pages have it."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", PaginationWarning)
-        warnings.showwarning = show
-        try:
-            yield
-        finally:
-            if count > MAX_WARNINGS:
-                say(f"… and {count - MAX_WARNINGS:,} more warnings", "yellow")
+        warnings.showwarning = lambda message, *_args, **_kwargs: note(f"warning: {message}", "yellow")
+        yield
