@@ -58,7 +58,6 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 @click.option("--dry-run", is_flag=True, help="Only print which dates would be asked for, and what that costs.")
 @options.as_json
 @options.access
-@options.check
 @options.verbose
 @run_async
 async def backfill(

@@ -42,7 +42,6 @@ Examples:
 @options.groups
 @output_options()
 @options.access
-@options.check
 @options.verbose
 @run_async
 async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
@@ -123,7 +122,6 @@ Examples:
 @click.option("--name", metavar="TEXT", help="Only the groups whose name contains TEXT.")
 @output_options(SMALL_FORMATS)
 @options.access
-@options.check
 @options.verbose
 @run_async
 async def groups(name: str | None, output: Output, access: options.Access) -> None:
@@ -145,7 +143,6 @@ Examples:
 @options.groups
 @output_options(SMALL_FORMATS)
 @options.access
-@options.check
 @options.verbose
 @run_async
 async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:

@@ -86,16 +86,18 @@ class StoreChoice:
     sandbox: bool = False
 
 
-def gathered(name: str, make: Callable[..., object], values: tuple[str, ...], *options: Any) -> Callable[[F], F]:
-    """Options that a command receives as one argument: `name`, which `make` makes of their `values`."""
+def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[[F], F]:
+    """Options that a command receives as one argument: `name`, which `make` makes of their values."""
+    add_options = together(*options)
+    values = [str(parameter.name) for parameter in click.command(add_options(lambda: None)).params]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            made = make(**{value: kwargs.pop(value) for value in values if value in kwargs})
+            made = make(**{value: kwargs.pop(value) for value in values})
             return command(*args, **{name: made}, **kwargs)
 
-        return together(*options)(cast("F", wrapped))
+        return add_options(cast("F", wrapped))
 
     return decorate
 
@@ -104,11 +106,15 @@ def together(*decorators: Any) -> Callable[[F], F]:
     """Several decorators as one, in the order in which --help lists them."""
 
     def decorate(command: F) -> F:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
+        return functools.reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), command)
 
     return decorate
+
+
+_TIMEZONE = click.option(
+    "--tz", default="UTC", show_default=True, metavar="ZONE",
+    help="Time zone of today and yesterday, such as Asia/Seoul.",
+)  # fmt: skip
 
 
 def dates(*, optional: bool = False, begun: bool = False, longest: int | None = None) -> Callable[[F], F]:
@@ -127,8 +133,9 @@ def dates(*, optional: bool = False, begun: bool = False, longest: int | None = 
             require_begun(span, today, longest=longest)
         return span
 
-    arguments = click.argument("start", required=not optional), click.argument("end", required=False)
-    return gathered("dates", parse, ("start", "end", "tz"), *arguments, timezone)
+    return gathered(
+        "dates", parse, click.argument("start", required=not optional), click.argument("end", required=False), _TIMEZONE
+    )
 
 
 def _unless_sandbox(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -156,11 +163,6 @@ verbose = together(
     quiet,
 )  # fmt: skip
 
-check = click.option(
-    "--check", type=click.Choice(["strict", "warn"]), default="strict", show_default=True,
-    help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
-)  # fmt: skip
-
 group_ids = click.option(
     "--groups", type=parse_group_ids, metavar="IDS", help="Only the groups with these ids, such as 151,207."
 )
@@ -177,11 +179,6 @@ stored_groups = click.option(
 )  # fmt: skip
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout (its keys: below).")
-
-timezone = click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE",
-    help="Time zone of today and yesterday, such as Asia/Seoul.",
-)  # fmt: skip
 
 
 def _complete_plans(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
@@ -228,7 +225,7 @@ _CONNECTION: tuple[Any, ...] = (
         metavar="URL", help="Address of the API.",
     ),
     click.option(
-        "--proxy", envvar="CLICKSGROUP_PROXY", show_envvar=True, metavar="URL", callback=parse_proxy,
+        "--proxy", envvar="CLICKSGROUP_PROXY", show_envvar=True, metavar="URL", type=parse_proxy,
         help="Send all requests through this HTTP proxy, such as http://proxy.example:3128. Other variables, such as "
         "HTTPS_PROXY, are ignored. A URL with a password belongs in the environment.",
     ),
@@ -238,13 +235,19 @@ _CONNECTION: tuple[Any, ...] = (
     ),
 )  # fmt: skip
 
-_ACCESS_VALUES = tuple(field.name for field in attrs.fields(Access))
+_CHECK = click.option(
+    "--check", type=click.Choice(["strict", "warn"]), default="strict", show_default=True,
+    help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
+)  # fmt: skip
 
-access = gathered("access", Access, _ACCESS_VALUES, *_QUOTA, *_CONNECTION)
+access = gathered("access", Access, *_QUOTA, *_CONNECTION, _CHECK)
 """The options of a command that sends requests; it receives one `access`."""
 
-access_without_key = gathered("access", Access, _ACCESS_VALUES, *_QUOTA)
-"""Only the options that say how many requests may be sent; the command receives one `access` too."""
+access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_QUOTA, *_CONNECTION)
+"""The same without --check."""
+
+access_without_key = gathered("access", Access, *_QUOTA)
+"""Only the options that say how many requests may be sent."""
 
 _STORE: tuple[Any, ...] = (
     click.option(
@@ -270,10 +273,8 @@ _SANDBOX = click.option(
     help="Without --store, show made-up clicks: the dates from START to END, by default the last 90 days.",
 )  # fmt: skip
 
-store = gathered("choice", StoreChoice, ("location", "account", "settle"), *_STORE, _SETTLE)
+store = gathered("choice", StoreChoice, *_STORE, _SETTLE)
 """The options that name a store, and say which of its dates are final; the command receives one `choice`."""
 
-store_to_read = gathered("choice", StoreChoice, ("location", "account", "sandbox"), *_STORE, _SANDBOX)
-store_and_settle_to_read = gathered(
-    "choice", StoreChoice, ("location", "account", "settle", "sandbox"), *_STORE, _SETTLE, _SANDBOX
-)
+store_to_read = gathered("choice", StoreChoice, *_STORE, _SANDBOX)
+store_and_settle_to_read = gathered("choice", StoreChoice, *_STORE, _SETTLE, _SANDBOX)

@@ -14,9 +14,9 @@ import secrets
 import select
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import attrs
 import click
@@ -59,7 +59,7 @@ def output_options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
     """The options `--format`, `-o` and `--excel`; the command receives one `output`."""
     endings = {ending: form for ending, form in ENDINGS.items() if form in formats}
     return gathered(
-        "output", functools.partial(Output.chosen, endings), ("form", "file", "excel"),
+        "output", functools.partial(Output.chosen, endings),
         click.option(
             "--format", "form", type=click.Choice(formats),
             help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
@@ -126,52 +126,35 @@ class Output:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        writer: _Writer
-        if self.form == "table":
-            writer = TableWriter(buffer, console, layout.columns)
-        elif self.form == "ndjson":
-            writer = _NdjsonWriter(buffer)
-        else:
-            writer = exports.CsvWriter(buffer) if layout is CLICKS else _CsvWriter(buffer, layout.record)
+        table = TableWriter(buffer, console, layout.columns) if self.form == "table" else None
+        write = table.write if table is not None else _writing(self.form, buffer, layout)
         async for records in batches:
-            writer.write([_harmless(record) for record in records] if self.excel else records)
+            write([_harmless(record) for record in records] if self.excel else records)
             await send(buffer, file)
-        if isinstance(writer, TableWriter):
-            writer.end()
+        if table is not None:
+            table.end()
         await send(buffer, file)
 
 
-class _Writer(Protocol):
-    """Writes records in as many calls as they take."""
-
-    def write(self, records: Sequence[Any]) -> None: ...
-
-
-class _CsvWriter:
-    """As that of `exports`, for records of any class."""
-
-    def __init__(self, file: BinaryIO, record: type) -> None:
-        self._file = file
-        self._write_row([field.name for field in attrs.fields(record)])
-
-    def write(self, records: Sequence[Any]) -> None:
-        for record in records:
-            self._write_row(attrs.astuple(record))
-
-    def _write_row(self, row: Sequence[object]) -> None:
-        text = io.StringIO(newline="")
-        # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
-        csv.writer(text, lineterminator="\r\n").writerow(row)
-        self._file.write(text.getvalue().removesuffix("\r\n").encode() + b"\n")
+def _writing(form: str, buffer: io.BytesIO, layout: Layout) -> Callable[[Sequence[Any]], None]:
+    """A function that writes records into the buffer, after the header."""
+    if form == "ndjson":
+        return lambda records: buffer.writelines(map(_json_line, records))
+    if layout is CLICKS:
+        return exports.CsvWriter(buffer).write
+    buffer.write(_csv_line(field.name for field in attrs.fields(layout.record)))
+    return lambda records: buffer.writelines(_csv_line(attrs.astuple(record)) for record in records)
 
 
-@attrs.frozen
-class _NdjsonWriter:
-    file: BinaryIO
+def _json_line(record: Any) -> bytes:
+    return orjson.dumps(attrs.asdict(record, recurse=False), option=orjson.OPT_APPEND_NEWLINE)
 
-    def write(self, records: Sequence[Any]) -> None:
-        fields = functools.partial(attrs.asdict, recurse=False)
-        self.file.writelines(orjson.dumps(r, default=fields, option=orjson.OPT_APPEND_NEWLINE) for r in records)
+
+def _csv_line(row: Iterable[object]) -> bytes:
+    text = io.StringIO(newline="")
+    # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
+    csv.writer(text, lineterminator="\r\n").writerow(row)
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
 def _harmless(record: Any) -> Any:

@@ -137,10 +137,10 @@ def parse_group_ids(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def parse_proxy(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+def parse_proxy(url: str) -> str | None:
     """`http://proxy.example:3128`, as it is. The message does not show it: it may hold a password."""
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False

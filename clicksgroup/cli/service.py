@@ -40,7 +40,7 @@ Examples:
 @click.argument("date", required=False)
 @options.group_ids
 @options.as_json
-@options.access
+@options.access_that_warns
 @options.verbose
 @run_async
 async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> int | None:
@@ -57,7 +57,6 @@ async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool
         raise ConfigurationError(
             f"DATE: {day} has not begun anywhere on Earth; name one that is over, such as {before_yesterday}"
         )
-    access = attrs.evolve(access, check="warn")
     recorder = Recorder()
     async with open_client(access, recorder, retry=RetryPolicy(attempts=1)) as opened:
         note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", "dim")

@@ -75,10 +75,7 @@ GROUPS = Layout(
 class TableWriter:
     """Writes records as a table to a binary file. Its columns keep their places if possible, and are never cut.
 
-    Args:
-        file: where to write. It is neither flushed nor closed.
-        console: its width and colours hold. It becomes wider where the columns need more.
-        columns: the columns.
+    Width and colours are those of the console, which becomes wider where the columns need more.
     """
 
     def __init__(self, file: BinaryIO, console: Console, columns: Sequence[Column]) -> None:
