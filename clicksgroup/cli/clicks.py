@@ -17,7 +17,6 @@ from clicksgroup.cli.parsing import GroupChoice
 from clicksgroup.cli.progress import OpenedClient, State, showing
 from clicksgroup.cli.resources import find_ids, open_client
 from clicksgroup.cli.run import run_async
-from clicksgroup.cli.tables import GROUPS, TOTALS, Layout
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals, Page
@@ -59,7 +58,10 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
         async with showing(progress.state), aclosing(opened.client.pages(dates, groups=ids)) as pages:
             await output.write(progress.records_of(pages))
     if is_interactive():
-        note(progress.summary(sandbox=access.sandbox), "dim")
+        records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
+        requests = format_count(opened.client.stats.requests, "request")
+        source = "made up by the sandbox" if access.sandbox else None
+        note(joined(records, requests, format_duration(opened.seconds), source), "dim")
 
 
 @attrs.define
@@ -94,14 +96,6 @@ class _Progress:
         )
         return State(parts, self.opened.quota.next_request, self._seconds_left())
 
-    def summary(self, *, sandbox: bool) -> str:
-        return joined(
-            f"{format_count(self.records, 'record')} of {format_count(self.dates, 'date')}",
-            format_count(self.opened.client.stats.requests, "request"),
-            format_duration(self.opened.seconds),
-            "made up by the sandbox" if sandbox else None,
-        )
-
     def _seconds_left(self) -> float | None:
         if self.last is None:
             return None
@@ -129,7 +123,7 @@ async def groups(name: str | None, output: Output, access: options.Access) -> No
     if name is not None and not name:
         raise ConfigurationError("--name: it is empty; leave it out for all groups")
     async with open_client(access) as opened:
-        await _write_all(opened, opened.client.groups(name=name), output, GROUPS)
+        await _write_all(opened, opened.client.groups(name=name), output, Group)
 
 
 @click.command(
@@ -153,19 +147,19 @@ async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: 
     """
     async with open_client(access) as opened:
         ids = await find_ids(access, groups, opened)
-        await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, TOTALS)
+        await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, GroupTotals)
 
 
-async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, layout: Layout) -> None:
+async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, record: type[T]) -> None:
     count = 0
 
     async def one_by_one() -> AsyncIterator[Sequence[T]]:
         nonlocal count
-        async for record in stream:
+        async for one in stream:
             count += 1
-            yield [record]
+            yield [one]
 
     async with showing(lambda: State([format_count(count, "group")], opened.quota.next_request)), aclosing(stream):
-        await output.write(one_by_one(), layout)
+        await output.write(one_by_one(), record)
     if is_interactive():
         note(f"{format_count(count, 'group')} · {format_count(opened.client.stats.requests, 'request')}", "dim")

@@ -27,8 +27,9 @@ from clicksgroup import exports
 from clicksgroup.cli.console import note, stdout
 from clicksgroup.cli.options import gathered
 from clicksgroup.cli.progress import live_line
-from clicksgroup.cli.tables import CLICKS, Layout, TableWriter
+from clicksgroup.cli.tables import TableWriter
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.models import GroupClicks
 
 F = TypeVar("F", bound=Callable[..., Any])
 Batches = AsyncIterator[Sequence[Any]]
@@ -110,40 +111,40 @@ class Output:
             raise ConfigurationError("--format parquet: it needs a regular file: add -o FILE.parquet")
         return cls(form, file, excel)
 
-    async def write(self, batches: Batches, layout: Layout = CLICKS) -> None:
-        """Write records as they arrive, above the live line if both are on the terminal."""
+    async def write(self, batches: Batches, record: type = GroupClicks) -> None:
+        """Write records of a class as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), layout)
+            await self._write(batches, sys.stdout.buffer, stdout(), record)
             return
         async with open_to_write(self.file) as file:
             if self.form == "parquet":
-                await exports.write_parquet((record async for records in batches for record in records), file)
+                await exports.write_parquet((one async for records in batches for one in records), file)
             else:
                 plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                await self._write(batches, file, plain, layout)
+                await self._write(batches, file, plain, record)
 
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, layout: Layout) -> None:
+    async def _write(self, batches: Batches, file: BinaryIO, console: Console, record: type) -> None:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        table = TableWriter(buffer, console, layout.columns) if self.form == "table" else None
-        write = table.write if table is not None else _writing(self.form, buffer, layout)
+        table = TableWriter(buffer, console, record) if self.form == "table" else None
+        write = table.write if table is not None else _writing(self.form, buffer, record)
         async for records in batches:
-            write([_harmless(record) for record in records] if self.excel else records)
+            write([_harmless(one) for one in records] if self.excel else records)
             await send(buffer, file)
         if table is not None:
             table.end()
         await send(buffer, file)
 
 
-def _writing(form: str, buffer: io.BytesIO, layout: Layout) -> Callable[[Sequence[Any]], None]:
-    """A function that writes records into the buffer, after the header."""
+def _writing(form: str, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
+    """A function that writes records of a class into the buffer, after the header."""
     if form == "ndjson":
         return lambda records: buffer.writelines(map(_json_line, records))
-    if layout is CLICKS:
+    if record is GroupClicks:
         return exports.CsvWriter(buffer).write
-    buffer.write(_csv_line(field.name for field in attrs.fields(layout.record)))
-    return lambda records: buffer.writelines(_csv_line(attrs.astuple(record)) for record in records)
+    buffer.write(_csv_line(field.name for field in attrs.fields(record)))
+    return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
 
 
 def _json_line(record: Any) -> bytes:

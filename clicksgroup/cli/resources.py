@@ -17,7 +17,7 @@ from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
-from clicksgroup.cli.parsing import ALL, GroupChoice, read_key
+from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
 from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
@@ -153,7 +153,8 @@ async def open_store_to_read(
 
     if choice.sandbox and choice.location is None:
         async with ClickStore(":memory:", account=choice.account, settle=choice.settle) as store:
-            dates = dates or _last_days()
+            today = datetime.datetime.now(datetime.UTC).date()
+            dates = dates or date_range(today - SANDBOX_DAYS * ONE_DAY, today - ONE_DAY)
             async with open_client(Access(sandbox=True)) as opened:
                 await store.backfill(opened.client, dates)
             yield store, dates
@@ -179,8 +180,3 @@ def _named(location: str | None) -> str:
 def is_missing_file(location: str) -> bool:
     """Whether a store is named by a path, and there is no file."""
     return "://" not in location and location != ":memory:" and not Path(location).expanduser().exists()
-
-
-def _last_days() -> DateRange:
-    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
-    return date_range(yesterday - datetime.timedelta(days=SANDBOX_DAYS - 1), yesterday)
