@@ -15,7 +15,7 @@ from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
 from clicksgroup.cli.parsing import ALL, GroupChoice
 from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, is_missing_file, open_client, store_to_fill
+from clicksgroup.cli.resources import find_ids, is_missing_file, make_store, open_client
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
@@ -81,7 +81,10 @@ async def backfill(
         ids = await find_ids(access, groups)
         await _print_cost(dates, choice, access, ids, refresh=refresh, as_json=as_json, with_dates=True)
         return None
-    async with open_client(access) as opened, store_to_fill(choice, sandbox=access.sandbox) as store:
+    in_memory = access.sandbox and choice.location is None
+    if in_memory:
+        note("no --store was named: the made-up clicks are not kept")
+    async with open_client(access) as opened, make_store(choice, in_memory=in_memory) as store:
         # Where these cannot be opened, settings are wrong, and running the command again does not help.
         click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
         ids = await find_ids(access, groups, opened)
@@ -232,11 +235,10 @@ async def _find_missing(
     location = choice.location
     if not location or location == ":memory:" or is_missing_file(location):
         return dates, None
-    from clicksgroup.store import ClickStore
     from clicksgroup.store.database_errors import NoStoreError
 
     try:
-        async with ClickStore(location, account=choice.account, settle=choice.settle, read_only=True) as store:
+        async with make_store(choice, read_only=True) as store:
             coverage = await store.coverage(dates[0], dates[-1], groups=ids)
             span = await store.span()
             latest = [len(day) async for day in store.days(span[-1], span[-1])] if span else []

@@ -7,9 +7,7 @@ import datetime
 import math
 import os
 import re
-import sys
 import zoneinfo
-from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -172,14 +170,12 @@ def read_key(file: str | None) -> Secret:
             )
         return Secret(key)
     try:
-        if file == "-":
-            if sys.stdin is None:
-                raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -")
-            raw = sys.stdin.buffer.read(_MAX_KEY_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                raw = stream.read(_MAX_KEY_BYTES + 1)
+        # `-` is stdin to click.
+        with click.open_file(file, "rb") as stream:
+            raw = stream.read(_MAX_KEY_BYTES + 1)
         key = raw.decode("utf-8-sig").rstrip("\r\n")
+    except RuntimeError:
+        raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -") from None
     except OSError as error:
         raise ConfigurationError(f"--api-key-file: cannot read {file}: {error.strerror or error}") from None
     except UnicodeDecodeError:

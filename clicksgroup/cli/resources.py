@@ -15,7 +15,6 @@ from urllib.request import proxy_bypass
 import aiohttp
 from aiohttp.client_middlewares import ClientMiddlewareType
 
-from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
 from clicksgroup.cli.progress import OpenedClient, WatchedQuota
@@ -130,15 +129,18 @@ async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | N
     return tuple(ids)
 
 
-def store_to_fill(choice: StoreChoice, *, sandbox: bool) -> ClickStore:
-    """The store to fill. Without a named store, a sandbox fills one in memory."""
+def make_store(choice: StoreChoice, *, in_memory: bool = False, read_only: bool = False) -> ClickStore:
+    """The store that was named, or one in memory.
+
+    Raises:
+        ConfigurationError: none was named.
+    """
     from clicksgroup.store import ClickStore
 
-    location = choice.location
-    if sandbox and location is None:
-        note("no --store was named: the made-up clicks are not kept")
-        location = ":memory:"
-    return ClickStore(_named(location), account=choice.account, settle=choice.settle)
+    location = ":memory:" if in_memory else choice.location
+    if not location:
+        raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
+    return ClickStore(location, account=choice.account, settle=choice.settle, read_only=read_only)
 
 
 @contextlib.asynccontextmanager
@@ -149,32 +151,25 @@ async def open_store_to_read(
 
     Without a named store, a sandbox fills one in memory first.
     """
-    from clicksgroup.store import ClickStore
-
     if choice.sandbox and choice.location is None:
-        async with ClickStore(":memory:", account=choice.account, settle=choice.settle) as store:
+        async with make_store(choice, in_memory=True) as store:
             today = datetime.datetime.now(datetime.UTC).date()
             dates = dates or date_range(today - SANDBOX_DAYS * ONE_DAY, today - ONE_DAY)
             async with open_client(Access(sandbox=True)) as opened:
                 await store.backfill(opened.client, dates)
             yield store, dates
         return
-    location = _named(choice.location)
-    if is_missing_file(location):
-        raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
-    async with ClickStore(location, account=choice.account, settle=choice.settle, read_only=True) as store:
+    if choice.location and is_missing_file(choice.location):
+        raise ConfigurationError(
+            f"--store: there is no file {choice.location}; make it: clicksgroup backfill START END"
+        )
+    async with make_store(choice, read_only=True) as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(
                 f"the store has no dates of the account {choice.account!r}; fill it: clicksgroup backfill START END"
             )
         yield store, dates
-
-
-def _named(location: str | None) -> str:
-    if not location:
-        raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
-    return location
 
 
 def is_missing_file(location: str) -> bool:
