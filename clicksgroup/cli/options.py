@@ -16,7 +16,6 @@ from clicksgroup.cli.parsing import (
     ALL,
     parse_dates,
     parse_duration,
-    parse_group_ids,
     parse_groups,
     parse_limit,
     parse_proxy,
@@ -163,17 +162,13 @@ verbose = together(
     quiet,
 )  # fmt: skip
 
-group_ids = click.option(
-    "--groups", type=parse_group_ids, metavar="IDS", help="Only the groups with these ids, such as 151,207."
-)
-
 groups = click.option(
     "--groups", type=parse_groups, metavar="IDS|all",
     help="Only the groups with these ids, such as 151,207; `all` is the default, except for Premium, where all groups "
     "of the account are listed first.",
 )  # fmt: skip
 
-stored_groups = click.option(
+group_ids = click.option(
     "--groups", type=parse_groups, metavar="IDS|all", callback=lambda _c, _p, value: None if value == ALL else value,
     help="Only the groups with these ids, such as 151,207.",
 )  # fmt: skip

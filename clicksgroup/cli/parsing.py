@@ -123,12 +123,9 @@ def parse_limit(text: str) -> tuple[int, float]:
 
 
 def parse_groups(text: str) -> GroupChoice:
-    """`151,207`, or `all`."""
-    return ALL if text == "all" else parse_group_ids(text)
-
-
-def parse_group_ids(text: str) -> tuple[int, ...]:
-    """`151,207`; repeats are dropped."""
+    """`151,207`, or `all`; repeats are dropped."""
+    if text == ALL:
+        return ALL
     parts = [part.strip() for part in text.split(",")]
     if not all(_GROUP_ID.fullmatch(part) for part in parts):
         raise click.BadParameter(f"{text!r} is not a list of group ids; write them as 151,207,209")

@@ -44,7 +44,7 @@ failed (at the last attempt, with the error).""",
 )
 @options.dates(optional=True)
 @options.store_and_settle_to_read
-@options.stored_groups
+@options.group_ids
 @click.option("--check", is_flag=True, help="Exit with status 3 if dates are missing.")
 @options.as_json
 @options.quiet
@@ -91,7 +91,7 @@ Examples:
 )
 @options.dates(optional=True)
 @options.store_to_read
-@options.stored_groups
+@options.group_ids
 @output_options()
 @options.quiet
 @run_async
@@ -140,7 +140,7 @@ Examples:
 )
 @options.dates(optional=True)
 @options.store_to_read
-@options.stored_groups
+@options.group_ids
 @click.option(
     "--top", type=click.IntRange(1), metavar="N",
     show_default=f"what fits the terminal, {TERMINAL_TOP} at most; in a file {FILE_TOP}",
