@@ -26,7 +26,7 @@ from rich.console import Console
 from clicksgroup import exports
 from clicksgroup.cli.console import note, stdout
 from clicksgroup.cli.options import gathered
-from clicksgroup.cli.progress import live_line
+from clicksgroup.cli.progress import hide_progress
 from clicksgroup.cli.tables import TableWriter
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
@@ -174,7 +174,7 @@ async def send(buffer: io.BytesIO, file: BinaryIO) -> None:
     while data:
         await _wait_until_writable(file)
         if file.isatty():
-            live_line.hide()
+            hide_progress()
         # A raw file may take less than it was given.
         data = data[file.write(data[:size]) :]
         file.flush()

@@ -65,33 +65,6 @@ class State:
         return next((text for text in texts if len(text) <= width), texts[-1])
 
 
-class LiveLine:
-    """A line of progress at the bottom of the terminal, redrawn in place."""
-
-    def __init__(self) -> None:
-        self._live = Live(
-            console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
-
-    def show(self, state: State) -> None:
-        """Draw the line, with a bar above it if the share that is done is known."""
-        drawn = Table.grid()
-        if state.done is not None:
-            drawn.add_row(ProgressBar(total=1, completed=state.done, width=min(stderr.width, _WIDEST_BAR)))
-        drawn.add_row(Text(state.text(stderr.width), style="dim", no_wrap=True, overflow="ellipsis"))
-        with unless_gone():
-            self._live.start()
-            self._live.update(drawn, refresh=True)
-
-    def hide(self) -> None:
-        """Remove the line from the terminal, until it is shown again."""
-        with unless_gone():
-            self._live.stop()
-
-
-live_line = LiveLine()
-
-
 @contextlib.asynccontextmanager
 async def showing(state: Callable[[], State]) -> AsyncIterator[None]:
     """Show the state of the job while the block runs, and not before `QUIET_SECONDS` have passed."""
@@ -101,7 +74,7 @@ async def showing(state: Callable[[], State]) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        live_line.hide()
+        hide_progress()
 
 
 async def _show(state: Callable[[], State]) -> None:
@@ -113,8 +86,29 @@ async def _show(state: Callable[[], State]) -> None:
             say(state().text())
     await asyncio.sleep(QUIET_SECONDS)
     while True:
-        live_line.show(state())
+        with unless_gone():
+            _live.start()
+            _live.update(_drawn(state()), refresh=True)
         await asyncio.sleep(TICK_SECONDS)
+
+
+# The line at the bottom of the terminal, redrawn in place.
+_live = Live(console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+def _drawn(state: State) -> Table:
+    """The line, with a bar above it if the share that is done is known."""
+    drawn = Table.grid()
+    if state.done is not None:
+        drawn.add_row(ProgressBar(total=1, completed=state.done, width=min(stderr.width, _WIDEST_BAR)))
+    drawn.add_row(Text(state.text(stderr.width), style="dim", no_wrap=True, overflow="ellipsis"))
+    return drawn
+
+
+def hide_progress() -> None:
+    """Remove the line from the terminal, until it is drawn again."""
+    with unless_gone():
+        _live.stop()
 
 
 def _now() -> float:
