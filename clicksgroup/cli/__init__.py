@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 try:
     import click
@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
-from clicksgroup.cli import backfill, clicks, doctor, groups, planning, reading, sandbox
+from clicksgroup.cli import backfill, clicks, reading, service
 from clicksgroup.cli.console import use_utf8
 from clicksgroup.cli.run import exit_on_error
 from clicksgroup.settings import package_version
@@ -24,17 +24,27 @@ __all__ = ["clicksgroup"]
 class _Group(click.Group):
     """Every error is one line on stderr, wrong usage included."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
-        call: Any = super().main
-        if not standalone_mode:
-            return call(*args, standalone_mode=False, **options)
+    def main(self, *args: Any, **options: Any) -> NoReturn:
         use_utf8()
         with exit_on_error():
-            sys.exit(call(*args, standalone_mode=False, **options) or 0)
+            call: Any = super().main
+            sys.exit(call(*args, **(options | {"standalone_mode": False})) or 0)
 
 
 @click.group(
     cls=_Group,
+    commands=[
+        clicks.clicks,
+        clicks.totals,
+        clicks.groups,
+        backfill.estimate,
+        backfill.backfill,
+        reading.status,
+        reading.export,
+        reading.chart,
+        service.doctor,
+        service.sandbox,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it without a key, with made-up clicks:
@@ -63,18 +73,3 @@ def clicksgroup() -> None:
     The quota decides how long a job takes: a year of 100 groups takes an hour on the Business plan. Commands that run
     on this machine at the same time share the quota of a key. With --redis, other machines share it too.
     """
-
-
-for _command in (
-    clicks.clicks,
-    groups.totals,
-    groups.groups,
-    planning.estimate,
-    backfill.backfill,
-    reading.status,
-    reading.export,
-    reading.chart,
-    doctor.doctor,
-    sandbox.sandbox,
-):
-    clicksgroup.add_command(_command)

@@ -1,23 +1,25 @@
-"""`clicksgroup backfill`: fetch the dates that a store lacks, and store them."""
+"""`clicksgroup backfill` and `estimate`: fetch the dates that a store lacks, and what that costs."""
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import LiveLine, format_count, format_duration, joined, note, print_json, say
-from clicksgroup.cli.groups import find_ids, list_ids
-from clicksgroup.cli.parsing import GroupChoice
-from clicksgroup.cli.planning import find_outstanding
-from clicksgroup.cli.progress import Pace, State, showing
-from clicksgroup.cli.resources import OpenedClient, open_client, open_store_to_write
-from clicksgroup.cli.run import FAILED, INCOMPLETE, Resumption, run_resumable
+from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
+from clicksgroup.cli.parsing import ALL, GroupChoice
+from clicksgroup.cli.progress import OpenedClient, State, showing
+from clicksgroup.cli.resources import find_ids, is_missing_file, make_store, open_client
+from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
+from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
+from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clicksgroup.store import BackfillProgress, BackfillReport
@@ -51,20 +53,16 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 )
 @options.dates(begun=True)
 @options.store
-@options.settle
 @options.groups
 @click.option("--refresh", is_flag=True, help="Fetch final dates again too.")
 @click.option("--dry-run", is_flag=True, help="Only print which dates would be asked for, and what that costs.")
 @options.as_json
 @options.access
-@options.check
 @options.verbose
-@run_resumable
+@run_async
 async def backfill(
-    resumption: Resumption,
     dates: DateRange,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     groups: GroupChoice,
     refresh: bool,
     dry_run: bool,
@@ -80,19 +78,19 @@ async def backfill(
     --settle.
     """
     if dry_run:
-        await _print_outstanding(dates, choice, settle, groups, access, refresh=refresh, as_json=as_json)
+        ids = await find_ids(access, groups)
+        await _print_cost(dates, choice, access, ids, refresh=refresh, as_json=as_json, with_dates=True)
         return None
-    resumption.advice = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
-    async with open_store_to_write(choice, settle, sandbox=access.sandbox) as store, open_client(access) as opened:
-        ids = await find_ids(opened, access, groups)
+    in_memory = access.sandbox and choice.location is None
+    if in_memory:
+        note("no --store was named: the made-up clicks are not kept")
+    async with open_client(access) as opened, make_store(choice, in_memory=in_memory) as store:
+        # Where these cannot be opened, settings are wrong, and running the command again does not help.
+        click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
+        ids = await find_ids(access, groups, opened)
         progress = _Progress(opened, len(dates))
-        try:
-            async with showing(progress.state, LiveLine()):
-                report = await store.backfill(
-                    opened.client, dates, groups=ids, progress=progress.update, refresh=refresh
-                )
-        finally:
-            resumption.begun = opened.client.stats.requests > 0
+        async with showing(progress.state):
+            report = await store.backfill(opened.client, dates, groups=ids, progress=progress.update, refresh=refresh)
     _print_report(report, as_json=as_json)
     if not report.failed:
         return None
@@ -108,14 +106,10 @@ class _Progress:
 
     opened: OpenedClient
     total: int
-    pace: Pace = attrs.field(init=False)
     done: int = 0
     # Final already when the job began.
     skipped: int = 0
     pages_per_date: float | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.pace = Pace(self.opened)
 
     def update(self, latest: BackfillProgress) -> None:
         if not self.done:
@@ -131,31 +125,8 @@ class _Progress:
         left = None
         if self.pages_per_date is not None:
             pages = self.pages_per_date * (self.total - self.skipped)
-            left = self.pace.seconds_left(math.ceil(pages - stats.pages))
+            left = self.opened.seconds_left(math.ceil(pages - stats.pages))
         return State(parts, self.opened.quota.next_request, left, self.done / self.total)
-
-
-async def _print_outstanding(
-    dates: DateRange,
-    choice: options.StoreChoice,
-    settle: datetime.timedelta,
-    groups: GroupChoice,
-    access: options.Access,
-    *,
-    refresh: bool,
-    as_json: bool,
-) -> None:
-    ids = await list_ids(access, groups)
-    outstanding = await find_outstanding(choice, dates, settle, ids, refresh=refresh)
-    cost = outstanding.cost(access, ids)
-    stored = len(dates) - len(outstanding.dates)
-    if as_json:
-        missing = list(outstanding.dates)
-        print_json({"dates": len(dates), "stored": stored, "missing": missing, **attrs.asdict(cost)})
-        return
-    click.echo(f"{len(outstanding.dates):,} of {format_count(len(dates), 'date')}: {cost.text()}")
-    for span in outstanding.spans():
-        click.echo(span)
 
 
 def _print_report(report: BackfillReport, *, as_json: bool) -> None:
@@ -177,3 +148,102 @@ def _print_report(report: BackfillReport, *, as_json: bool) -> None:
             format_duration(report.seconds),
         )
     )
+
+
+@click.command(
+    short_help="Show how many requests a job takes, and how long.",
+    epilog="""\b
+Examples:
+  clicksgroup estimate 2025-01 2025-12 --group-count 100 --plan business
+  clicksgroup estimate 2025-01 --groups 151,207,209 --quota 24/60 --quota 1250/1h
+  clicksgroup estimate 2025-01 yesterday --store clicks.db
+
+\b
+--json prints one object: dates, stored (dates that are final in the store), requests, seconds,
+at_least (whether it may be more, since the number of groups is not known).""",
+)
+@options.dates()
+@options.groups
+@click.option("--group-count", type=click.IntRange(0), metavar="N", help="How many groups each date has, roughly.")
+@options.store
+@options.as_json
+@options.access_without_key
+@run_async
+async def estimate(
+    dates: DateRange,
+    groups: GroupChoice,
+    group_count: int | None,
+    choice: options.StoreChoice,
+    as_json: bool,
+    access: options.Access,
+) -> None:
+    """Show how many requests the dates from START to END take, and how long they last within the quota.
+
+    A request brings at most 30 groups of one date. With --store, dates that are final there cost nothing, and its
+    latest date says how many groups there are. Nothing is sent, and no key is needed.
+    """
+    if groups == ALL and group_count is None and access.plan_in_force.groups_required:
+        raise ConfigurationError("--groups all: nothing is sent, so say how many there are with --group-count")
+    ids = None if groups == ALL else groups
+    await _print_cost(dates, choice, access, ids, group_count, as_json=as_json)
+
+
+async def _print_cost(
+    dates: DateRange,
+    choice: options.StoreChoice,
+    access: options.Access,
+    ids: tuple[int, ...] | None,
+    group_count: int | None = None,
+    *,
+    refresh: bool = False,
+    as_json: bool,
+    with_dates: bool = False,
+) -> None:
+    missing, groups_of_latest = await _find_missing(dates, choice, ids, refresh=refresh)
+    if group_count is None and ids is None:
+        group_count = groups_of_latest
+    client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
+    cost = client.estimate(missing, groups=ids, group_count=group_count)
+    # Each date takes one request, or more if it has more than 30 groups.
+    is_least = ids is None and group_count is None and bool(missing)
+    if as_json:
+        counts = {"dates": len(dates), "stored": len(dates) - len(missing)}
+        listed = {"missing": list(missing)} if with_dates else {}
+        print_json(counts | listed | attrs.asdict(cost) | {"at_least": is_least})
+        return
+    of_all = f"{len(missing):,} of {format_count(len(dates), 'date')}: " if with_dates or choice.location else ""
+    at_least = "at least " if is_least else ""
+    duration = f"{at_least or 'about '}{format_duration(cost.seconds)}" if cost.seconds else "at once"
+    click.echo(f"{of_all}{at_least}{format_count(cost.requests, 'request')}, {duration}")
+    if with_dates:
+        for _, run in itertools.groupby(enumerate(missing), lambda item: item[1].toordinal() - item[0]):
+            first, *others = (date for _, date in run)
+            click.echo(f"{first} to {others[-1]}" if others else f"{first}")
+
+
+async def _find_missing(
+    dates: DateRange,
+    choice: options.StoreChoice,
+    ids: tuple[int, ...] | None,
+    *,
+    refresh: bool,
+) -> tuple[Sequence[datetime.date], int | None]:
+    """The dates that a backfill would ask for, and how many groups the latest date of the store has.
+
+    Where there is no store yet, these are all dates, and None. Nothing is created.
+    """
+    location = choice.location
+    if not location or location == ":memory:" or is_missing_file(location):
+        return dates, None
+    from clicksgroup.store.database_errors import NoStoreError
+
+    try:
+        async with make_store(choice, read_only=True) as store:
+            coverage = await store.coverage(dates[0], dates[-1], groups=ids)
+            span = await store.span()
+            latest = [len(day) async for day in store.days(span[-1], span[-1])] if span else []
+    except NoStoreError:
+        # A backfill would create the tables.
+        return dates, None
+    missing = dates if refresh else sorted([*coverage.provisional, *coverage.missing])
+    return missing, latest[0] if latest else None

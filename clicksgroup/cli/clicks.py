@@ -1,27 +1,30 @@
-"""`clicksgroup clicks`: the records of some dates from the API."""
+"""`clicksgroup clicks`, `totals` and `groups`: records from the API, printed and not stored."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import LiveLine, format_count, format_duration, is_interactive, joined, note
-from clicksgroup.cli.groups import find_ids
-from clicksgroup.cli.output import Output
-from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.console import format_count, format_duration, is_interactive, joined, note
+from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
 from clicksgroup.cli.parsing import GroupChoice
-from clicksgroup.cli.progress import Pace, State, showing
-from clicksgroup.cli.resources import OpenedClient, open_client
+from clicksgroup.cli.progress import OpenedClient, State, showing
+from clicksgroup.cli.resources import find_ids, open_client
 from clicksgroup.cli.run import run_async
-from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange
-from clicksgroup.models import GroupClicks, Page
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.models import Group, GroupClicks, GroupTotals, Page
+from clicksgroup.plans import Plan
 from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.streams import Stream
+
+T = TypeVar("T", Group, GroupTotals)
 
 
 @click.command(
@@ -38,7 +41,6 @@ Examples:
 @options.groups
 @output_options()
 @options.access
-@options.check
 @options.verbose
 @run_async
 async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
@@ -50,23 +52,16 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
     add them over dates or groups; `totals` counts each once over a range.
     """
-    line = LiveLine()
     async with open_client(access) as opened:
-        ids = await find_ids(opened, access, groups)
+        ids = await find_ids(access, groups, opened)
         progress = _Progress(opened, len(dates))
-        async with showing(progress.state, line):
-            await output.write(_batches(opened.client, dates, ids, progress), line)
+        async with showing(progress.state), aclosing(opened.client.pages(dates, groups=ids)) as pages:
+            await output.write(progress.records_of(pages))
     if is_interactive():
-        note(progress.summary(sandbox=access.sandbox), "dim")
-
-
-async def _batches(
-    client: ClicksClient, dates: DateRange, groups: tuple[int, ...] | None, progress: _Progress
-) -> AsyncIterator[Sequence[GroupClicks]]:
-    async with aclosing(client.pages(dates, groups=groups)) as pages:
-        async for page in pages:
-            progress.add(page)
-            yield page.records
+        records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
+        requests = format_count(opened.client.stats.requests, "request")
+        source = "made up by the sandbox" if access.sandbox else None
+        note(joined(records, requests, format_duration(opened.seconds), source), "dim")
 
 
 @attrs.define
@@ -80,19 +75,17 @@ class _Progress:
     records: int = 0
     pages_of_date: int = 0
     last: Page | None = None
-    pace: Pace = attrs.field(init=False)
 
-    def __attrs_post_init__(self) -> None:
-        self.pace = Pace(self.opened)
-
-    def add(self, page: Page) -> None:
-        if self.last is None or self.last.date != page.date:
-            self.dates += 1
-            self.pages_of_date = 0
-        self.last = page
-        self.pages += 1
-        self.pages_of_date += 1
-        self.records += len(page.records)
+    async def records_of(self, pages: Stream[Page]) -> AsyncIterator[Sequence[GroupClicks]]:
+        async for page in pages:
+            if self.last is None or self.last.date != page.date:
+                self.dates += 1
+                self.pages_of_date = 0
+            self.last = page
+            self.pages += 1
+            self.pages_of_date += 1
+            self.records += len(page)
+            yield page.records
 
     def state(self) -> State:
         done = self.dates - 1 if self.last is not None and self.last.next_number is not None else self.dates
@@ -103,22 +96,70 @@ class _Progress:
         )
         return State(parts, self.opened.quota.next_request, self._seconds_left())
 
-    def summary(self, *, sandbox: bool) -> str:
-        return joined(
-            f"{format_count(self.records, 'record')} of {format_count(self.dates, 'date')}",
-            format_count(self.opened.client.stats.requests, "request"),
-            format_duration(self.pace.seconds),
-            "made up by the sandbox" if sandbox else None,
-        )
-
     def _seconds_left(self) -> float | None:
         if self.last is None:
             return None
-        dates_before = self.dates - 1
-        pages_before = self.pages - self.pages_of_date
-        in_this_date = max(math.ceil(self.last.total_count / PAGE_SIZE), self.pages_of_date)
-        in_each_date = pages_before / dates_before if dates_before else in_this_date
+        left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.pages_of_date, 0)
+        pages = (self.pages + left_of_date) * self.total / self.dates
         # The stream fetches ahead of its reader, so these are more than were read.
         fetched = self.opened.client.stats.pages
-        pages = pages_before + in_this_date + in_each_date * (self.total - self.dates)
-        return self.pace.seconds_left(math.ceil(pages - fetched))
+        return self.opened.seconds_left(math.ceil(pages - fetched))
+
+
+@click.command(
+    short_help="List the account's link groups and their ids.",
+    epilog="""\b
+Examples:
+  clicksgroup groups
+  clicksgroup groups --name kitchen --format ndjson | jq .id""",
+)
+@click.option("--name", metavar="TEXT", help="Only the groups whose name contains TEXT.")
+@output_options(SMALL_FORMATS)
+@options.access
+@options.verbose
+@run_async
+async def groups(name: str | None, output: Output, access: options.Access) -> None:
+    """List the link groups of the account: id, name, memo and number of links. 30 groups take one request."""
+    if name is not None and not name:
+        raise ConfigurationError("--name: it is empty; leave it out for all groups")
+    async with open_client(access) as opened:
+        await _write_all(opened, opened.client.groups(name=name), output, Group)
+
+
+@click.command(
+    short_help="Fetch clicks and unique users of a whole range.",
+    epilog="""\b
+Examples:
+  clicksgroup totals 2025-01-01 2025-01-07
+  clicksgroup totals 2025-01 --plan business --groups 151,207 -o january.csv""",
+)
+@options.dates(begun=True, longest=Plan.PERSONAL.totals_days)
+@options.groups
+@output_options(SMALL_FORMATS)
+@options.access
+@options.verbose
+@run_async
+async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
+    """Print for each group the clicks and the unique users of all dates from START to END.
+
+    Each person counts once over the whole range, which no sum over dates can give. A range has at most 7 days on
+    Personal, 14 on Premium, and else a month. It is always asked from version 2 of the vendor's API.
+    """
+    async with open_client(access) as opened:
+        ids = await find_ids(access, groups, opened)
+        await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, GroupTotals)
+
+
+async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, record: type[T]) -> None:
+    count = 0
+
+    async def one_by_one() -> AsyncIterator[Sequence[T]]:
+        nonlocal count
+        async for one in stream:
+            count += 1
+            yield [one]
+
+    async with showing(lambda: State([format_count(count, "group")], opened.quota.next_request)), aclosing(stream):
+        await output.write(one_by_one(), record)
+    if is_interactive():
+        note(f"{format_count(count, 'group')} · {format_count(opened.client.stats.requests, 'request')}", "dim")

@@ -1,4 +1,4 @@
-"""What people read: lines on stderr, a live line of progress, tables on stdout, numbers and durations in words."""
+"""What people read: lines on stderr, tables on stdout, numbers and durations in words."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from typing import IO
 import click
 import orjson
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 VERBOSITY = "clicksgroup.verbosity"
 """The key in click's context under which `-v` leaves how much of the log is wanted, and `--quiet` leaves -1."""
-
-_WIDEST_BAR = 72
 
 
 class _Console(Console):
@@ -34,7 +28,7 @@ stderr = _Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 def say(line: str, style: str | None = None) -> None:
     """Print a line to stderr, above the live line. It is never wrapped, so that `grep` and logs see it whole."""
-    with _unless_gone():
+    with unless_gone():
         stderr.print(printable(line), style=style, soft_wrap=True)
 
 
@@ -51,7 +45,7 @@ def is_quiet() -> bool:
 
 
 @contextlib.contextmanager
-def _unless_gone() -> Iterator[None]:
+def unless_gone() -> Iterator[None]:
     """Swallow failures to write to stderr, as logging does: a terminal that goes away must not end a job."""
     try:
         yield
@@ -74,37 +68,6 @@ def print_json(value: object) -> None:
 def is_interactive() -> bool:
     """Whether stderr is a terminal that can redraw a line, by its own word and by that of the environment."""
     return sys.stderr.isatty() and stderr.is_terminal and not stderr.is_dumb_terminal
-
-
-class LiveLine:
-    """A line of progress at the bottom of the terminal, redrawn in place; nothing where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._live = Live(
-            console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
-        self._shown = False
-
-    def show(self, text: str, *, done: float | None = None) -> None:
-        """Draw the line, with a bar above it if `done` (from 0 to 1) is given."""
-        if not is_interactive():
-            return
-        drawn = Table.grid()
-        if done is not None:
-            drawn.add_row(ProgressBar(total=1, completed=done, width=min(stderr.width, _WIDEST_BAR)))
-        drawn.add_row(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
-        with _unless_gone():
-            if not self._shown:
-                self._shown = True
-                self._live.start()
-            self._live.update(drawn, refresh=True)
-
-    def hide(self) -> None:
-        """Remove the line from the terminal, until it is shown again."""
-        if self._shown:
-            self._shown = False
-            with _unless_gone():
-                self._live.stop()
 
 
 def printable(text: str) -> str:

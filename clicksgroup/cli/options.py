@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -15,16 +16,14 @@ from clicksgroup.cli.parsing import (
     ALL,
     parse_dates,
     parse_duration,
-    parse_group_ids,
     parse_groups,
     parse_limit,
     parse_proxy,
-    read_key,
     require_begun,
     today_in,
 )
+from clicksgroup.dates import DateRange
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.settings import Secret
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,8 +40,7 @@ class Access:
         plan: the plan that was named, or None.
         limits: pairs of requests and seconds, instead of the plan's; empty for the plan's.
         in_flight: how many requests may be open at once; None for as many as the plan allows.
-        proxy: the URL of an HTTP proxy, or None.
-        api_key: None for a command that needs none.
+        api_key_file: where the key is; None for the environment, `-` for stdin.
     """
 
     sandbox: bool
@@ -55,7 +53,7 @@ class Access:
     api_version: Any = "v1"
     check: Any = "strict"
     proxy: str | None = None
-    api_key: Secret | None = None
+    api_key_file: str | None = None
 
     @property
     def plan_in_force(self) -> Plan:
@@ -72,36 +70,50 @@ class Access:
 
 @attrs.frozen
 class StoreChoice:
-    """Which store, and whose dates in it.
+    """Which store, whose dates in it, and which of them are final.
 
     Args:
         location: a file or a URL; None if none was named.
         account: the name that keeps the dates of several keys apart.
+        settle: how long after its end a date must have been fetched to be final.
+        sandbox: without a location, read made-up clicks.
     """
 
     location: str | None
     account: str
+    settle: datetime.timedelta = datetime.timedelta(0)
+    sandbox: bool = False
 
 
-def access(command: F) -> F:
-    """The options of a command that sends requests; it receives one `access`, with the key."""
-    return _with_access(command, _ACCESS, needs_key=True)
+def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[[F], F]:
+    """Options that a command receives as one argument: `name`, which `make` makes of their values."""
+    add_options = together(*options)
+    values = [str(parameter.name) for parameter in click.command(add_options(lambda: None)).params]
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            made = make(**{value: kwargs.pop(value) for value in values})
+            return command(*args, **{name: made}, **kwargs)
+
+        return add_options(cast("F", wrapped))
+
+    return decorate
 
 
-def access_without_key(command: F) -> F:
-    """Only the options that say how many requests may be sent; the command receives one `access` too."""
-    return _with_access(command, _QUOTA, needs_key=False)
+def together(*decorators: Any) -> Callable[[F], F]:
+    """Several decorators as one, in the order in which --help lists them."""
+
+    def decorate(command: F) -> F:
+        return functools.reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), command)
+
+    return decorate
 
 
-def store(command: F) -> F:
-    """The options that name a store; the command receives one `choice`."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, store_url: str | None, account: str, **kwargs: Any) -> Any:
-        location = _in_force("store_url", store_url)
-        return command(*args, choice=StoreChoice(location, account), **kwargs)
-
-    return _decorated(cast("F", wrapped), _STORE)
+_TIMEZONE = click.option(
+    "--tz", default="UTC", show_default=True, metavar="ZONE",
+    help="Time zone of today and yesterday, such as Asia/Seoul.",
+)  # fmt: skip
 
 
 def dates(*, optional: bool = False, begun: bool = False, longest: int | None = None) -> Callable[[F], F]:
@@ -113,45 +125,22 @@ def dates(*, optional: bool = False, begun: bool = False, longest: int | None = 
         longest: days that every plan allows to ask for at once.
     """
 
-    def decorate(command: F) -> F:
-        @functools.wraps(command)
-        def wrapped(*args: Any, start: str | None, end: str | None, tz: str, **kwargs: Any) -> Any:
-            today = today_in(tz)
-            span = parse_dates(start, end, today) if start is not None else None
-            if begun and span is not None:
-                require_begun(span, today, longest=longest)
-            return command(*args, dates=span, **kwargs)
+    def parse(start: str | None, end: str | None, tz: str) -> DateRange | None:
+        today = today_in(tz)
+        span = parse_dates(start, end, today) if start is not None else None
+        if begun and span is not None:
+            require_begun(span, today, longest=longest)
+        return span
 
-        arguments = click.argument("start", required=not optional), click.argument("end", required=False), timezone
-        return _decorated(cast("F", wrapped), arguments)
-
-    return decorate
+    return gathered(
+        "dates", parse, click.argument("start", required=not optional), click.argument("end", required=False), _TIMEZONE
+    )
 
 
-def _with_access(command: F, options: tuple[Any, ...], *, needs_key: bool) -> F:
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        values = {field.name: kwargs.pop(field.name) for field in attrs.fields(Access) if field.name in kwargs}
-        values["plan"] = _in_force("plan", values["plan"])
-        file = kwargs.pop("api_key_file", None)
-        if needs_key and not values["sandbox"] and not (file is None and kwargs.get("dry_run")):
-            values["api_key"] = read_key(file)
-        return command(*args, access=Access(**values), **kwargs)
-
-    return _decorated(cast("F", wrapped), options)
-
-
-def _in_force(option: str, value: str | None) -> str | None:
+def _unless_sandbox(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The value, unless --sandbox is given and it comes from the environment, which describes the real account."""
-    context = click.get_current_context()
-    ignored = context.params["sandbox"] and context.get_parameter_source(option) is not ParameterSource.COMMANDLINE
-    return None if ignored else value
-
-
-def _decorated(command: F, decorators: tuple[Any, ...]) -> F:
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+    named = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    return value if named or not context.params["sandbox"] else None
 
 
 def _set_verbosity(context: click.Context, parameter: click.Parameter, value: int) -> None:
@@ -165,23 +154,13 @@ quiet = click.option(
 )  # fmt: skip
 
 
-def verbose(command: F) -> F:
-    """The options `-v` and `--quiet`; they change what is printed to stderr, and the command receives neither."""
-    option = click.option(
+verbose = together(
+    click.option(
         "-v", "--verbose", count=True, expose_value=False, callback=_set_verbosity,
         help="Log pauses to stderr; -vv logs each request too.",
-    )  # fmt: skip
-    return option(quiet(command))
-
-
-check = click.option(
-    "--check", type=click.Choice(["strict", "warn"]), default="strict", show_default=True,
-    help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
+    ),
+    quiet,
 )  # fmt: skip
-
-group_ids = click.option(
-    "--groups", type=parse_group_ids, metavar="IDS", help="Only the groups with these ids, such as 151,207."
-)
 
 groups = click.option(
     "--groups", type=parse_groups, metavar="IDS|all",
@@ -189,37 +168,27 @@ groups = click.option(
     "of the account are listed first.",
 )  # fmt: skip
 
-stored_groups = click.option(
+group_ids = click.option(
     "--groups", type=parse_groups, metavar="IDS|all", callback=lambda _c, _p, value: None if value == ALL else value,
     help="Only the groups with these ids, such as 151,207.",
 )  # fmt: skip
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout (its keys: below).")
 
-timezone = click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE",
-    help="Time zone of today and yesterday, such as Asia/Seoul.",
-)  # fmt: skip
 
-settle = click.option(
-    "--settle", type=parse_duration, default="0d", metavar="DURATION",
-    help="Call a date final only if it was fetched this long after its end, such as 3d or 12h. "
-    "For counts that the vendor corrects later.",
-)  # fmt: skip
-
-
-def complete_plans(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+def _complete_plans(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """What the shell offers for --plan."""
     return [plan.value for plan in Plan if plan.value.startswith(incomplete)]
 
 
 _QUOTA: tuple[Any, ...] = (
     click.option(
-        "--sandbox", is_flag=True, help="Use made-up clicks from a sandbox on this machine. No key is needed."
+        "--sandbox", is_flag=True, is_eager=True,
+        help="Use made-up clicks from a sandbox on this machine. No key is needed.",
     ),
     click.option(
-        "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN", shell_complete=complete_plans,
-        show_default="personal, which is safe on every plan",
+        "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN", shell_complete=_complete_plans,
+        callback=_unless_sandbox, show_default="personal, which is safe on every plan",
         help="personal, premium, business, business_plus or enterprise: its rules and its quota.",
     ),
     click.option(
@@ -232,8 +201,7 @@ _QUOTA: tuple[Any, ...] = (
     ),
 )  # fmt: skip
 
-_ACCESS: tuple[Any, ...] = (
-    *_QUOTA,
+_CONNECTION: tuple[Any, ...] = (
     click.option(
         "--redis", envvar="CLICKSGROUP_REDIS", show_envvar=True, metavar="URL",
         help="Share the quota with other machines through this Redis. Without it, the processes of this machine "
@@ -252,7 +220,7 @@ _ACCESS: tuple[Any, ...] = (
         metavar="URL", help="Address of the API.",
     ),
     click.option(
-        "--proxy", envvar="CLICKSGROUP_PROXY", show_envvar=True, metavar="URL", callback=parse_proxy,
+        "--proxy", envvar="CLICKSGROUP_PROXY", show_envvar=True, metavar="URL", type=parse_proxy,
         help="Send all requests through this HTTP proxy, such as http://proxy.example:3128. Other variables, such as "
         "HTTPS_PROXY, are ignored. A URL with a password belongs in the environment.",
     ),
@@ -262,9 +230,24 @@ _ACCESS: tuple[Any, ...] = (
     ),
 )  # fmt: skip
 
+_CHECK = click.option(
+    "--check", type=click.Choice(["strict", "warn"]), default="strict", show_default=True,
+    help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
+)  # fmt: skip
+
+access = gathered("access", Access, *_QUOTA, *_CONNECTION, _CHECK)
+"""The options of a command that sends requests; it receives one `access`."""
+
+access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_QUOTA, *_CONNECTION)
+"""The same without --check."""
+
+access_without_key = gathered("access", Access, *_QUOTA)
+"""Only the options that say how many requests may be sent."""
+
 _STORE: tuple[Any, ...] = (
     click.option(
-        "--store", "store_url", envvar="CLICKSGROUP_STORE", show_envvar=True, metavar="FILE|URL", type=click.Path(),
+        "--store", "location", envvar="CLICKSGROUP_STORE", show_envvar=True, metavar="FILE|URL", type=click.Path(),
+        callback=_unless_sandbox,
         help="A SQLite file, or a URL such as postgresql+asyncpg://user@host/name. A URL with a password belongs in "
         "the environment.",
     ),
@@ -273,3 +256,20 @@ _STORE: tuple[Any, ...] = (
         help="Keep the dates of this account apart from others in the same store.",
     ),
 )  # fmt: skip
+
+_SETTLE = click.option(
+    "--settle", type=parse_duration, default="0d", metavar="DURATION",
+    help="Call a date final only if it was fetched this long after its end, such as 3d or 12h. "
+    "For counts that the vendor corrects later.",
+)  # fmt: skip
+
+_SANDBOX = click.option(
+    "--sandbox", is_flag=True, is_eager=True,
+    help="Without --store, show made-up clicks: the dates from START to END, by default the last 90 days.",
+)  # fmt: skip
+
+store = gathered("choice", StoreChoice, *_STORE, _SETTLE)
+"""The options that name a store, and say which of its dates are final; the command receives one `choice`."""
+
+store_to_read = gathered("choice", StoreChoice, *_STORE, _SANDBOX)
+store_and_settle_to_read = gathered("choice", StoreChoice, *_STORE, _SETTLE, _SANDBOX)

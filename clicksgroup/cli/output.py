@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import csv
+import errno
 import functools
 import io
+import os
+import secrets
 import select
+import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import attrs
 import click
@@ -19,10 +24,12 @@ import orjson
 from rich.console import Console
 
 from clicksgroup import exports
-from clicksgroup.cli.console import LiveLine, stdout
-from clicksgroup.cli.files import is_special, open_to_write
-from clicksgroup.cli.tables import CLICKS, Layout, TableWriter
+from clicksgroup.cli.console import note, stdout
+from clicksgroup.cli.options import gathered
+from clicksgroup.cli.progress import hide_progress
+from clicksgroup.cli.tables import TableWriter
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.models import GroupClicks
 
 F = TypeVar("F", bound=Callable[..., Any])
 Batches = AsyncIterator[Sequence[Any]]
@@ -39,161 +46,125 @@ STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 """Bytes that a pipe takes without blocking once it is reported as ready (Python's documentation of `select`)."""
 
+READER_INTERVAL = 0.1
+"""Seconds between two attempts to open a named pipe that has no reader. The system does not tell when it has one."""
+
 _FILE_WIDTH = 120
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
 (https://owasp.org/www-community/attacks/CSV_Injection, read on 2026-11-29)."""
 
-_TEXTS = ("group_name", "name", "memo")
 
-
-def options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
+def output_options(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
     """The options `--format`, `-o` and `--excel`; the command receives one `output`."""
-    return functools.partial(_with_output, formats)
-
-
-def _with_output(formats: Sequence[str], command: F) -> F:
     endings = {ending: form for ending, form in ENDINGS.items() if form in formats}
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, format: str | None, file: str | None, excel: bool, **kwargs: Any) -> Any:  # noqa: A002
-        return command(*args, output=Output.chosen(format, file, excel=excel, endings=endings), **kwargs)
-
-    form = click.option(
-        "--format", type=click.Choice(formats),
-        help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
+    return gathered(
+        "output", functools.partial(Output.chosen, endings),
+        click.option(
+            "--format", "form", type=click.Choice(formats),
+            help="Default: a table on a terminal, csv in a pipe, and with -o the format that FILE ends in.",
+        ),
+        click.option(
+            "-o", "--output", "file", metavar="FILE", type=click.Path(),
+            help="Write to FILE, which appears only when it is complete; - is stdout. "
+            f"It ends in {', '.join(endings)}.",
+        ),
+        click.option(
+            "--excel", is_flag=True,
+            help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
+        ),
     )  # fmt: skip
-    to_file = click.option(
-        "-o", "--output", "file", metavar="FILE", type=click.Path(),
-        help=f"Write to FILE, which appears only when it is complete; - is stdout. It ends in {', '.join(endings)}.",
-    )  # fmt: skip
-    excel = click.option(
-        "--excel", is_flag=True,
-        help="CSV for spreadsheets: with a byte order mark, and a ' before names that would be taken for formulas.",
-    )  # fmt: skip
-    return cast("F", form(to_file(excel(wrapped))))
-
-
-class Writer(Protocol):
-    """Writes records in as many calls as they take."""
-
-    def write(self, records: Sequence[Any]) -> None: ...
 
 
 @attrs.frozen
 class Output:
     """A format, and the file that it goes to: None for stdout. `excel` makes CSV fit for spreadsheets."""
 
-    format: str
+    form: str
     file: str | None
     excel: bool
 
     @classmethod
-    def chosen(
-        cls,
-        format: str | None,  # noqa: A002
-        file: str | None,
-        *,
-        excel: bool,
-        endings: Mapping[str, str],
-    ) -> Output:
+    def chosen(cls, endings: Mapping[str, str], form: str | None, file: str | None, excel: bool) -> Output:
         """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
 
         Raises:
             ConfigurationError: format, ending and `excel` do not agree, or nothing says the format of a file.
         """
         file = None if file in STDOUT else file
-        ending = _format_of(file, endings) if file is not None else None
-        if excel and {format, ending} - {None, "csv"}:
+        suffix = Path(file or "").suffix.lower()
+        ending = endings.get(suffix)
+        *first, last = endings
+        end_in = f"end the name in {', '.join(first)} or {last}"
+        if suffix and not ending:
+            raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {end_in}")
+        if excel and {form, ending} - {None, "csv"}:
             raise ConfigurationError("--excel: it is CSV; leave --format out, and end the file in .csv")
-        if format and ending and format != ending:
-            raise ConfigurationError(f"-o: {file} ends as {ending} does, and --format says {format}; leave one out")
-        if format is None and ending is None and file is not None and not is_special(file):
-            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {_end_in(endings)}")
+        if form and ending and form != ending:
+            raise ConfigurationError(f"-o: {file} ends as {ending} does, and --format says {form}; leave one out")
+        if form is None and ending is None and file is not None and not is_special(file):
+            raise ConfigurationError(f"-o: {file}: nothing says its format; add --format, or {end_in}")
         on_terminal = file is None and not excel and sys.stdout.isatty()
-        format = format or ending or ("table" if on_terminal else "csv")  # noqa: A001
-        if format == "parquet" and (file is None or is_special(file)):
+        form = form or ending or ("table" if on_terminal else "csv")
+        if form == "parquet" and (file is None or is_special(file)):
             raise ConfigurationError("--format parquet: it needs a regular file: add -o FILE.parquet")
-        return cls(format, file, excel)
+        return cls(form, file, excel)
 
-    async def write(self, batches: Batches, line: LiveLine, layout: Layout = CLICKS) -> None:
-        """Write records as they arrive, above the live line if both are on the terminal."""
+    async def write(self, batches: Batches, record: type = GroupClicks) -> None:
+        """Write records of a class as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), line, layout)
+            await self._write(batches, sys.stdout.buffer, stdout(), record)
             return
         async with open_to_write(self.file) as file:
-            if self.format == "parquet":
-                await exports.write_parquet((record async for records in batches for record in records), file)
+            if self.form == "parquet":
+                await exports.write_parquet((one async for records in batches for one in records), file)
             else:
                 plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                await self._write(batches, file, plain, line, layout)
+                await self._write(batches, file, plain, record)
 
-    def _writer(self, buffer: BinaryIO, console: Console, layout: Layout) -> Writer:
-        if self.format == "table":
-            return TableWriter(buffer, console, layout.columns)
-        if self.format == "csv":
-            return exports.CsvWriter(buffer) if layout is CLICKS else _CsvWriter(buffer, layout.record)
-        return exports.NdjsonWriter(buffer) if layout is CLICKS else _NdjsonWriter(buffer)
-
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, line: LiveLine, layout: Layout) -> None:
+    async def _write(self, batches: Batches, file: BinaryIO, console: Console, record: type) -> None:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        writer = self._writer(buffer, console, layout)
+        table = TableWriter(buffer, console, record) if self.form == "table" else None
+        write = table.write if table is not None else _writing(self.form, buffer, record)
         async for records in batches:
-            writer.write([_harmless(record) for record in records] if self.excel else records)
-            await send(buffer, file, line)
-        if isinstance(writer, TableWriter):
-            writer.end()
-        await send(buffer, file, line)
+            write([_harmless(one) for one in records] if self.excel else records)
+            await send(buffer, file)
+        if table is not None:
+            table.end()
+        await send(buffer, file)
 
 
-class _CsvWriter:
-    """As that of `exports`, for records of any class."""
-
-    def __init__(self, file: BinaryIO, record: type) -> None:
-        self._file = file
-        self._write_row([field.name for field in attrs.fields(record)])
-
-    def write(self, records: Iterable[Any]) -> None:
-        for record in records:
-            self._write_row(attrs.astuple(record))
-
-    def _write_row(self, row: Iterable[object]) -> None:
-        text = io.StringIO(newline="")
-        # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
-        csv.writer(text, lineterminator="\r\n").writerow(row)
-        self._file.write(text.getvalue().removesuffix("\r\n").encode() + b"\n")
+def _writing(form: str, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
+    """A function that writes records of a class into the buffer, after the header."""
+    if form == "ndjson":
+        return lambda records: buffer.writelines(map(_json_line, records))
+    if record is GroupClicks:
+        return exports.CsvWriter(buffer).write
+    buffer.write(_csv_line(field.name for field in attrs.fields(record)))
+    return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
 
 
-class _NdjsonWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, records: Iterable[Any]) -> None:
-        self._file.writelines(orjson.dumps(attrs.asdict(r), option=orjson.OPT_APPEND_NEWLINE) for r in records)
+def _json_line(record: Any) -> bytes:
+    return orjson.dumps(attrs.asdict(record, recurse=False), option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _format_of(file: str, endings: Mapping[str, str]) -> str | None:
-    suffix = Path(file).suffix.lower()
-    if suffix and suffix not in endings:
-        raise ConfigurationError(f"-o: {file}: {suffix} is not the ending of a format; {_end_in(endings)}")
-    return endings.get(suffix)
-
-
-def _end_in(endings: Mapping[str, str]) -> str:
-    *first, last = endings
-    return f"end the name in {', '.join(first)} or {last}"
+def _csv_line(row: Iterable[object]) -> bytes:
+    text = io.StringIO(newline="")
+    # Fields with characters of the line's end are quoted: this one makes it quote a lone carriage return.
+    csv.writer(text, lineterminator="\r\n").writerow(row)
+    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
 
 def _harmless(record: Any) -> Any:
-    texts = {name: text for name in _TEXTS if isinstance(text := getattr(record, name, None), str)}
+    texts = {name: value for name, value in attrs.asdict(record).items() if isinstance(value, str)}
     formulas = {name: f"'{text}" for name, text in texts.items() if text.lstrip().startswith(_FORMULA)}
     return attrs.evolve(record, **formulas) if formulas else record
 
 
-async def send(buffer: io.BytesIO, file: BinaryIO, line: LiveLine) -> None:
+async def send(buffer: io.BytesIO, file: BinaryIO) -> None:
     """Move what is in the buffer to a file, a pipe or a terminal, without blocking the event loop."""
     data = buffer.getvalue()
     buffer.seek(0)
@@ -203,7 +174,7 @@ async def send(buffer: io.BytesIO, file: BinaryIO, line: LiveLine) -> None:
     while data:
         await _wait_until_writable(file)
         if file.isatty():
-            line.hide()
+            hide_progress()
         # A raw file may take less than it was given.
         data = data[file.write(data[:size]) :]
         file.flush()
@@ -220,3 +191,81 @@ async def _wait_until_writable(file: BinaryIO) -> None:
         await writable.wait()
     finally:
         loop.remove_writer(file.fileno())
+
+
+def is_special(name: str) -> bool:
+    """Whether it is a device, a pipe or an open file (`/dev/fd/3`), which cannot be replaced."""
+    mode = _mode(name)
+    opened = Path(name).absolute().parts[1:2] in (("dev",), ("proc",))
+    return mode != 0 and (opened or not stat.S_ISREG(mode))
+
+
+@contextlib.asynccontextmanager
+async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
+    """A file to write. A regular file replaces an older one of that name when the block ends without an error.
+
+    Raises:
+        ConfigurationError: it cannot be written there.
+    """
+    mode = _mode(name)
+    if not name or stat.S_ISDIR(mode):
+        raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
+    opened = await _open_special(name, is_pipe=stat.S_ISFIFO(mode)) if is_special(name) else _replacing(name, mode)
+    with opened as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _replacing(name: str, mode: int) -> Iterator[BinaryIO]:
+    if mode and not mode & 0o222:
+        raise ConfigurationError(f"-o: cannot write {name}: it is read-only; name another file")
+    # The target of a symbolic link is replaced, not the link.
+    target = Path(name).resolve()
+    part = target.with_name(f".clicksgroup-{secrets.token_hex(4)}.part")
+    try:
+        stream = part.open("xb")
+    except OSError as error:
+        raise _cannot_write(name, error) from None
+    try:
+        with stream:
+            if mode:
+                part.chmod(stat.S_IMODE(mode))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _mode(name: str) -> int:
+    """Its kind and permissions; 0 if it does not exist."""
+    try:
+        return Path(name).stat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise _cannot_write(name, error) from None
+
+
+async def _open_special(name: str, *, is_pipe: bool) -> BinaryIO:
+    """Open it without replacing it. A named pipe is opened once it has a reader, and does not block meanwhile."""
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    said = False
+    while True:
+        try:
+            number = os.open(name, flags)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not is_pipe:
+                raise _cannot_write(name, error) from None
+        else:
+            os.set_blocking(number, True)
+            return cast("BinaryIO", os.fdopen(number, "wb", buffering=0))
+        if not said:
+            note(f"waiting for a program that reads {name}")
+            said = True
+        await asyncio.sleep(READER_INTERVAL)
+
+
+def _cannot_write(name: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}")

@@ -7,15 +7,13 @@ import datetime
 import math
 import os
 import re
-import sys
 import zoneinfo
-from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import click
 
-from clicksgroup.dates import DateRange, date_range, latest_date
+from clicksgroup.dates import DateRange, date_range, latest_date, parse_date
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.settings import Secret
 
@@ -26,6 +24,8 @@ _MAX_SECONDS = 10 * 365 * 86400
 ALL: Literal["all"] = "all"
 GroupChoice: TypeAlias = tuple[int, ...] | Literal["all"] | None
 """The ids of groups that were named; None if --groups was not given."""
+
+ONE_DAY = datetime.timedelta(days=1)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
@@ -52,18 +52,14 @@ def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
 def require_begun(dates: DateRange, today: datetime.date, *, longest: int | None = None) -> None:
     """Refuse dates that have not begun anywhere on Earth, before a request is spent on them.
 
-    Args:
-        dates: the dates.
-        today: today's date, where the user is.
-        longest: days that may be asked for at once; a longer range is not suggested.
-
     Raises:
-        ConfigurationError: there is such a date. The message suggests what is not refused as well.
+        ConfigurationError: there is such a date. The message suggests what is not refused as well: at most `longest`
+            days, up to `today` where the user is.
     """
     latest = latest_date(datetime.datetime.now(datetime.UTC))
     if dates[-1] <= latest:
         return
-    ends = {"yesterday": today - datetime.timedelta(days=1), "today": today}
+    ends = {"yesterday": today - ONE_DAY, "today": today}
     accepted = [word for word, end in ends.items() if 0 <= (end - dates[0]).days < (longest or math.inf)]
     advice = f"write {dates[0]} {accepted[0]}" if accepted else f"the latest date to ask for is {latest}"
     raise ConfigurationError(f"END: {dates[-1]} has not begun anywhere on Earth; {advice}")
@@ -91,28 +87,22 @@ def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
 
 
 def _first_and_last(text: str, name: str, today: datetime.date) -> tuple[datetime.date, datetime.date]:
-    if text == "today":
-        return today, today
-    if text == "yesterday":
-        yesterday = today - datetime.timedelta(days=1)
-        return yesterday, yesterday
+    words = {"today": today, "yesterday": today - ONE_DAY}
+    if text in words:
+        return words[text], words[text]
     found = _DATE_OR_MONTH.fullmatch(text)
     if not found:
         raise ConfigurationError(
             f"{name}: {text!r} is not a date; write 2025-01-31, 2025-01 (the whole month), today or yesterday"
         )
+    if found[3]:
+        date = parse_date(text, name)
+        return date, date
     try:
         first = datetime.date(int(found[1]), int(found[2]), 1)
     except ValueError:
-        raise ConfigurationError(f"{name}: {text[:7]} is not a month; write YYYY-MM, such as 2025-01") from None
-    days = calendar.monthrange(first.year, first.month)[1]
-    if found[3] is None:
-        return first, first.replace(day=days)
-    if not 1 <= int(found[3]) <= days:
-        month = f"{calendar.month_name[first.month]} {first.year}"
-        raise ConfigurationError(f"{name}: {text} is not a date: {month} has {days} days")
-    date = first.replace(day=int(found[3]))
-    return date, date
+        raise ConfigurationError(f"{name}: {text} is not a month; write YYYY-MM, such as 2025-01") from None
+    return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
 
 
 def parse_duration(text: str) -> datetime.timedelta:
@@ -133,22 +123,19 @@ def parse_limit(text: str) -> tuple[int, float]:
 
 
 def parse_groups(text: str) -> GroupChoice:
-    """`151,207`, or `all`."""
-    return ALL if text == "all" else parse_group_ids(text)
-
-
-def parse_group_ids(text: str) -> tuple[int, ...]:
-    """`151,207`; repeats are dropped."""
+    """`151,207`, or `all`; repeats are dropped."""
+    if text == ALL:
+        return ALL
     parts = [part.strip() for part in text.split(",")]
     if not all(_GROUP_ID.fullmatch(part) for part in parts):
         raise click.BadParameter(f"{text!r} is not a list of group ids; write them as 151,207,209")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def parse_proxy(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+def parse_proxy(url: str) -> str | None:
     """`http://proxy.example:3128`, as it is. The message does not show it: it may hold a password."""
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         usable = False
@@ -180,14 +167,12 @@ def read_key(file: str | None) -> Secret:
             )
         return Secret(key)
     try:
-        if file == "-":
-            if sys.stdin is None:
-                raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -")
-            raw = sys.stdin.buffer.read(_MAX_KEY_BYTES + 1)
-        else:
-            with Path(file).open("rb") as stream:
-                raw = stream.read(_MAX_KEY_BYTES + 1)
+        # `-` is stdin to click.
+        with click.open_file(file, "rb") as stream:
+            raw = stream.read(_MAX_KEY_BYTES + 1)
         key = raw.decode("utf-8-sig").rstrip("\r\n")
+    except RuntimeError:
+        raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -") from None
     except OSError as error:
         raise ConfigurationError(f"--api-key-file: cannot read {file}: {error.strerror or error}") from None
     except UnicodeDecodeError:

@@ -8,9 +8,14 @@ import math
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 import attrs
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from clicksgroup.cli.console import LiveLine, format_duration, is_interactive, is_quiet, joined, say, stderr
-from clicksgroup.cli.resources import OpenedClient
+from clicksgroup.cli.console import format_duration, is_interactive, is_quiet, joined, say, stderr, unless_gone
+from clicksgroup.client import ClicksClient
+from clicksgroup.quota.shared import SharedQuota, Slot
 
 QUIET_SECONDS = 1.0
 """Work that ends sooner shows no progress."""
@@ -28,6 +33,8 @@ MANY_REQUESTS = 1000
 """So many requests make the last window a small part of the time."""
 
 WINDOW_SAMPLES = 12
+
+_WIDEST_BAR = 72
 
 
 @attrs.frozen
@@ -59,18 +66,18 @@ class State:
 
 
 @contextlib.asynccontextmanager
-async def showing(state: Callable[[], State], line: LiveLine) -> AsyncIterator[None]:
+async def showing(state: Callable[[], State]) -> AsyncIterator[None]:
     """Show the state of the job while the block runs, and not before `QUIET_SECONDS` have passed."""
-    task = asyncio.create_task(_show(state, line))
+    task = asyncio.create_task(_show(state))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        line.hide()
+        hide_progress()
 
 
-async def _show(state: Callable[[], State], line: LiveLine) -> None:
+async def _show(state: Callable[[], State]) -> None:
     if is_quiet():
         return
     if not is_interactive():
@@ -79,26 +86,99 @@ async def _show(state: Callable[[], State], line: LiveLine) -> None:
             say(state().text())
     await asyncio.sleep(QUIET_SECONDS)
     while True:
-        now = state()
-        line.show(now.text(stderr.width), done=now.done)
+        with unless_gone():
+            _live.start()
+            _live.update(_drawn(state()), refresh=True)
         await asyncio.sleep(TICK_SECONDS)
 
 
-@attrs.define
-class Pace:
-    """How long the requests of a client take, to tell how long those that are left will."""
+# The line at the bottom of the terminal, redrawn in place.
+_live = Live(console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
-    opened: OpenedClient
-    started_at: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+
+def _drawn(state: State) -> Table:
+    """The line, with a bar above it if the share that is done is known."""
+    drawn = Table.grid()
+    if state.done is not None:
+        drawn.add_row(ProgressBar(total=1, completed=state.done, width=min(stderr.width, _WIDEST_BAR)))
+    drawn.add_row(Text(state.text(stderr.width), style="dim", no_wrap=True, overflow="ellipsis"))
+    return drawn
+
+
+def hide_progress() -> None:
+    """Remove the line from the terminal, until it is drawn again."""
+    with unless_gone():
+        _live.stop()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class WatchedQuota(SharedQuota):
+    """A quota that also knows whether, and how long, callers have been waiting for it."""
+
+    def __init__(self, inner: SharedQuota) -> None:
+        super().__init__(inner.quota)
+        self._inner = inner
+        self._waiting = 0
+        self._waiting_since = 0.0
+        self._waited = 0.0
+
+    @property
+    def seconds_waited(self) -> float:
+        """Seconds in which at least one caller waited."""
+        return self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
+
+    @property
+    def next_request(self) -> float | None:
+        """Seconds until the caller that is next may send its request; None if nobody waits."""
+        return self.seconds_until(1) if self._waiting else None
+
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
+        if not self._waiting:
+            self._waiting_since = _now()
+        self._waiting += 1
+        try:
+            return await self._inner.acquire(max_pause)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += _now() - self._waiting_since
+
+    @property
+    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
+        return self._inner.limits_in_force
+
+    def seconds_until(self, requests: int) -> float:
+        return self._inner.seconds_until(requests)
+
+    def wait_status(self) -> str:
+        return self._inner.wait_status()
+
+    async def on_open(self) -> None:
+        await self._inner.__aenter__()
+
+    async def on_close(self) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+@attrs.frozen
+class OpenedClient:
+    """A client, the quota that its requests wait for, and how long they take."""
+
+    client: ClicksClient
+    quota: WatchedQuota
+    opened_at: float = attrs.field(factory=_now)
 
     @property
     def seconds(self) -> float:
-        """Seconds since the job began."""
-        return asyncio.get_running_loop().time() - self.started_at
+        """Seconds since it was opened."""
+        return _now() - self.opened_at
 
     def seconds_left(self, requests: int) -> float:
         """Seconds until so many more requests are answered, at the pace so far and as the quota allows."""
-        stats, quota = self.opened.client.stats, self.opened.quota
+        stats, quota = self.client.stats, self.quota
         if requests <= 0:
             return 0.0
         busy = max(self.seconds - quota.seconds_waited, 0.0)
@@ -114,6 +194,6 @@ class Pace:
         """Some of the requests that fit a window: any of them may be the last that the quota delays."""
         if requests > MANY_REQUESTS:
             return [requests]
-        counts = [count for count, _ in self.opened.quota.quota.limits]
+        counts = [count for count, _ in self.quota.quota.limits]
         samples = (range(requests, max(requests - n, 0), -math.ceil(n / WINDOW_SAMPLES)) for n in counts)
         return set().union(*samples)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import io
 import sys
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,24 +11,13 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import (
-    LiveLine,
-    format_count,
-    is_interactive,
-    is_quiet,
-    note,
-    print_json,
-    printable,
-    say,
-    stdout,
-)
-from clicksgroup.cli.files import open_to_write
-from clicksgroup.cli.output import STDOUT, Output, send
-from clicksgroup.cli.output import options as output_options
+from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
+from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
 from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
 
 if TYPE_CHECKING:
@@ -41,13 +28,6 @@ TERMINAL_TOP, FILE_TOP = 40, 24
 
 MAX_FAILURES = 5
 """Failed dates whose error `status` shows."""
-
-_BATCH_ROWS = 2000
-
-sandbox = click.option(
-    "--sandbox", is_flag=True,
-    help="Without --store, show made-up clicks: the dates from START to END, by default the last 90 days.",
-)  # fmt: skip
 
 
 @click.command(
@@ -63,22 +43,18 @@ Examples:
 failed (at the last attempt, with the error).""",
 )
 @options.dates(optional=True)
-@options.store
-@options.settle
-@options.stored_groups
+@options.store_and_settle_to_read
+@options.group_ids
 @click.option("--check", is_flag=True, help="Exit with status 3 if dates are missing.")
 @options.as_json
-@sandbox
 @options.quiet
 @run_async
 async def status(
     dates: DateRange | None,
     choice: options.StoreChoice,
-    settle: datetime.timedelta,
     groups: tuple[int, ...] | None,
     check: bool,
     as_json: bool,
-    sandbox: bool,
 ) -> int | None:
     """Show for each date from START to END whether the store has it: final, provisional, missing or failed.
 
@@ -87,7 +63,7 @@ async def status(
     """
     from clicksgroup.charts import calendar
 
-    async with open_store_to_read(choice, dates, sandbox=sandbox, settle=settle) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         failures = await store.failures(span[0], span[-1])
     status = INCOMPLETE if check and coverage.missing else None
@@ -114,10 +90,9 @@ Examples:
   clicksgroup export 2025-01 2025-03 --groups 151,207 > quarter.csv""",
 )
 @options.dates(optional=True)
-@options.store
-@options.stored_groups
+@options.store_to_read
+@options.group_ids
 @output_options()
-@sandbox
 @options.quiet
 @run_async
 async def export(
@@ -125,15 +100,15 @@ async def export(
     choice: options.StoreChoice,
     groups: tuple[int, ...] | None,
     output: Output,
-    sandbox: bool,
 ) -> None:
     """Write the stored clicks of each group from START to END, sorted by date and group id.
 
     Without START, it writes all dates of the store. Unique users are people: never add them over dates or groups.
     """
-    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         _warn_of_gaps(await store.coverage(span[0], span[-1], groups=groups))
-        await output.write(_batches(store.clicks(span[0], span[-1], groups=groups)), LiveLine())
+        chunks = column_chunks(store.clicks(span[0], span[-1], groups=groups))
+        await output.write(list(map(GroupClicks, *columns)) async for columns in chunks)
 
 
 def _warn_of_gaps(coverage: Coverage) -> int:
@@ -154,17 +129,6 @@ def _rows_that_fit(warnings: int) -> int:
     return max(min(TERMINAL_TOP, stdout().height - used), 1)
 
 
-async def _batches(records: AsyncIterator[GroupClicks]) -> AsyncIterator[Sequence[GroupClicks]]:
-    batch: list[GroupClicks] = []
-    async for record in records:
-        batch.append(record)
-        if len(batch) == _BATCH_ROWS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 @click.command(
     short_help="Show stored clicks as sparklines, or draw them into a file.",
     epilog="""\b
@@ -175,25 +139,20 @@ Examples:
   clicksgroup chart -o clicks.png --theme dark --groups 151,207""",
 )
 @options.dates(optional=True)
-@options.store
-@options.stored_groups
+@options.store_to_read
+@options.group_ids
 @click.option(
     "--top", type=click.IntRange(1), metavar="N",
     show_default=f"what fits the terminal, {TERMINAL_TOP} at most; in a file {FILE_TOP}",
     help="Show the N groups with the most clicks, and the sum of the others.",
 )  # fmt: skip
 @click.option(
-    "-o",
-    "--output",
-    "file",
-    metavar="FILE",
-    type=click.Path(),
+    "-o", "--output", "file", metavar="FILE", type=click.Path(),
     help="Draw one small chart a group into FILE.html, .svg or .png.",
-)
+)  # fmt: skip
 @click.option(
     "--theme", type=click.Choice(["light", "dark"]), default="light", show_default=True, help="Colours of the file."
 )
-@sandbox
 @options.quiet
 @run_async
 async def chart(
@@ -203,7 +162,6 @@ async def chart(
     top: int | None,
     file: str | None,
     theme: str,
-    sandbox: bool,
 ) -> None:
     """Show the stored clicks from START to END, the groups with the most clicks first.
 
@@ -219,7 +177,7 @@ async def chart(
     form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
     if form is not None and form not in charts.FORMATS:
         raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
-    async with open_store_to_read(choice, dates, sandbox=sandbox) as (store, span):
+    async with open_store_to_read(choice, dates) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
         known = {*coverage.final, *coverage.provisional}
         records = store.clicks(span[0], span[-1], groups=groups)
@@ -231,7 +189,7 @@ async def chart(
         return
     drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
     async with open_to_write(file) as stream:
-        await send(io.BytesIO(drawn), stream, LiveLine())
+        await send(io.BytesIO(drawn), stream)
     if is_interactive():
         shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
         note(f"{printable(file)}: {shown}", "dim")

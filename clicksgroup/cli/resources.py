@@ -1,11 +1,10 @@
-"""What a command works with, opened: a client with its quota, or a store."""
+"""What a command works with: a client with its quota, the ids of groups, or a store."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime
-import math
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,17 +13,17 @@ from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
-import attrs
 from aiohttp.client_middlewares import ClientMiddlewareType
 
-from clicksgroup.cli.console import note
 from clicksgroup.cli.options import Access, StoreChoice
+from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
+from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError, TransportError
-from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
+from clicksgroup.settings import Secret, origin_of, parse_base_url, request_headers
 
 # The store, the sandbox and Redis are imported where they are used: they need extras or take time to load.
 if TYPE_CHECKING:
@@ -34,29 +33,22 @@ SANDBOX_DAYS = 90
 """Dates that a sandbox shows where none are named."""
 
 
-@attrs.frozen
-class OpenedClient:
-    """A client, and the quota that its requests wait for."""
-
-    client: ClicksClient
-    quota: WatchedQuota
-
-
 @contextlib.asynccontextmanager
 async def open_client(
-    access: Access, *, session: aiohttp.ClientSession | None = None, retry: RetryPolicy | None = None
+    access: Access, *middlewares: ClientMiddlewareType, retry: RetryPolicy | None = None
 ) -> AsyncIterator[OpenedClient]:
     """A client as the options describe it. It shares its quota with all processes that use the same key."""
-    common: dict[str, Any] = {
-        "user_agent": access.user_agent,
-        "api_version": access.api_version,
-        "check": access.check,
-        "retry": retry or RetryPolicy(),
-    }
+    # The proxy that was named, and no other: variables of the environment are ignored.
+    proxy = None if access.sandbox else access.proxy
     async with contextlib.AsyncExitStack() as stack:
-        if session is None and access.proxy and not access.sandbox:
-            session = await stack.enter_async_context(new_session(access))
-        common["session"] = session
+        session = aiohttp.ClientSession(proxy=proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar())
+        common: dict[str, Any] = {
+            "session": await stack.enter_async_context(session),
+            "user_agent": access.user_agent,
+            "api_version": access.api_version,
+            "check": access.check,
+            "retry": retry or RetryPolicy(),
+        }
         if access.sandbox:
             from clicksgroup.quota.local import LocalQuota
             from clicksgroup.sandbox import Sandbox
@@ -65,10 +57,9 @@ async def open_client(
             quota = WatchedQuota(LocalQuota(access.quota, asyncio.get_running_loop()))
             client = sandbox.client(quota=quota, **common)
         else:
-            quota = WatchedQuota(_shared_quota(access))
-            client = ClicksClient(
-                access.api_key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common
-            )
+            key = read_key(access.api_key_file)
+            quota = WatchedQuota(_shared_quota(access, key))
+            client = ClicksClient(key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common)
         opened = OpenedClient(await stack.enter_async_context(client), quota)
         try:
             yield opened
@@ -76,13 +67,6 @@ async def open_client(
             if not access.sandbox and (hint := _proxy_hint(access)):
                 error.add_note(hint)
             raise
-
-
-def new_session(access: Access, *middlewares: ClientMiddlewareType) -> aiohttp.ClientSession:
-    """A session with the proxy that was named, and no other: without cookies and variables of the environment."""
-    return aiohttp.ClientSession(
-        proxy=None if access.sandbox else access.proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar()
-    )
 
 
 def _proxy_hint(access: Access) -> str | None:
@@ -100,62 +84,9 @@ def _proxy_hint(access: Access) -> str | None:
     )
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-class WatchedQuota(SharedQuota):
-    """A quota that also knows whether, and how long, callers have been waiting for it."""
-
-    def __init__(self, inner: SharedQuota) -> None:
-        super().__init__(inner.quota)
-        self._inner = inner
-        self._waiting = 0
-        self._waiting_since = 0.0
-        self._waited = 0.0
-
-    @property
-    def seconds_waited(self) -> float:
-        """Seconds in which at least one caller waited."""
-        return self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
-
-    @property
-    def next_request(self) -> float | None:
-        """Seconds until the caller that is next may send its request; None if nobody waits."""
-        return self.seconds_until(1) if self._waiting else None
-
-    async def acquire(self, max_pause: float = math.inf) -> Slot:
-        if not self._waiting:
-            self._waiting_since = _now()
-        self._waiting += 1
-        try:
-            return await self._inner.acquire(max_pause)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited += _now() - self._waiting_since
-
-    @property
-    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
-        return self._inner.limits_in_force
-
-    def seconds_until(self, requests: int) -> float:
-        return self._inner.seconds_until(requests)
-
-    def wait_status(self) -> str:
-        return self._inner.wait_status()
-
-    async def on_open(self) -> None:
-        await self._inner.__aenter__()
-
-    async def on_close(self) -> None:
-        await self._inner.__aexit__(None, None, None)
-
-
-def _shared_quota(access: Access) -> SharedQuota:
+def _shared_quota(access: Access, key: Secret) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_name, default_path
 
-    key = parse_api_key(access.api_key)
     # A key that no header can hold is refused before a file is named after it.
     request_headers(key, access.user_agent, "en")
     origin = origin_of(parse_base_url(access.base_url, allow_http=False))
@@ -172,41 +103,67 @@ def _shared_quota(access: Access) -> SharedQuota:
         ) from None
 
 
-@contextlib.asynccontextmanager
-async def open_store_to_write(
-    choice: StoreChoice, settle: datetime.timedelta, *, sandbox: bool
-) -> AsyncIterator[ClickStore]:
-    """The store to fill. Without a named store, a sandbox fills one in memory."""
+async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | None = None) -> tuple[int, ...] | None:
+    """The ids to ask for; None for all groups. `all` lists the account's groups where the plan wants names.
+
+    A client is opened for that if none is given.
+
+    Raises:
+        ConfigurationError: the plan wants names, and there are none.
+    """
+    plan = access.plan_in_force
+    if groups is None and plan.groups_required:
+        raise ConfigurationError(
+            f"--groups: the {plan.label} plan must name its groups: add --groups 151,207, or --groups all"
+        )
+    if groups != ALL:
+        return groups
+    if not plan.groups_required:
+        return None
+    async with contextlib.AsyncExitStack() as stack:
+        if opened is None:
+            opened = await stack.enter_async_context(open_client(access))
+        ids = [group.id async for group in opened.client.groups()]
+    if not ids:
+        raise ConfigurationError("--groups all: the account has no groups")
+    return tuple(ids)
+
+
+def make_store(choice: StoreChoice, *, in_memory: bool = False, read_only: bool = False) -> ClickStore:
+    """The store that was named, or one in memory.
+
+    Raises:
+        ConfigurationError: none was named.
+    """
     from clicksgroup.store import ClickStore
 
-    location = choice.location
-    if sandbox and location is None:
-        note("no --store was named: the made-up clicks are not kept")
-        location = ":memory:"
-    async with ClickStore(_named(location), account=choice.account, settle=settle) as store:
-        yield store
+    location = ":memory:" if in_memory else choice.location
+    if not location:
+        raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
+    return ClickStore(location, account=choice.account, settle=choice.settle, read_only=read_only)
 
 
 @contextlib.asynccontextmanager
 async def open_store_to_read(
-    choice: StoreChoice, dates: DateRange | None, *, sandbox: bool, settle: datetime.timedelta = datetime.timedelta(0)
+    choice: StoreChoice, dates: DateRange | None
 ) -> AsyncIterator[tuple[ClickStore, DateRange]]:
     """The store, and the dates to read: those that were named, else from its first date to its last.
 
     Without a named store, a sandbox fills one in memory first.
     """
-    from clicksgroup.store import ClickStore
-
-    if sandbox and choice.location is None:
-        async with ClickStore(":memory:", account=choice.account, settle=settle) as store:
-            dates = dates or _last_days()
+    if choice.sandbox and choice.location is None:
+        async with make_store(choice, in_memory=True) as store:
+            today = datetime.datetime.now(datetime.UTC).date()
+            dates = dates or date_range(today - SANDBOX_DAYS * ONE_DAY, today - ONE_DAY)
             async with open_client(Access(sandbox=True)) as opened:
                 await store.backfill(opened.client, dates)
             yield store, dates
         return
-    location = _named(choice.location)
-    _require_file(location)
-    async with ClickStore(location, account=choice.account, settle=settle, read_only=True) as store:
+    if choice.location and is_missing_file(choice.location):
+        raise ConfigurationError(
+            f"--store: there is no file {choice.location}; make it: clicksgroup backfill START END"
+        )
+    async with make_store(choice, read_only=True) as store:
         dates = dates or await store.span()
         if dates is None:
             raise ConfigurationError(
@@ -215,22 +172,6 @@ async def open_store_to_read(
         yield store, dates
 
 
-def _named(location: str | None) -> str:
-    if not location:
-        raise ConfigurationError("no store is named: add --store FILE (or a URL), or set CLICKSGROUP_STORE")
-    return location
-
-
 def is_missing_file(location: str) -> bool:
     """Whether a store is named by a path, and there is no file."""
     return "://" not in location and location != ":memory:" and not Path(location).expanduser().exists()
-
-
-def _require_file(location: str) -> None:
-    if is_missing_file(location):
-        raise ConfigurationError(f"--store: there is no file {location}; make it: clicksgroup backfill START END")
-
-
-def _last_days() -> DateRange:
-    yesterday = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
-    return date_range(yesterday - datetime.timedelta(days=SANDBOX_DAYS - 1), yesterday)

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from clicksgroup.cli.console import printable
-from clicksgroup.models import GroupClicks
 
 NARROW = 72
 """Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
@@ -26,65 +25,54 @@ class Column:
 
     Args:
         heading: the heading.
-        attribute: of the record, what stands in it.
         width: at the least; 0 for a name, which gets the room that is left.
         narrow: the same in a narrow terminal.
         short: the heading there.
     """
 
     heading: str
-    attribute: str
     width: int = 0
     narrow: int = 0
     short: str = ""
 
 
-@attrs.frozen
-class Layout:
-    """What a command prints: records of this class, and the columns of their table."""
-
-    record: type
-    columns: Sequence[Column]
-
-
-CLICKS = Layout(
-    GroupClicks,
-    (
-        Column("date", "date", 10, 10),
-        Column("id", "group_id", 6, 5),
-        Column("group", "group_name"),
-        Column("clicks", "clicks", 11, 7),
-        Column("unique users", "unique_users", 12, 7, "users"),
-    ),
-)
+COLUMNS = {
+    "date": Column("date", 10, 10),
+    "group_id": Column("id", 6, 5),
+    "id": Column("id", 6, 5),
+    "group_name": Column("group"),
+    "name": Column("group"),
+    "memo": Column("memo"),
+    "link_count": Column("links", 6, 5),
+    "clicks": Column("clicks", 11, 7),
+    "unique_users": Column("unique users", 12, 7, "users"),
+}
+"""The column of each attribute of a record that a table shows."""
 
 
 class TableWriter:
     """Writes records as a table to a binary file. Its columns keep their places if possible, and are never cut.
 
-    Args:
-        file: where to write. It is neither flushed nor closed.
-        console: its width and colours hold. It becomes wider where the columns need more.
-        columns: the columns.
+    Width and colours are those of the console, which becomes wider where the columns need more.
     """
 
-    def __init__(self, file: BinaryIO, console: Console, columns: Sequence[Column]) -> None:
+    def __init__(self, file: BinaryIO, console: Console, record: type) -> None:
         self._file = file
         self._console = console
-        self._columns = columns
+        self._columns = {f.name: COLUMNS[f.name] for f in attrs.fields(record) if f.name in COLUMNS}
         self._is_narrow = console.width < NARROW
         self._room = console.width
-        self._widths = [column.narrow if self._is_narrow else column.width for column in columns]
+        self._widths = [column.narrow if self._is_narrow else column.width for column in self._columns.values()]
         self._begun = False
 
     def write(self, records: Sequence[Any]) -> None:
         """Append a row for each record."""
         if not records:
             return
-        rows = [[_cell(getattr(record, column.attribute), column) for column in self._columns] for record in records]
-        for i, column in enumerate(self._columns):
-            if column.width:
-                self._widths[i] = max(self._widths[i], *(row[i].cell_len for row in rows))
+        rows = [[_cell(getattr(record, name), column) for name, column in self._columns.items()] for record in records]
+        for i, width in enumerate(self._widths):
+            if width:
+                self._widths[i] = max(width, *(row[i].cell_len for row in rows))
         table = self._table(records[0])
         for row in rows:
             table.add_row(*row)
@@ -111,10 +99,10 @@ class TableWriter:
         table = Table(
             box=None, pad_edge=False, padding=(0, blanks, 0, 0), show_header=not self._begun, header_style="bold"
         )
-        for column, width in zip(self._columns, self._widths, strict=True):
+        for (name, column), width in zip(self._columns.items(), self._widths, strict=True):
             table.add_column(
                 column.short if self._is_narrow and column.short else column.heading,
-                justify="right" if type(getattr(record, column.attribute)) is int else "left",
+                justify="right" if isinstance(getattr(record, name), int) else "left",
                 width=width or name_width,
                 no_wrap=True,
                 overflow="ellipsis",
@@ -123,7 +111,7 @@ class TableWriter:
 
 
 def _cell(value: object, column: Column) -> Text:
-    if type(value) is int:
+    if isinstance(value, int):
         return Text(str(value) if column.heading == "id" else f"{value:,}")
     text = printable(str(value))
     return Text("(no name)", "dim") if not text and column.heading == "group" else Text(text)

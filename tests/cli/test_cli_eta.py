@@ -10,8 +10,7 @@ import attrs
 import pytest
 
 from clicksgroup import Quota
-from clicksgroup.cli.progress import Pace
-from clicksgroup.cli.resources import OpenedClient, WatchedQuota
+from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.quota.local import LocalQuota
 from tests.virtual_time import in_virtual_time
 
@@ -41,13 +40,13 @@ class Job:
     # The time and what is said at it, for each tenth.
     said: list[tuple[float, float]] = attrs.field(factory=list)
 
-    async def run(self, requests: int, pace: Pace) -> None:
+    async def run(self, requests: int, opened: OpenedClient) -> None:
         self.left = requests
         async with self.quota, asyncio.TaskGroup() as workers:
             for _ in range(self.quota.quota.in_flight):
-                workers.create_task(self._work(requests, pace))
+                workers.create_task(self._work(requests, opened))
 
-    async def _work(self, requests: int, pace: Pace) -> None:
+    async def _work(self, requests: int, opened: OpenedClient) -> None:
         loop = asyncio.get_running_loop()
         while self.left:
             self.left -= 1
@@ -58,7 +57,7 @@ class Job:
             slot.release()
             self.pages += 1
             if self.pages in tenths(requests):
-                self.said.append((loop.time(), pace.seconds_left(requests - self.pages)))
+                self.said.append((loop.time(), opened.seconds_left(requests - self.pages)))
 
 
 @pytest.mark.parametrize("quota", QUOTAS, ids=repr)
@@ -78,7 +77,7 @@ async def test_eta(quota: Quota, latency: float, requests: int, used: int) -> No
         await asyncio.sleep(20)
         job = Job(watched, latency)
         client = cast("Any", SimpleNamespace(stats=job))
-        await job.run(requests, Pace(OpenedClient(client, watched)))
+        await job.run(requests, OpenedClient(client, watched))
     end = loop.time()
     assert len(job.said) == len(tenths(requests))
     for at, said in job.said:

@@ -88,7 +88,7 @@ async def test_full_pipe(signum: signal.Signals, status: int) -> None:
         stdout=writes,
         stderr=asyncio.subprocess.PIPE,
     )
-    # The kernel does not tell when the pipe is full. It holds less than the 2,000 records that are written at a time.
+    # The kernel does not tell when the pipe is full. It holds less than the 5,000 records that are written at a time.
     while select.select([], [writes], [], 0)[1]:
         await asyncio.sleep(0.01)
     os.close(writes)
@@ -143,8 +143,9 @@ async def test_while_importing(module: str, signum: signal.Signals, status: int)
 STUBBORN = """
 import asyncio, time
 import click
-from clicksgroup.cli.run import run
+from clicksgroup.cli.run import run_async
 
+@run_async
 async def work():
     print("started", flush=True)
     try:
@@ -154,7 +155,7 @@ async def work():
         time.sleep(3600)
 
 with click.Context(click.Command("stubborn")):
-    run(work())
+    work()
 """
 
 
