@@ -141,6 +141,11 @@ class Ledger:
         return max((window for _, window in self.quota.limits), default=0.0) * CLOCK_DRIFT
 
     @property
+    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
+        """The requests and the seconds of each window, as configured or as learned."""
+        return tuple((limit.in_force, limit.window) for limit in self.limits)
+
+    @property
     def blocked_until(self) -> float:
         """Until when no request starts, whatever the windows allow."""
         return self.paused_until
@@ -239,7 +244,7 @@ class Ledger:
         """What this state allows from now on."""
         counted = self.answered[bisect.bisect_right(self.answered, now - self.memory) :]
         return Forecast(
-            tuple((limit.in_force, limit.window) for limit in self.limits),
+            self.limits_in_force,
             tuple(at - now for at in counted),
             self.unanswered,
             self.blocked_until - now,

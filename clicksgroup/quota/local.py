@@ -111,7 +111,7 @@ class LocalQuota(SharedQuota):
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
         self._waiters.granted(now)
-        self._announce_limits(ledger.forecast(now))
+        self._announce_limits(ledger.limits_in_force)
         ledger.forget(now)
         slot = Slot(self._report, f"{next(_numbers)}")
         ledger.grant(slot.id, self.name)

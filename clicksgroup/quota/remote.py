@@ -99,7 +99,7 @@ class RemoteQuota(SharedQuota):
     def _learn(self, result: ExchangeResult) -> None:
         self._forecast = result.forecast, clock()
         if result.granted:
-            self._announce_limits(result.forecast)
+            self._announce_limits(result.forecast.limits)
 
 
 class Exchanger:

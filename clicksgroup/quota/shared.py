@@ -198,9 +198,9 @@ class SharedQuota(abc.ABC):
                 self._openings.pop(loop, None)
         return self._openings.setdefault(asyncio.get_running_loop(), _Opening())
 
-    def _announce_limits(self, forecast: Forecast) -> None:
+    def _announce_limits(self, limits: tuple[tuple[int, float], ...]) -> None:
         """Log limits that were learned: each once."""
-        for (configured, _), (count, window) in zip(self.quota.limits, forecast.limits, strict=True):
+        for (configured, _), (count, window) in zip(self.quota.limits, limits, strict=True):
             if count < self._announced_limits[window]:
                 self._announced_limits[window] = count
                 logger.warning(
