@@ -229,8 +229,9 @@ class Ledger:
 
     def forget(self, now: float, memory: float = 0.0) -> None:
         """Drop what no window counts any more, but keep what is younger than `memory` seconds."""
+        oldest = now - max(memory, self.memory)
         for times in (self.answered, self.rejected):
-            del times[: bisect.bisect_right(times, now - max(memory, self.memory))]
+            del times[: bisect.bisect_right(times, oldest)]
         for slot_id, slot in tuple(self.places.items()):
             if slot.back_at is not None and slot.back_at <= now:
                 del self.places[slot_id]

@@ -87,11 +87,11 @@ class LocalQuota(SharedQuota):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        now = self.loop.time()
         with self._memory.lock:
             # It may have begun in another event loop.
-            self._waiters.pause(self._memory.ledger.paused_until, self.loop.time())
+            self._waiters.pause(self._memory.ledger.paused_until, now)
             while self._waiters:
-                now = self.loop.time()
                 self._memory.ledger.raise_limits(now)
                 delay = self._memory.ledger.delay(now)
                 if delay > 0:
