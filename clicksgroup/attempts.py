@@ -129,7 +129,7 @@ class Attempt:
                 # The body would be read in a place that is no longer ours.
                 response.close()
                 return self._failure(TimeoutError("this process stood still for too long"))
-            body = await _read(response)
+            body = await read_body(response)
         except _TooLargeError as error:
             if 200 <= error.status < 300:
                 return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._transport.key.redact)
@@ -230,8 +230,8 @@ class _TooLargeError(Exception):
         self.head = head
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body, up to `MAX_BODY_BYTES`."""
+async def read_body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body, up to `MAX_BODY_BYTES`. A longer one fails the attempt, and nothing more of it is read."""
     try:
         if response.content.at_eof():
             # A middleware has read the body, or there is none. aiohttp keeps it, also after a release: `text` gives it.

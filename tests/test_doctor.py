@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clicksgroup import Quota, RetryPolicy
+from clicksgroup.attempts import MAX_BODY_BYTES
 from clicksgroup.doctor import REQUESTS, Answer, Finding, Recorder, Verdict, check_answers, examine
-from clicksgroup.errors import PaginationWarning, RequestError
+from clicksgroup.errors import DecodeError, PaginationWarning, RequestError
 from clicksgroup.protocol import Decoder, Paginator, Query
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
 
@@ -247,6 +248,13 @@ async def test_unrequested_groups() -> None:
         finding = (await examined(sandbox, groups=(151, 207)))[assumption]
     assert (finding.verdict, finding.came) == (Verdict.DIFFERS, "asked for 151, 207, grpIdx 9 came too")
     assert "grpIdxList" in finding.advice
+
+
+async def test_endless_body() -> None:
+    """A body that is too large to be a page is not read to its end."""
+    async with Sandbox(groups=3, quota=FAST, faults=[Fault(body=b" " * (MAX_BODY_BYTES + 1))]) as sandbox:
+        with pytest.raises(DecodeError, match="2,097,153 bytes"):
+            await examined(sandbox)
 
 
 VALUES: list[Any] = [None, True, -1, 0, 1, 2, 3, 1.5, "2", "Y", "N", "y", 2**63, 2**64 - 1, [], {}]

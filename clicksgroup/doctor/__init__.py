@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
 
+from clicksgroup.attempts import read_body
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Finding, Verdict, check_answers
@@ -37,7 +38,7 @@ class Recorder:
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         response = await handler(request)
         received_at = time.time()
-        body = await response.read()
+        body = await read_body(response)
         if key := request.headers.get("Authorization", "").removeprefix("APIKey "):
             body = body.replace(key.encode(), b"***")
         page = int(request.url.query.get("pages", "1"))
@@ -62,6 +63,7 @@ async def examine(
         ConfigurationError: the date or the groups are refused.
         TransportError: there was no answer.
         RateLimitError: the quota is paused, so nothing was sent.
+        DecodeError: a body is too large to be a page.
     """
     date = parse_date(date)
     ids = None if groups is None else tuple(groups)
