@@ -141,6 +141,7 @@ class Backfill:
         if attempts:
             logger.info("%s: the other backfill has ended; waited %.0f s for it", self._lock.name, self._seconds())
             self._started_at = self._clock.monotonic()
+            self._requests_before = self._client.stats.requests
 
     async def _run(self, wanted: Sequence[datetime.date], *, refresh: bool) -> BackfillReport:
         coverage = await self._reader.coverage(wanted, self._groups, self._settle)

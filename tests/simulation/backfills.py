@@ -104,10 +104,14 @@ class BackfillRuns:
             make_client(number, session) as client,
             ClickStore(self.file, clock=clock) as store,
         ):
-            self.report = await store.backfill(client, dates, groups=self.plan.groups)
+            works = [store.backfill(client, dates, groups=self.plan.groups) for _ in range(1 + self.plan.doubled)]
+            reports = await asyncio.gather(*works)
+            self.report = reports[-1]
             sent = sum(request.client == number for request in self.vendor.requests)
-            if self.report.requests != sent:
-                self.problems.append(f"the report says {self.report.requests} requests, but {sent} were sent")
+            if (said := sum(report.requests for report in reports)) != sent:
+                self.problems.append(f"the reports say {said} requests, but {sent} were sent")
+            if len(reports) > 1 and not any(report.failed for report in reports) and all(r.requests for r in reports):
+                self.problems.append(f"two backfills at the same time both sent requests: {reports}")
 
     def _look(self, *, final: bool) -> set[int]:
         """The dates that the store has; each must be whole and exact, whenever the process died."""

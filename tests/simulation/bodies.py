@@ -59,8 +59,13 @@ def record(ordinal: int, group: int) -> Row:
     return group, f"Group {group}", clicks, clicks // 2
 
 
-def page_body(rows: list[Row], page: int, lie: str, given: int) -> bytes:
-    """The body of a page, with a lie about it, or with none."""
+CLICK_FIELDS = "grpIdx", "grpNm", "acesCnt", "pernCnt"
+GROUP_FIELDS = "idx", "nm", "memo", "linkCnt"
+"""The list of groups gives the clicks of a record as a memo, and its users as the number of links."""
+
+
+def page_body(rows: list[Row], page: int, lie: str, given: int, *, of_groups: bool = False) -> bytes:
+    """The body of a page of clicks, or of the list of groups, with a lie about it, or with none."""
     total, begin = len(rows), (page - 1) * 30
     listed, more = rows[begin : begin + 30], page * 30 < total
     following, number = page + 1 if more else page, page
@@ -96,6 +101,11 @@ def page_body(rows: list[Row], page: int, lie: str, given: int) -> bytes:
                 "pages": number, "nextPages": following, "nextYn": "Y" if more else "N", "count": count,
                 "totalCount": total,
             },
-            "list": [{"grpIdx": a, "grpNm": b, "acesCnt": c, "pernCnt": d} for a, b, c, d in listed],
+            "list": [
+                dict(zip(GROUP_FIELDS, (a, b, str(c), d), strict=True))
+                if of_groups
+                else dict(zip(CLICK_FIELDS, (a, b, c, d), strict=True))
+                for a, b, c, d in listed
+            ],
         },
     }).encode()  # fmt: skip

@@ -8,13 +8,23 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from clicksgroup import ClientClosedError, DecodeError, PaginationError, RateLimitError, RequestError, Stats
+from clicksgroup import (
+    ClientClosedError,
+    DecodeError,
+    Group,
+    GroupTotals,
+    PaginationError,
+    RateLimitError,
+    RequestError,
+    Stats,
+)
 from tests.checker import violations
 from tests.simulation.backfills import FIRST_CLIENT, BackfillRuns
 from tests.simulation.bodies import Row
-from tests.simulation.plan import DatePlan, WorldPlan
+from tests.simulation.plan import DatePlan, ReaderPlan, WorldPlan
 from tests.simulation.process import Process
 from tests.simulation.readers import Reading
+from tests.simulation.redis import SimulatedRedis
 from tests.simulation.vendor import OVER, Sent, Vendor
 
 REREADS = 2
@@ -32,6 +42,7 @@ class Evidence:
     closed_at: dict[int, float] = attrs.field(factory=dict)
     ended_at: float | None = None
     backfill: BackfillRuns | None = None
+    redis: SimulatedRedis | None = None
     problems: list[str] = attrs.field(factory=list)
 
     def processes(self) -> list[Process]:
@@ -91,6 +102,9 @@ def _progress_problems(evidence: Evidence, ended_at: float) -> Iterable[str]:
     # A 429 that no limit explains may lower the limit in force, to one request a window at the least.
     hiccups = any(each.outcome.startswith("429") for each in sent)
     bound = max(reader.begins for reader in world.readers)
+    if (redis := world.redis) is not None:
+        # An exchange for each report, and a window in which nothing is granted after a loss of memory.
+        bound += 30 + 20 * redis.latency * len(sent) + sum(limit.window for limit in world.server.limits)
     for limit in world.server.limits:
         windows = len(sent) // (1 if hiccups else limit.count) + 1
         bound += windows * limit.window * 1.001
@@ -156,7 +170,7 @@ class _ReaderChecks:
                 yield f"{missing} callers got neither an answer nor an error"
 
     def _stream_problems(self) -> Iterable[str]:
-        blocks = _blocks(self._reading.items, self._plan.call)
+        blocks = _blocks(self._reading.items, self._plan)
         came = [ordinal for ordinal, _ in blocks]
         sure = [ordinal for ordinal in self._plan.dates if self._gives_items(ordinal)]
         if self._plan.ordered:
@@ -204,7 +218,7 @@ class _ReaderChecks:
         """Whether a date must give an item before the stream goes on: `clicks` gives none where there is no record."""
         if self._lies(ordinal):
             return False
-        return self._plan.call != "clicks" or all(self._versions(ordinal))
+        return self._plan.call in ("pages", "days") or all(self._versions(ordinal))
 
     # Errors.
 
@@ -215,14 +229,13 @@ class _ReaderChecks:
         if not isinstance(error, RequestError):
             return "not a RequestError"
         if isinstance(error, PaginationError):
-            assert error.date is not None
-            return self._pagination_problem(error.date.toordinal())
+            return self._pagination_problem(self._ordinal(error))
         throttled = any(each.outcome == OVER or each.outcome.startswith("429") for each in self._vendor.requests)
         if isinstance(error, RateLimitError) and not throttled:
             return "no request met a 429"
         if isinstance(error, RateLimitError) and error.attempts == 0:
             return None
-        faults = self._faults_of(error.date, error.page)
+        faults = self._faults_of(self._ordinal(error), error.page)
         # A deadline may have cut the last attempt short, which is no fault of the vendor's.
         if len(faults) < error.attempts - (not self._world.mild):
             return f"{error.attempts} attempts, but only these failed: {faults}"
@@ -242,10 +255,15 @@ class _ReaderChecks:
             return f"the date moved {len(date.versions) - 1} times, which reading again overcomes"
         return None
 
-    def _faults_of(self, date: datetime.date | None, page: int | None) -> list[str]:
+    def _ordinal(self, error: RequestError) -> int:
+        """The date of an error; the list of groups has none."""
+        return self._plan.dates[0] if self._plan.call == "groups" else error.date.toordinal()
+
+    def _faults_of(self, ordinal: int, page: int | None) -> list[str]:
+        asked = ordinal if self._plan.call == "groups" else datetime.date.fromordinal(ordinal)
         found = []
         for target, faults in self._vendor.faults.items():
-            if f"={date}" in target and target.endswith(f"pages={page}"):
+            if f"={asked}" in target and target.endswith(f"pages={page}"):
                 found += faults
         return found
 
@@ -314,20 +332,26 @@ class _ReaderChecks:
         return self._client.closes is not None
 
 
-def _blocks(items: Sequence[object], call: str) -> list[tuple[int, list[Row]]]:
+def _blocks(items: Sequence[object], plan: ReaderPlan) -> list[tuple[int, list[Row]]]:
     """The records that came, by date: a date that comes in two pieces makes two blocks."""
     blocks: list[tuple[int, list[Row]]] = []
     for item in items:
-        date = item.date  # type: ignore[attr-defined]
-        ordinal = date.toordinal()
-        if call == "days" or not blocks or blocks[-1][0] != ordinal:
+        ordinal = plan.dates[0] if isinstance(item, Group) else _start(item).toordinal()
+        if plan.call == "days" or not blocks or blocks[-1][0] != ordinal:
             blocks.append((ordinal, []))
-        records = [item] if call == "clicks" else item.records  # type: ignore[attr-defined]
+        records = item.records if plan.call in ("pages", "days") else [item]  # type: ignore[attr-defined]
         blocks[-1][1].extend(map(_row, records))
     return blocks
 
 
+def _start(item: object) -> datetime.date:
+    date: datetime.date = item.start if isinstance(item, GroupTotals) else item.date  # type: ignore[attr-defined]
+    return date
+
+
 def _row(record: object) -> Row:
+    if isinstance(record, Group):
+        return record.id, record.name, int(record.memo), record.link_count
     return record.group_id, record.group_name, record.clicks, record.unique_users  # type: ignore[attr-defined]
 
 

@@ -19,6 +19,7 @@ from tests.simulation.plan import (
     Limit,
     Network,
     ReaderPlan,
+    RedisPlan,
     ServerPlan,
     WorldPlan,
 )
@@ -36,6 +37,8 @@ class _Draw:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._rng = random.Random(seed)
+        # For what was added later: without a source of its own it would change every world.
+        self._later = random.Random(f"later {seed}")
         # The share of dates that move.
         self._moving = 0.06
 
@@ -77,10 +80,30 @@ class _Draw:
                 # What a process knows of its quota dies with it.
                 server = attrs.evolve(server, right=False)
         logs = rng.random() < 0.1
+        redis = self._redis() if kind == "shared" and self._later.random() < 0.5 else None
         return WorldPlan(
-            self._seed, plan, quota, network, server, retry, timeout, mild, logs, tuple(clients), tuple(readers), dates,
-            shared, backfill,
+            self._seed, plan, quota, network, server, retry, timeout, mild, logs, tuple(clients),
+            tuple(map(self._other_call, readers)), dates, shared, backfill, redis,
         )  # fmt: skip
+
+    def _redis(self) -> RedisPlan:
+        rng = self._later
+        latency = rng.choice((0.0005, 0.01, 0.05))
+        step = (rng.uniform(0.5, 20), rng.choice((-3600.0, -7.0, 7.0, 3600.0)))
+        return RedisPlan(
+            latency,
+            rng.choice((0.0, 0.02, 0.1)),
+            (step,) if rng.random() < 0.3 else (),
+            rng.uniform(0.5, 20) if rng.random() < 0.2 else None,
+        )
+
+    def _other_call(self, reader: ReaderPlan) -> ReaderPlan:
+        """Let some readers of a single date ask for totals from that date on, or for the list of groups."""
+        if len(reader.dates) > 1 or reader.call in ("day", "page") or self._later.random() < 0.5:
+            return reader
+        if self._later.random() < 0.5:
+            return attrs.evolve(reader, call="groups", groups=None, notes_failures=False)
+        return attrs.evolve(reader, call="totals", days=self._later.randint(1, 7), notes_failures=False)
 
     def _backfill(self, plan: Plan, dates: dict[int, DatePlan]) -> BackfillPlan:
         rng = self._rng
@@ -88,7 +111,7 @@ class _Draw:
         dates.update((ordinal, self._date(100, lies=False)) for ordinal in ordinals)
         groups = self._groups(dates[ordinals[0]]) if plan.groups_required or rng.random() < 0.2 else None
         kills = tuple(self._kill() for _ in range(rng.randrange(4)))
-        return BackfillPlan(tuple(ordinals), groups, kills, rng.uniform(0, 5))
+        return BackfillPlan(tuple(ordinals), groups, kills, rng.uniform(0, 5), self._later.random() < 0.3)
 
     def _kill(self) -> Kill:
         rng = self._rng

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import gc
 import itertools
 import logging
@@ -125,7 +126,7 @@ class Isolation:
         yield mock.patch.object(uuid, "uuid4", _uuid4)
         yield mock.patch("clicksgroup.quota.file._signature", _signature)
         yield mock.patch.object(file_lock, "open_private", _registering(file_lock.open_private))
-        yield mock.patch.object(sqlite3, "connect", _registering(sqlite3.connect))
+        yield mock.patch.object(sqlite3, "connect", _registering(functools.partial(_connect, sqlite3.connect)))
 
 
 def _uuid4() -> uuid.UUID:
@@ -141,6 +142,11 @@ async def _inline(function: Callable[..., Any], *args: Any) -> Any:
 def _signature(path: pathlib.Path) -> tuple[int, ...]:
     """What a file holds, instead of when it was written."""
     return (zlib.crc32(path.read_bytes()),) if path.exists() else ()
+
+
+def _connect(connect: Callable[..., sqlite3.Connection], *args: Any, **options: Any) -> sqlite3.Connection:
+    """A connection that does not wait for locks: see `InlineQueue`."""
+    return connect(*args, **options | {"timeout": 0})
 
 
 def _registering(open_file: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,9 @@ from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination, responses
 from clicksgroup.quota import ledger, limits, shared, waiters
+from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
+from tests.simulation import redis
 from tests.simulation.world import run_world
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -141,6 +143,22 @@ def _asked_again() -> AbstractContextManager[Any]:
     return mock.patch.object(Backfill, "run", run_all)
 
 
+def _no_waiting_for_backfills() -> AbstractContextManager[Any]:
+    async def acquire(lock: Any) -> bool:
+        return True
+
+    return mock.patch.object(locks._FileLock, "try_acquire", acquire)
+
+
+def _no_compare() -> AbstractContextManager[Any]:
+    call = redis.SimulatedRedis.call
+
+    async def put(server: Any, known: str | None, new: bytes) -> list[Any]:
+        return await call(server, server.digest() if known else known, new)
+
+    return mock.patch.object(redis.SimulatedRedis, "call", put)
+
+
 MUTANTS: dict[str, Patch] = {
     "a slot is freed at the send": _freed_at_the_send,
     "a window is one request too wide": _one_too_wide,
@@ -152,4 +170,6 @@ MUTANTS: dict[str, Patch] = {
     "a record is dropped": _record_dropped,
     "an error looks like a clean end": _clean_end_after_error,
     "a backfill asks again for what is stored": _asked_again,
+    "a backfill does not wait for another one": _no_waiting_for_backfills,
+    "Redis takes a state that does not know of the last change": _no_compare,
 }

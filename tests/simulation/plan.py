@@ -102,8 +102,9 @@ class ReaderPlan:
     Attributes:
         client: the number of its client.
         begins: when.
-        call: "clicks", "pages", "days", "day" or "page".
-        dates: ordinals, which no other reader has, but for "day" and "page".
+        call: "clicks", "pages", "days", "day", "page", "totals" (from its date on) or "groups" (with its date's
+            ordinal as the part of a name that it asks for).
+        dates: ordinals, which no other reader has; one for "day", "page", "totals" and "groups".
         groups: the ids it asks for.
         ordered: as the client takes it.
         style: "read", "slow", "break", "aclose", "impatient" (cancels `anext` and asks again) or "timeout".
@@ -111,6 +112,7 @@ class ReaderPlan:
         pause: seconds, where it is slow, impatient or has a time limit.
         callers: how many ask for the same day or page at once.
         notes_failures: whether dates that fail are to be noted and left out.
+        days: of the range of totals.
     """
 
     client: int
@@ -124,6 +126,7 @@ class ReaderPlan:
     pause: float
     callers: int = 1
     notes_failures: bool = False
+    days: int = 1
 
 
 @attrs.frozen
@@ -146,17 +149,35 @@ class Kill:
 
 @attrs.frozen
 class BackfillPlan:
-    """A backfill that is killed, and run again some seconds later."""
+    """A backfill that is killed, and run again some seconds later. Where it is `doubled`, two run at the same time."""
 
     dates: tuple[int, ...]
     groups: tuple[int, ...] | None
     kills: tuple[Kill, ...]
     restarts_after: float
+    doubled: bool = False
+
+
+@attrs.frozen
+class RedisPlan:
+    """A Redis that keeps the quota of all clients.
+
+    Attributes:
+        latency: seconds to it, and again from it, up to twice as much.
+        failures: how often a call or its answer is lost.
+        steps: when its clock is set, and by how many seconds.
+        forgets: when it loses its memory, or None.
+    """
+
+    latency: float
+    failures: float
+    steps: tuple[tuple[float, float], ...]
+    forgets: float | None
 
 
 @attrs.frozen
 class WorldPlan:
-    """A world. With `shared_quota` each client is a process of its own, and a file keeps the quota of all."""
+    """A world. With `shared_quota` each client is a process of its own, and a file or Redis keeps the quota of all."""
 
     seed: int
     plan: Plan
@@ -172,3 +193,4 @@ class WorldPlan:
     dates: dict[int, DatePlan]
     shared_quota: bool = False
     backfill: BackfillPlan | None = None
+    redis: RedisPlan | None = None

@@ -20,6 +20,11 @@ STATEMENT = 0.0005
 """Seconds that a statement on SQLite takes."""
 
 
+BUSY_INTERVAL = 0.01
+BUSY_ATTEMPTS = 3000
+"""Seconds between attempts, and how many there are, while another connection has the lock: 30 s, as the store says."""
+
+
 class Closable(Protocol):
     """A file, or whatever the system closes when a process dies."""
 
@@ -79,13 +84,20 @@ class InlineQueue:
     """Stands for the queue of aiosqlite's thread: what is put into it is done at once, and its result comes later."""
 
     def put_nowait(self, item: tuple[asyncio.Future[Any] | None, Callable[[], Any]]) -> None:
-        future, function = item
         process = CURRENT.get()
         if process is not None:
             process.on_statement()
+        self._do(*item, attempts=BUSY_ATTEMPTS)
+
+    def _do(self, future: asyncio.Future[Any] | None, function: Callable[[], Any], attempts: int) -> None:
+        process = CURRENT.get()
         try:
             result, error = function(), None
         except Exception as raised:
+            if "locked" in str(raised) and attempts and future is not None:
+                # SQLite itself would stop this thread, and with it the connection that has the lock.
+                future.get_loop().call_later(BUSY_INTERVAL, self._do, future, function, attempts - 1)
+                return
             result, error = None, raised
         if isinstance(result, sqlite3.Cursor) and process is not None:
             process.files.append(result)

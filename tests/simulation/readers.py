@@ -66,11 +66,7 @@ class Reading:
             self.error = error
 
     async def _read(self, client: ClicksClient) -> None:
-        plan = self.plan
-        call = getattr(client, plan.call)
-        dates = (datetime.date.fromordinal(ordinal) for ordinal in plan.dates)
-        options: dict[str, Any] = {"failed": self.failed} if plan.notes_failures else {}
-        stream = call(dates, groups=plan.groups, ordered=plan.ordered, **options)
+        plan, stream = self.plan, self._stream(client)
         try:
             async with asyncio.timeout(plan.pause if plan.style == "timeout" else None):
                 self.clean = await self._take(stream)
@@ -85,6 +81,20 @@ class Reading:
             elif plan.style == "aclose":
                 await stream.aclose()
                 await self._expect_the_end(stream)
+
+    def _stream(self, client: ClicksClient) -> AsyncGenerator[Any, None]:
+        plan = self.plan
+        if plan.call == "groups":
+            return client.groups(name=str(plan.dates[0]))
+        if plan.call == "totals":
+            start = datetime.date.fromordinal(plan.dates[0])
+            return client.totals(start, start + datetime.timedelta(days=plan.days - 1), groups=plan.groups)
+        dates = (datetime.date.fromordinal(ordinal) for ordinal in plan.dates)
+        options: dict[str, Any] = {"failed": self.failed} if plan.notes_failures else {}
+        stream: AsyncGenerator[Any, None] = getattr(client, plan.call)(
+            dates, groups=plan.groups, ordered=plan.ordered, **options
+        )
+        return stream
 
     async def _take(self, stream: AsyncGenerator[Any, None]) -> bool:
         """Whether the end was reached."""

@@ -31,7 +31,7 @@ class Sent:
         number: in the order in which heads were written.
         client: whose.
         target: path and query.
-        ordinal: the date asked for.
+        ordinal: the date asked for, or the number that stands for one in the list of groups.
         groups: the ids asked for.
         page: the page asked for.
         written_at: when its head was written.
@@ -98,10 +98,13 @@ class Vendor:
     def written(self, connection: Connection, head: str) -> None:
         target = head.split(" ", 2)[1]
         query = parse_qs(urlsplit(target).query)
-        date = datetime.date.fromisoformat(query.get("ymd", query.get("startYmd", [""]))[0])
+        if "nm" in query:
+            ordinal = int(query["nm"][0])
+        else:
+            ordinal = datetime.date.fromisoformat(query.get("ymd", query.get("startYmd", [""]))[0]).toordinal()
         groups = tuple(map(int, query["grpIdxList"][0].split(","))) if "grpIdxList" in query else None
         sent = Sent(
-            len(self.requests), connection.client, target, date.toordinal(), groups, int(query["pages"][0]),
+            len(self.requests), connection.client, target, ordinal, groups, int(query["pages"][0]),
             self._loop.time(), outcome="lost",
         )  # fmt: skip
         self.requests.append(sent)
@@ -229,7 +232,8 @@ class Vendor:
         version = min(self._given[sent.ordinal] // 2, len(date.versions) - 1)
         groups = None if self._plan.ignores_groups else sent.groups
         rows = self.rows(sent.ordinal, date.versions[version], groups)
-        return page_body(rows, sent.page, date.lie, self._given[sent.ordinal])
+        of_groups = "nm=" in sent.target
+        return page_body(rows, sent.page, date.lie, self._given[sent.ordinal], of_groups=of_groups)
 
     def _end(self, connection: Connection, sent: Sent, outcome: str) -> None:
         sent.ended_at = self._loop.time()

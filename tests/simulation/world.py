@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import attrs
 
-from clicksgroup import ClicksClient
-from clicksgroup.quota import FileQuota
+from clicksgroup import ClicksClient, Quota
+from clicksgroup.quota import FileQuota, SharedQuota
 from tests.simulation.backfills import FIRST_CLIENT, BackfillRuns
 from tests.simulation.checks import Evidence, problems
 from tests.simulation.drawing import draw_world
@@ -24,6 +24,7 @@ from tests.simulation.network import MemoryConnector
 from tests.simulation.plan import ClientPlan, WorldPlan
 from tests.simulation.process import CURRENT, keep_for_ever
 from tests.simulation.readers import Reading
+from tests.simulation.redis import SimulatedRedis
 from tests.simulation.vendor import Vendor
 
 SETTLING = 20.0
@@ -98,6 +99,8 @@ def _collect(isolation: Isolation, evidence: Evidence) -> None:
 async def _live(evidence: Evidence, folder: pathlib.Path | None) -> None:
     world = evidence.world
     evidence.readings = [Reading(reader) for reader in world.readers]
+    if world.redis is not None:
+        evidence.redis = SimulatedRedis(world.redis, world.seed)
     lives = [_client(number, evidence, folder) for number in range(len(world.clients))]
     if world.backfill is not None:
         assert folder is not None
@@ -119,7 +122,11 @@ def _make_client(
 ) -> ClicksClient:
     world = evidence.world
     plan = world.clients[number] if number < len(world.clients) else ClientPlan(None, "strict", "v1", False)
-    quota = FileQuota(folder / "quota.json", world.quota) if world.shared_quota and folder is not None else world.quota
+    quota: Quota | SharedQuota = world.quota
+    if evidence.redis is not None:
+        quota = evidence.redis.quota(world.quota)
+    elif world.shared_quota and folder is not None:
+        quota = FileQuota(folder / "quota.json", world.quota)
     return ClicksClient(
         # What a process remembers of a key's quota, no other world and no run after a kill may know.
         f"key-{world.seed}-{max(0, number - FIRST_CLIENT + 1)}", plan=world.plan, quota=quota, base_url=BASE_URL,
