@@ -15,6 +15,7 @@ from rich.text import Text
 
 from clicksgroup.cli.console import format_duration, is_interactive, is_quiet, joined, say, stderr, unless_gone
 from clicksgroup.client import ClicksClient
+from clicksgroup.quota.ledger import Forecast
 from clicksgroup.quota.shared import SharedQuota, Slot
 
 QUIET_SECONDS = 1.0
@@ -146,15 +147,8 @@ class WatchedQuota(SharedQuota):
             if not self._waiting:
                 self._waited += _now() - self._waiting_since
 
-    @property
-    def limits_in_force(self) -> tuple[tuple[int, float], ...]:
-        return self._inner.limits_in_force
-
-    def seconds_until(self, requests: int) -> float:
-        return self._inner.seconds_until(requests)
-
-    def wait_status(self) -> str:
-        return self._inner.wait_status()
+    def forecast(self) -> Forecast:
+        return self._inner.forecast()
 
     async def on_open(self) -> None:
         await self._inner.__aenter__()

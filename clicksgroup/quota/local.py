@@ -75,7 +75,11 @@ class LocalQuota(SharedQuota):
             return f"<LocalQuota {self._live_state(in_flight, len(self._waiters))}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        return await self._waiters.wait(max_pause, self.loop.time())
+        with self._memory.lock:
+            now = self.loop.time()
+            if not self._waiters and self._delay(now) == 0:
+                return self._grant(now)
+        return await self._waiters.wait(max_pause, now)
 
     @property
     def is_busy(self) -> bool:
@@ -92,13 +96,16 @@ class LocalQuota(SharedQuota):
             # It may have begun in another event loop.
             self._waiters.pause(self._memory.ledger.paused_until, now)
             while self._waiters:
-                self._memory.ledger.raise_limits(now)
-                delay = self._memory.ledger.delay(now)
+                delay = self._delay(now)
                 if delay > 0:
                     self._wait(now, delay)
                     return
                 if (waiter := self._waiters.pop()) is not None:
                     waiter.set_result(self._grant(now))
+
+    def _delay(self, now: float) -> float:
+        self._memory.ledger.raise_limits(now)
+        return self._memory.ledger.delay(now)
 
     def _wait(self, now: float, delay: float) -> None:
         self._waiters.announce_wait(self._memory.ledger.forecast(now))
