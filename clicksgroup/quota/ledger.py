@@ -170,9 +170,10 @@ class Ledger:
         if self.half_open and (self.trial is not None or ahead):
             return math.inf
         wait = self.blocked_until - now
-        ends = self.in_flight(now)
-        if len(ends) >= self.quota.in_flight:
-            wait = max(wait, ends[-self.quota.in_flight] - now)
+        if len(self.places) >= self.quota.in_flight:
+            ends = self.in_flight(now)
+            if len(ends) >= self.quota.in_flight:
+                wait = max(wait, ends[-self.quota.in_flight] - now)
         unanswered = self.unanswered + ahead
         for limit in self.limits:
             counted = _count(self.answered, limit.window, now)

@@ -117,8 +117,8 @@ class LocalQuota(SharedQuota):
 
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
-        self._waiters.granted(now)
-        self._announce_limits(ledger.limits_in_force)
+        if self._waiters.pause_is_over(now):
+            self._announce_limits(ledger.limits_in_force)
         ledger.forget(now)
         slot = Slot(self._report, f"{next(_numbers)}")
         ledger.grant(slot.id, self.name)
@@ -129,10 +129,11 @@ class LocalQuota(SharedQuota):
             # Its requests are abandoned: see `remove_closed`.
             return
         now = self.loop.time()
+        ledger = self._memory.ledger
         with self._memory.lock:
-            self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
-        self._memory.notify_others(self)
-        self.dispatch()
+            ledger.apply(Event(kind, slot.id, now, seconds))
+            self._memory.notify_others(self)
+            self.dispatch()
 
 
 # For the names of members and of slots.

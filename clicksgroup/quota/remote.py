@@ -238,7 +238,7 @@ class Exchanger:
         now = clock()
         if result.granted:
             self._poll_interval = POLL[0]
-            self.waiters.granted(now)
+            self.waiters.pause_is_over(now)
         self.waiters.pause(now + result.pause_left, now)
         self._announce_wait(result, now)
         return result.retry_in

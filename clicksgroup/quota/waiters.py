@@ -77,11 +77,13 @@ class Waiters:
         refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < until - now]
         self._refuse(refused, lambda: QuotaPausedError(until - now, self._kept))
 
-    def granted(self, now: float) -> None:
-        """Log the end of a pause."""
-        if self._paused_until is not None and self._paused_until <= now:
-            self._paused_until = None
-            logger.info("the pause is over: a single trial request starts")
+    def pause_is_over(self, now: float) -> bool:
+        """Whether a request that starts now is the first one after a pause; then that is logged."""
+        if self._paused_until is None or self._paused_until > now:
+            return False
+        self._paused_until = None
+        logger.info("the pause is over: a single trial request starts")
+        return True
 
     def announce_wait(self, forecast: Forecast) -> None:
         """Log a long wait of the first caller, once. A pause is logged when it begins."""
