@@ -21,7 +21,7 @@ from clicksgroup.settings import package_version
 __all__ = ["clicksgroup"]
 
 
-class _Group(click.Group):
+class _Commands(click.Group):
     """Every error is one line on stderr, wrong usage included."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
@@ -32,7 +32,7 @@ class _Group(click.Group):
 
 
 @click.group(
-    cls=_Group,
+    cls=_Commands,
     commands=[
         clicks.clicks,
         clicks.totals,

@@ -88,7 +88,7 @@ async def backfill(
         # Where these cannot be opened, settings are wrong, and running the command again does not help.
         click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
         ids = await find_ids(access, groups, opened)
-        progress = _Progress(opened, len(dates))
+        progress = _DatesProgress(opened, len(dates))
         async with showing(progress.state):
             report = await store.backfill(opened.client, dates, groups=ids, progress=progress.update, refresh=refresh)
     _print_report(report, as_json=as_json)
@@ -101,7 +101,7 @@ async def backfill(
 
 
 @attrs.define
-class _Progress:
+class _DatesProgress:
     """How many of the `total` dates are done, and how many requests each takes."""
 
     opened: OpenedClient

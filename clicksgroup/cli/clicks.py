@@ -54,7 +54,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     """
     async with open_client(access) as opened:
         ids = await find_ids(access, groups, opened)
-        progress = _Progress(opened, len(dates))
+        progress = _PagesProgress(opened, len(dates))
         async with showing(progress.state), aclosing(opened.client.pages(dates, groups=ids)) as pages:
             await output.write(progress.records_of(pages))
     if is_interactive():
@@ -65,7 +65,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
 
 
 @attrs.define
-class _Progress:
+class _PagesProgress:
     """How much of a stream of pages has arrived. `total` is the number of dates."""
 
     opened: OpenedClient

@@ -129,7 +129,7 @@ class GeneratedClicks:
         unique_users = min(clicks, math.ceil(clicks * (group.users_per_click + 0.05 * (people - 0.5))))
         return GroupClicks(date, group.group_id, group.name, clicks, unique_users)
 
-    def _burst(self, position: int, ordinal: int, group: _Group) -> float:
+    def _burst(self, position: int, ordinal: int, group: _SandboxGroup) -> float:
         """Now and then a link is shared: three days with many clicks follow, fewer each day."""
         cycle, day = divmod(ordinal, group.burst_every)
         when, strength = _draws(self._seed, position, cycle, count=2, salt="burst")
@@ -149,10 +149,10 @@ class GeneratedClicks:
         days = 40 + int(110 * length)
         return days, _EPOCH - int(days * phase)
 
-    def _draw_group(self, position: int, number: int) -> _Group:
+    def _draw_group(self, position: int, number: int) -> _SandboxGroup:
         size, week, swing, phase, period, users, burst = _draws(self._seed, position, number, count=7, salt="group")
         (id_offset,) = _draws(self._seed, position, 0, count=1, salt="id")
-        group = _Group(
+        group = _SandboxGroup(
             211 + 7 * (position - len(_EXAMPLES)) + int(7 * id_offset),
             _permanent_name(position),
             level=4.0 * 2700.0 ** (size**1.7),
@@ -175,7 +175,7 @@ class GeneratedClicks:
 
 
 @attrs.frozen
-class _Group:
+class _SandboxGroup:
     """The traits of a group. `start` and `days` are those of a campaign."""
 
     group_id: int
