@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _interrupted(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """End the imports and the reading of arguments with one line. Nothing has begun that would have to be ended."""
+    """Before and after the work, a signal ends the process at once, with one line."""
     with contextlib.suppress(OSError):
         os.write(2, b"interrupted\n")
     os._exit(128 + signum)

@@ -68,15 +68,15 @@ def parse_retry_after(value: str | None, answered_at: str | None) -> float | Non
     if _SECONDS.fullmatch(value):
         seconds = float(value)
         return seconds if seconds < math.inf else None
-    until = _moment(value)
+    until = parse_http_date(value)
     if until is None:
         return None
-    now = _moment(answered_at or "") or datetime.datetime.now(datetime.UTC)
+    now = parse_http_date(answered_at or "") or datetime.datetime.now(datetime.UTC)
     return max((until - now).total_seconds(), 0.0)
 
 
-def _moment(text: str) -> datetime.datetime | None:
-    """An HTTP date in any of its three forms."""
+def parse_http_date(text: str) -> datetime.datetime | None:
+    """The moment that an HTTP date means, in any of its three forms; None if it is not one."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -232,6 +232,39 @@ def test_mended_body(mark: bytes, name: bytes, clicks: object) -> None:
     assert came == ([] if clicks == 181 else ['result.list[0].acesCnt: "181"'])
 
 
+def page(number: int, size: int, total: int, following: int, *, more: bool) -> Answer:
+    """An answer with so many records, all of them different from those of other pages."""
+    ids = range(number * 1000, number * 1000 + size)
+    extra = {"pages": number, "nextPages": following, "nextYn": "Y" if more else "N", "count": size}
+    records = [{"grpIdx": group, "grpNm": "a", "acesCnt": 1, "pernCnt": 1} for group in ids]
+    result = {"extra": extra | {"totalCount": total}, "list": records}
+    body = orjson.dumps({"code": 0, "message": "", "result": result})
+    return Answer(number, 200, {"content-type": "application/json"}, body, 0.0)
+
+
+def test_other_page_size() -> None:
+    """Pages of another size are one difference: the totals are right all the same."""
+    answers = [page(1, 50, 120, 2, more=True), page(3, 20, 120, 3, more=False)]
+    differs = [finding.assumption for finding in check_answers(answers) if finding.verdict is Verdict.DIFFERS]
+    assert differs == ["a page that is not the last holds 30 records"]
+
+
+def test_second_answer() -> None:
+    """A difference in the second answer is found too."""
+    answers = [page(1, 3, 3, 1, more=False), page(1, 3, 3, 9, more=False)]
+    (finding,) = [finding for finding in check_answers(answers) if finding.assumption == LAST_NEXT]
+    assert (finding.verdict, finding.came) == (Verdict.DIFFERS, "9 on page 1")
+
+
+async def test_later_request_fails() -> None:
+    """Where a later request fails, the answers before it are checked all the same."""
+    faults = [Fault(page=2, attempts=None, reset=True)]
+    async with Sandbox(groups=40, quota=FAST, faults=faults) as sandbox:
+        findings = await examined(sandbox)
+    assert findings[ENVELOPE].verdict is Verdict.HELD
+    assert findings[LAST_NEXT].verdict is Verdict.NOT_SEEN
+
+
 async def test_unlisted_groups() -> None:
     """Groups that were asked for and are not listed are reported."""
     async with Sandbox(groups=3, quota=FAST) as sandbox:

@@ -86,7 +86,8 @@ async def backfill(
         note("no --store was named: the made-up clicks are not kept")
     async with open_client(access) as opened, make_store(choice, in_memory=in_memory) as store:
         # Where these cannot be opened, settings are wrong, and running the command again does not help.
-        click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
+        if not in_memory:
+            click.get_current_context().meta[ADVICE] = _RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN
         ids = await find_ids(access, groups, opened)
         progress = _DatesProgress(opened, len(dates))
         async with showing(progress.state):
@@ -94,7 +95,7 @@ async def backfill(
     _print_report(report, as_json=as_json)
     if not report.failed:
         return None
-    if report.fetched + report.skipped == 0:
+    if in_memory or report.fetched + report.skipped == 0:
         return FAILED
     say(_RUN_WITHOUT_REFRESH if refresh else _RUN_AGAIN_FOR_FAILED)
     return INCOMPLETE

@@ -1,4 +1,4 @@
-"""What people read: lines on stderr, tables on stdout, numbers and durations in words."""
+"""Output for people: lines on stderr, tables on stdout, numbers and durations in words."""
 
 from __future__ import annotations
 

@@ -116,12 +116,15 @@ class Output:
         if self.file is None:
             await self._write(batches, sys.stdout.buffer, stdout(), record)
             return
-        async with open_to_write(self.file) as file:
-            if self.form == "parquet":
-                await exports.write_parquet((one async for records in batches for one in records), file)
-            else:
-                plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                await self._write(batches, file, plain, record)
+        try:
+            async with open_to_write(self.file) as file:
+                if self.form == "parquet":
+                    await exports.write_parquet((one async for records in batches for one in records), file)
+                else:
+                    plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
+                    await self._write(batches, file, plain, record)
+        except BrokenPipeError:
+            raise click.ClickException(f"-o: {self.file}: its reader has closed it before the end") from None
 
     async def _write(self, batches: Batches, file: BinaryIO, console: Console, record: type) -> None:
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What users type, as values: dates, durations, limits, group ids, and the API key."""
+"""Parsers of arguments: dates, durations, limits, group ids, and the API key."""
 
 from __future__ import annotations
 

@@ -125,11 +125,16 @@ class WatchedQuota(SharedQuota):
         self._waiting = 0
         self._waiting_since = 0.0
         self._waited = 0.0
+        # When it was asked first: a job may have waited for another one before.
+        self._began: float | None = None
 
     @property
-    def seconds_waited(self) -> float:
-        """Seconds in which at least one caller waited."""
-        return self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
+    def seconds_busy(self) -> float:
+        """Seconds since the first request in which no caller waited."""
+        if self._began is None:
+            return 0.0
+        waited = self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
+        return max(_now() - self._began - waited, 0.0)
 
     @property
     def next_request(self) -> float | None:
@@ -137,6 +142,8 @@ class WatchedQuota(SharedQuota):
         return self.seconds_until(1) if self._waiting else None
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
+        if self._began is None:
+            self._began = _now()
         if not self._waiting:
             self._waiting_since = _now()
         self._waiting += 1
@@ -175,10 +182,9 @@ class OpenedClient:
         stats, quota = self.client.stats, self.quota
         if requests <= 0:
             return 0.0
-        busy = max(self.seconds - quota.seconds_waited, 0.0)
         # Requests that start together are answered together.
         rounds = math.ceil(stats.pages / quota.quota.in_flight)
-        each = busy / (rounds * quota.quota.in_flight) if rounds else 0.0
+        each = quota.seconds_busy / (rounds * quota.quota.in_flight) if rounds else 0.0
         # The quota counts those in flight already.
         waiting = requests - max(stats.requests - stats.pages - stats.retries, 0)
         delayed = [quota.seconds_until(i) + (waiting - i + 1) * each for i in self._last_window(waiting)]

@@ -1,4 +1,4 @@
-"""What a command works with: a client with its quota, the ids of groups, or a store."""
+"""The resources of a command: a client with its quota, the ids of groups, or a store."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from clicksgroup.attempts import read_body
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Finding, Verdict, check_answers
-from clicksgroup.doctor.evidence import Answer, Evidence
+from clicksgroup.doctor.evidence import Answer, DecodedPage, Evidence
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol.requests import PAGE_SIZE
 
@@ -61,7 +61,7 @@ async def examine(
 
     Raises:
         ConfigurationError: the date or the groups are refused.
-        TransportError: there was no answer.
+        TransportError: there was no answer to the first request. Later ones that fail leave fewer answers to check.
         RateLimitError: the quota is paused, so nothing was sent.
         DecodeError: a body is too large to be a page.
     """
@@ -70,11 +70,10 @@ async def examine(
 
     async def ask(number: int) -> bool:
         """Ask for a page. False if its answer shows that asking for more is useless."""
-        before = len(recorder.answers)
         try:
             await client.page(date, number, groups=ids)
         except RequestError as error:
-            if len(recorder.answers) == before:
+            if not recorder.answers:
                 raise
             return isinstance(error, PaginationError)
         return True
@@ -90,5 +89,10 @@ async def examine(
 
 
 def _last_page(answers: Sequence[Answer]) -> int:
-    extras = [page.extra for page in Evidence(answers).pages]
-    return max((max(-(-extra.totalCount // PAGE_SIZE), 2 if extra.nextYn == "Y" else 1) for extra in extras), default=1)
+    return max((_pages_of_date(page) for page in Evidence(answers).pages), default=1)
+
+
+def _pages_of_date(page: DecodedPage) -> int:
+    if page.extra.nextYn != "Y":
+        return max(-(-page.extra.totalCount // PAGE_SIZE), 1)
+    return max(-(-page.extra.totalCount // (len(page.records) or PAGE_SIZE)), 2)

@@ -214,16 +214,17 @@ def _last_next_page(seen: Evidence) -> _Seen:
             shown = "nothing" if "nextPages" not in last.body["result"]["extra"] else show(came)
             accepted = came in (None, 0, last.number + 1)
             yield f"{shown} on page {last.number}", "nothing to set: it is accepted" if accepted else _WARN_GIVES_DATA
-        yield f"{came} on page {last.number}"
+    yield ", ".join(dict.fromkeys(f"{last.extra.nextPages} on page {last.number}" for last in seen.last))
 
 
 @_check("totalCount is the number of records on all pages", "last")
 def _total(seen: Evidence) -> _Seen:
+    size = max((len(page.records) for page in seen.more), default=PAGE_SIZE)
     for last in seen.last:
-        records = (last.number - 1) * PAGE_SIZE + len(last.records)
+        records = (last.number - 1) * size + len(last.records)
         if last.extra.totalCount != records:
             yield f"totalCount is {last.extra.totalCount}, the pages hold {records}", _WARN_GIVES_DATA
-        yield f"{records}"
+    yield ", ".join(dict.fromkeys(str(last.extra.totalCount) for last in seen.last))
 
 
 @_check("a group is listed once", "records")
@@ -321,4 +322,4 @@ def _clock(seen: Evidence) -> _Seen:
                 f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}",
                 "set this machine's clock, or take care with today and yesterday; waiting is not affected",
             )
-        yield f"within {max(1, round(abs(skew)))} s"
+    yield f"within {max([1, *(round(abs(skew)) for skew in seen.skews)])} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import email.utils
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from clicksgroup.models import GroupClicks
 from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
 from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
 from clicksgroup.protocol.json_bodies import load_json
+from clicksgroup.retries import parse_http_date
 
 UNREADABLE = "this version cannot read it: please report what came"
 """What to do about an answer that no setting makes readable."""
@@ -126,11 +126,8 @@ def _part(field: str) -> str:
 
 def _skew(answer: Answer) -> float | None:
     """Seconds by which the server's clock is ahead of this machine's."""
-    try:
-        date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
-        return None
-    return date.timestamp() - answer.received_at
+    date = parse_http_date(answer.headers.get("date", ""))
+    return None if date is None else date.timestamp() - answer.received_at
 
 
 def _came(body: bytes, field: str) -> str:

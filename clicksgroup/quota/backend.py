@@ -1,9 +1,10 @@
-"""What keeps a quota outside of the process, and its state as bytes; and the clock of its exchanges."""
+"""The interface to a file or server that keeps a quota, the state as bytes, and the clock of the exchanges."""
 
 from __future__ import annotations
 
 import abc
 import functools
+import logging
 import os
 import pathlib
 import re
@@ -16,6 +17,8 @@ import orjson
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
+
+logger = logging.getLogger("clicksgroup")
 
 FORMAT = "clicksgroup quota 2"
 
@@ -99,8 +102,9 @@ class Backend(abc.ABC):
         Raises:
             ConfigurationError: others keep a different quota there.
         """
-        if self.seen is not None:
-            state.compare(*self.seen, now)
+        if self.seen is not None and state.compare(*self.seen, now):
+            message = "%s has lost what it knew (was it deleted?): nothing is granted for one window, %g s"
+            logger.warning(message, self.describe(), state.memory)
         if not state.join(self.holder, self.quota, now):
             raise ConfigurationError(
                 f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "

@@ -52,23 +52,23 @@ class Forecast:
         limits: the requests and the seconds of each window in force.
         answered: when the requests that still count were answered, in ascending order.
         unanswered: requests that have not been answered yet.
-        paused_until: when a pause ends.
+        blocked_for: until nothing blocks all requests any more, such as a pause after a 429.
     """
 
     limits: tuple[tuple[int, float], ...] = ()
     answered: tuple[float, ...] = ()
     unanswered: int = 0
-    paused_until: float = -math.inf
+    blocked_for: float = -math.inf
 
     def later(self, seconds: float) -> Forecast:
         """The same snapshot, seen so many seconds later."""
         answered = tuple(at - seconds for at in self.answered)
-        return attrs.evolve(self, answered=answered, paused_until=self.paused_until - seconds)
+        return attrs.evolve(self, answered=answered, blocked_for=self.blocked_for - seconds)
 
     def seconds_until(self, requests: int) -> float:
         """Seconds until the last of so many requests may start, if every answer comes at once."""
         times = sorted([*self.answered, *[0.0] * self.unanswered])
-        start = max(0.0, self.paused_until)
+        start = max(0.0, self.blocked_for)
         for _ in range(requests):
             for count, window in self.limits:
                 if len(times) >= count:
@@ -223,7 +223,7 @@ class Ledger:
                 self._throttled(event)
 
     def abandon_all(self, holder: str, at: float, *, known: Collection[str] = ()) -> None:
-        """The ends of a holder's requests will never be known, but for those that it knows."""
+        """Abandon the requests of a holder, except those in `known`."""
         for slot_id, slot in self.places.items():
             if slot.holder == holder and slot_id not in known and slot.back_at is None:
                 self._abandon(slot_id, slot, at)
@@ -238,7 +238,7 @@ class Ledger:
                 del self.places[slot_id]
 
     def remembers(self, now: float) -> bool:
-        """Whether anything that happened can still make a request wait."""
+        """Forget what is old. Whether anything that is left can make a request wait."""
         self.forget(now)
         return bool(self.answered or self.places) or self.blocked_until > now
 
@@ -265,7 +265,7 @@ class Ledger:
         self._end_trial(slot_id)
 
     def _throttled(self, event: Event) -> None:
-        """What was learned is true of the window that was fullest."""
+        """Lower the limit of the window that was fullest, begin the pause, and require a trial request after it."""
         bisect.insort(self.rejected, event.at)
         accepted = [self.unanswered + self._accepted(limit.window, event.at) for limit in self.limits]
         fullest = max(

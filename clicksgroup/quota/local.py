@@ -33,7 +33,7 @@ class _Memory:
         self.members: list[LocalQuota] = []
 
     def remove_closed(self, now: float) -> None:
-        """The requests of a loop that was closed will never be known to end."""
+        """Abandon the requests of event loops that were closed."""
         for member in [member for member in self.members if member.loop.is_closed()]:
             self.members.remove(member)
             self.ledger.abandon_all(member.name, now)
@@ -51,9 +51,12 @@ class _Memory:
 class LocalQuota(SharedQuota):
     """Keeps a quota for everybody who shares this object in one event loop.
 
-    Every change of state is synchronous and ends in `dispatch`, which grants what may start now. One timer serves all
-    callers that wait. The slots have no lease: a process that stands still between a grant and the sending, however
-    long, holds its slot all the while, and the loop's clock lets no window pass that the server did not see pass.
+    Callers of one event loop are served first come, first served; those of other event loops of the process have no
+    turn among them. Every change of state is synchronous and ends in `dispatch`, which grants what may start now. One
+    timer serves all callers that wait.
+
+    The slots have no lease. A process that stands still between a grant and the sending holds its slot all the while,
+    and the loop's clock lets no window pass that the server did not see pass.
     """
 
     def __init__(self, quota: Quota, loop: asyncio.AbstractEventLoop, memory: _Memory | None = None) -> None:
@@ -117,8 +120,8 @@ class LocalQuota(SharedQuota):
 
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
-        if self._waiters.pause_is_over(now):
-            self._announce_limits(ledger.limits_in_force)
+        self._waiters.granted(now)
+        self._announce_limits(ledger.limits_in_force)
         ledger.forget(now)
         slot = Slot(self._report, f"{next(_numbers)}")
         ledger.grant(slot.id, self.name)

@@ -21,7 +21,7 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.ledger import Event, EventKind, Forecast
-from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.quota.state import LEASE, ExchangeResult, Report
 from clicksgroup.quota.waiters import Waiters
 
@@ -54,14 +54,15 @@ class RemoteQuota(SharedQuota):
     """
 
     def __init__(self, quota: Quota, make_backend: Callable[[], Backend], outage_timeout: float) -> None:
+        # Where the arguments are refused, a traceback may show the `repr` all the same.
+        self.quota = quota
+        self._exchangers: dict[asyncio.AbstractEventLoop, Exchanger] = {}
+        self._description = "with arguments that were refused"
         super().__init__(quota)
         self.outage_timeout = positive("outage_timeout", outage_timeout, finite=True)
-        self._exchangers: dict[asyncio.AbstractEventLoop, Exchanger] = {}
         # What the last exchange of any loop told, and when.
         self._forecast = super().forecast(), clock()
         self._make_backend = make_backend
-        # Where the arguments are refused, a traceback may show the `repr` all the same.
-        self._description = "that was refused"
         self._description = make_backend().describe()
 
     def forecast(self) -> Forecast:
@@ -112,7 +113,8 @@ class Exchanger:
         self._wake = asyncio.Event()
         self.waiters = Waiters(
             self._wake.set,
-            f"the pause is kept in {backend.describe()}; to end it, {backend.how_to_end_pause()}",
+            f"the pause is kept in {backend.describe()}; to end it, {backend.how_to_end_pause()}; then nothing "
+            "starts for one window",
         )
         # One id for each caller that waits, up to a bound.
         self._request_ids: list[str] = []
@@ -125,12 +127,21 @@ class Exchanger:
         self._unreachable_since: float | None = None
         self._poll_interval = POLL[0]
         self._closing = False
+        # What has ended the exchanges before the quota was closed.
+        self._failure: Exception | None = None
 
     async def acquire(self, max_pause: float) -> Slot:
         """Wait until one request may start, as `SharedQuota.acquire` says."""
+        if self._failure is not None:
+            raise self._failure
         if self._closing:
             raise ClientClosedError(f"{self.backend.describe()} is closed: use it inside `async with`")
-        return await self.waiters.wait(max_pause, clock())
+        try:
+            return await self.waiters.wait(max_pause, clock())
+        except QuotaPausedError:
+            # The pause may have been ended by hand: the next caller shall know.
+            self._wake.set()
+            raise
 
     async def open(self) -> None:
         """Prepare the backend, and make the first exchange."""
@@ -186,6 +197,7 @@ class Exchanger:
             failure = (
                 error if isinstance(error, Exception) else ClientClosedError(f"{self.backend.describe()} was cancelled")
             )
+            self._failure = failure
             self.waiters.refuse(lambda: failure)
             raise
 
@@ -238,7 +250,9 @@ class Exchanger:
         now = clock()
         if result.granted:
             self._poll_interval = POLL[0]
-            self.waiters.pause_is_over(now)
+            self.waiters.granted(now)
+        if result.pause_left == 0 and not pause_unreported:
+            self.waiters.end_pause(now)
         self.waiters.pause(now + result.pause_left, now)
         self._announce_wait(result, now)
         return result.retry_in

@@ -118,7 +118,7 @@ class SharedQuota(abc.ABC):
         self.quota = instance("quota", quota, Quota, example="Quota((24, 60), in_flight=2)")
         self._openings: dict[asyncio.AbstractEventLoop, _Opening] = {}
         # The learned limit of each window that was logged last.
-        self._announced_limits = {window: count for count, window in self.quota.limits}
+        self._announced_limits = [count for count, _ in self.quota.limits]
 
     @property
     def in_use(self) -> bool:
@@ -200,9 +200,9 @@ class SharedQuota(abc.ABC):
 
     def _announce_limits(self, limits: tuple[tuple[int, float], ...]) -> None:
         """Log limits that were learned: each once."""
-        for (configured, _), (count, window) in zip(self.quota.limits, limits, strict=True):
-            if count < self._announced_limits[window]:
-                self._announced_limits[window] = count
+        for i, ((configured, _), (count, window)) in enumerate(zip(self.quota.limits, limits, strict=True)):
+            if count < self._announced_limits[i]:
+                self._announced_limits[i] = count
                 logger.warning(
                     "the server allows %d requests in %g s, not %d: staying below; set quota=Quota((%d, %g)) to start "
                     "there",
@@ -216,8 +216,8 @@ class SharedQuota(abc.ABC):
         for (configured, window), (count, _) in zip(self.quota.limits, forecast.limits, strict=False):
             if count < configured:
                 state.append(f"learned: {count} in {window:g} s, not {configured}")
-        if forecast.paused_until > 0:
-            state.append(f"paused for {forecast.paused_until:.1f} s")
+        if forecast.blocked_for > 0:
+            state.append(f"paused for {forecast.blocked_for:.1f} s")
         elif wait := forecast.wait():
             state.append(wait)
         return ", ".join(state)

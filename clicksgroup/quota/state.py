@@ -114,14 +114,16 @@ class SharedState(Ledger):
         """The history is unknown, so nothing is granted for one full window."""
         self.closed_until = max(self.closed_until, now + self.memory)
 
-    def compare(self, epoch: str, changes: int, now: float) -> None:
-        """A process has seen that memory, changed so often. Where this one knows less, one window is blocked."""
+    def compare(self, epoch: str, changes: int, now: float) -> bool:
+        """Block one window if a process has seen a state that knows more than this one. Whether it does."""
         if epoch == self.epoch and changes > self.changes:
-            self.block_one_window(now)
             self.lost_epoch, self.epoch, self.changes = epoch, uuid.uuid4().hex, changes
         elif epoch not in (self.epoch, self.lost_epoch):
-            self.block_one_window(now)
             self.lost_epoch = epoch
+        else:
+            return False
+        self.block_one_window(now)
+        return True
 
     def join(self, holder: str, quota: Quota, now: float) -> bool:
         """Renew the lease of a process, and remove the processes whose leases have expired.
@@ -142,7 +144,7 @@ class SharedState(Ledger):
         return True
 
     def remove_dead(self, holder: str, now: float) -> None:
-        """A process has died. Its requests may still be on their way, or the server may be working on them."""
+        """Remove a dead process from the queue. The server may be working on its requests: they are abandoned."""
         del self.holders[holder]
         self.queue = [entry for entry in self.queue if entry[1] != holder]
         self.abandon_all(holder, now)

@@ -71,24 +71,28 @@ class Waiters:
         before = now if self._paused_until is None else self._paused_until
         if until <= max(before, now):
             return
-        if before <= now:
+        # The end of a pause that is kept elsewhere is known to some milliseconds: those are not another pause.
+        if self._paused_until is None or (before <= now and until - before >= ANNOUNCED_WAIT):
             logger.info("429: all requests of this key pause for %.1f s; %s", until - now, self._kept)
         self._paused_until = until
         refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < until - now]
         self._refuse(refused, lambda: QuotaPausedError(until - now, self._kept))
 
-    def pause_is_over(self, now: float) -> bool:
-        """Whether a request that starts now is the first one after a pause; then that is logged."""
-        if self._paused_until is None or self._paused_until > now:
-            return False
-        self._paused_until = None
-        logger.info("the pause is over: a single trial request starts")
-        return True
+    def end_pause(self, now: float) -> None:
+        """Note that a pause is over, also one that was ended by hand before its time."""
+        if self._paused_until is not None:
+            self._paused_until = min(self._paused_until, now)
+
+    def granted(self, now: float) -> None:
+        """Log the end of a pause, at the first request after it."""
+        if self._paused_until is not None and self._paused_until <= now:
+            self._paused_until = None
+            logger.info("the pause is over")
 
     def announce_wait(self, forecast: Forecast) -> None:
         """Log a long wait of the first caller, once. A pause is logged when it begins."""
         first = next(iter(self._waiting), None)
-        if first is self._announced or forecast.paused_until > 0 or forecast.seconds_until(1) <= ANNOUNCED_WAIT:
+        if first is self._announced or forecast.blocked_for > 0 or forecast.seconds_until(1) <= ANNOUNCED_WAIT:
             return
         self._announced = first
         logger.info("%s", forecast.wait())

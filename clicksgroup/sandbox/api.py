@@ -1,4 +1,4 @@
-"""What the vendor documents about the API: which requests it accepts, when, and the envelopes it answers with.
+"""The API as the vendor documents it: which requests it accepts, when, and the envelopes it answers with.
 
 The vendor does not document its non-zero codes, nor what it says to an empty or unreadable `grpIdxList`: those here
 are the sandbox's own. No rule is shared with the client's `protocol`, so that neither hides the other's mistakes.
@@ -114,7 +114,7 @@ _TOOLS = frozenset({
 
 
 class RateLimiter:
-    """Admits a request if that keeps the quota, by strict sliding windows over arrivals. Others do not count.
+    """Admits a request if that keeps the quota, by strict sliding windows over the arrivals of admitted requests.
 
     `in_flight` is how many admitted requests are open, and `in_flight_peak` is the most there have been.
     """

@@ -95,6 +95,20 @@ async def test_named_pipe(tmp_path: Path) -> None:
 
 
 @UNIX
+async def test_named_pipe_that_is_closed(tmp_path: Path) -> None:
+    """A reader that closes a named pipe before the end makes the job fail, unlike one of stdout."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = await start("clicks", "2025-01", "--sandbox", "-o", str(pipe))
+    reader = await asyncio.to_thread(os.open, pipe, os.O_RDONLY)
+    assert await asyncio.to_thread(os.read, reader, 10)
+    os.close(reader)
+    _, stderr = await process.communicate()
+    assert process.returncode == 1
+    assert stderr.splitlines()[-1] == f"error: -o: {pipe}: its reader has closed it before the end".encode()
+
+
+@UNIX
 def test_device() -> None:
     """A device is written into; one that is full is an error."""
     assert call(*DATA, "-o", "/dev/null").exit_code == 0

@@ -24,6 +24,7 @@ from clicksgroup.quota import remote as remote_module
 from clicksgroup.quota.file import FileBackend, default_path
 from clicksgroup.quota.file_lock import lock
 from clicksgroup.quota.ledger import Event
+from clicksgroup.quota.shared import QuotaPausedError
 from clicksgroup.quota.state import ExchangeResult, Report
 from tests.quota.processes import Processes
 from tests.quota_server import QuotaServer
@@ -188,6 +189,25 @@ async def test_deleted_file(path: pathlib.Path, clock: Callable[[float], None]) 
         assert await granted(other) == 0
         clock(1.1)
         assert await granted(other) == 4
+
+
+async def test_pause_ended_by_hand(path: pathlib.Path) -> None:
+    """Deleting the file ends a pause, as its error advises; then nothing starts for one window."""
+    async with FileQuota(path, Quota((5, 0.2), in_flight=1)) as quota:
+        slot = await quota.acquire()
+        slot.throttled(600)
+        slot.release()
+        with pytest.raises(QuotaPausedError, match="to end it, delete"):
+            await quota.acquire(max_pause=1)
+        async with asyncio.timeout(20):
+            while b'"half_open":true' not in path.read_bytes():
+                await asyncio.sleep(0.01)
+            path.unlink()
+            while True:
+                with contextlib.suppress(QuotaPausedError):
+                    (await quota.acquire(max_pause=1)).refund()
+                    break
+                await asyncio.sleep(0.01)
 
 
 async def test_files(path: pathlib.Path) -> None:

@@ -97,6 +97,21 @@ def test_said_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @in_virtual_time
+async def test_said_without_a_pause(caplog: pytest.LogCaptureFixture) -> None:
+    """A learned limit is said also where the 429 brought no pause, and one that is merely configured is not."""
+    quota = LocalQuota(Quota((4, 60), (6, 60), in_flight=1), asyncio.get_running_loop())
+    for _ in range(3):
+        (slot := await quota.acquire()).answered()
+        slot.release()
+    assert caplog.records == []
+    (slot := await quota.acquire()).throttled(0)
+    slot.release()
+    (await quota.acquire()).refund()
+    (record,) = caplog.records
+    assert record.getMessage().startswith("the server allows 3 requests in 60 s, not 4")
+
+
+@in_virtual_time
 async def test_seconds_until() -> None:
     """The seconds until requests may start count what is left of a window, learned limits and a pause."""
     loop = asyncio.get_running_loop()
