@@ -21,7 +21,7 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.ledger import Event, EventKind, Forecast
-from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
+from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.quota.state import LEASE, ExchangeResult, Report
 from clicksgroup.quota.waiters import Waiters
 
@@ -136,12 +136,7 @@ class Exchanger:
             raise self._failure
         if self._closing:
             raise ClientClosedError(f"{self.backend.describe()} is closed: use it inside `async with`")
-        try:
-            return await self.waiters.wait(max_pause, clock())
-        except QuotaPausedError:
-            # The pause may have been ended by hand: the next caller shall know.
-            self._wake.set()
-            raise
+        return await self.waiters.wait(max_pause, clock())
 
     async def open(self) -> None:
         """Prepare the backend, and make the first exchange."""
@@ -306,8 +301,8 @@ class Exchanger:
         # A lease is renewed when a third of it has passed.
         recheck = min(RECHECK, LEASE / 3)
         if not self.waiters:
-            # While slots are held, a server that lost its memory must soon learn of them.
-            idle = recheck if self.held else LEASE / 3
+            # While slots are held, a server that lost its memory must soon learn of them. A pause may be ended by hand.
+            idle = recheck if self.held or self.waiters.pause_left(clock()) > 0 else LEASE / 3
             await self._sleep(min(seconds, idle) if self._events else idle)
         elif seconds < math.inf:
             await self._sleep(min(seconds, recheck))

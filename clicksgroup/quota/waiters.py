@@ -40,8 +40,8 @@ class Waiters:
 
     async def wait(self, max_pause: float, now: float) -> Slot:
         """Wait for a slot. A caller that is cancelled in the moment of the grant gives it back."""
-        if self._paused_until is not None and self._paused_until - now > max_pause:
-            raise QuotaPausedError(self._paused_until - now, self._kept)
+        if (seconds := self.pause_left(now)) > max_pause:
+            raise QuotaPausedError(seconds, self._kept)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
         self._waiting[waiter] = max_pause, loop.time()
@@ -77,6 +77,10 @@ class Waiters:
         self._paused_until = until
         refused = [waiter for waiter, (max_pause, _) in self._waiting.items() if max_pause < until - now]
         self._refuse(refused, lambda: QuotaPausedError(until - now, self._kept))
+
+    def pause_left(self, now: float) -> float:
+        """Seconds that are left of the pause, as far as it is known."""
+        return 0.0 if self._paused_until is None else max(self._paused_until - now, 0.0)
 
     def end_pause(self, now: float) -> None:
         """Note that a pause is over, also one that was ended by hand before its time."""
