@@ -40,7 +40,7 @@ class Waiters:
 
     async def wait(self, max_pause: float, now: float) -> Slot:
         """Wait for a slot. A caller that is cancelled in the moment of the grant gives it back."""
-        if (seconds := self.pause_left(now)) > max_pause:
+        if (seconds := self.pause_left(now)) > max(max_pause, 0.0):
             raise QuotaPausedError(seconds, self._kept)
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Slot] = loop.create_future()
