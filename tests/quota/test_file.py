@@ -178,8 +178,10 @@ async def test_damaged_file(
     assert aside.name in caplog.text
 
 
-async def test_deleted_file(path: pathlib.Path, clock: Callable[[float], None]) -> None:
-    """A file that is deleted costs one window, once for all processes, and what is in flight stays in flight."""
+async def test_deleted_file(
+    path: pathlib.Path, clock: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that is deleted costs one window, once for all processes, is logged, and forgets nothing in flight."""
     quota = Quota((5, 60), in_flight=5)
     async with process(path, quota) as one, process(path, quota) as other:
         await exchange(one, "sent")
@@ -189,6 +191,8 @@ async def test_deleted_file(path: pathlib.Path, clock: Callable[[float], None]) 
         assert await granted(other) == 0
         clock(1.1)
         assert await granted(other) == 4
+    (said,) = caplog.messages
+    assert said.endswith("has lost what it knew (was it deleted?): nothing is granted for one window, 60.03 s")
 
 
 async def test_pause_ended_by_hand(path: pathlib.Path) -> None:

@@ -140,7 +140,7 @@ async def test_killed_redis(own_redis: OwnRedis) -> None:
             await own_redis.kill()
             await own_redis.start()
         await server.seen(48)
-        await processes.finish()
+        await processes.finish("has lost what it knew")
     assert server.rejected == []
 
 
