@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import pickle
@@ -226,6 +227,7 @@ async def test_wait_for_stopped_process_is_logged(
     monkeypatch.setattr("clicksgroup.quota.remote.BLOCKED", 0.1)
     code = f"""
 import asyncio
+import contextlib
 from clicksgroup import Quota
 from clicksgroup.quota import FileQuota
 async def main():
@@ -251,24 +253,31 @@ asyncio.run(main())
         await process.wait()
 
 
-@needs_fork
-def test_fork_in_exchange(path: pathlib.Path) -> None:
-    """A child that is forked while the lock is held keeps neither the lock nor the file."""
+@contextlib.contextmanager
+def forked_child() -> Iterator[int]:
+    """The process id of a forked child that lives as long as the block."""
     reader, writer = os.pipe()
-    with lock(path):
-        child = os.fork()
-        if child == 0:
-            os.close(writer)
-            # Until the parent says so.
-            os.read(reader, 1)
-            os._exit(0)
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
     try:
-        with lock(path):
-            pass
+        yield child
     finally:
         os.close(reader)
         os.close(writer)
         os.waitpid(child, 0)
+
+
+@needs_fork
+def test_fork_in_exchange(path: pathlib.Path) -> None:
+    """A child that is forked while the lock is held keeps neither the lock nor the file."""
+    with contextlib.ExitStack() as stack:
+        with lock(path):
+            stack.enter_context(forked_child())
+        with lock(path):
+            pass
 
 
 @needs_fork
@@ -280,20 +289,10 @@ async def test_fork_closes_connections(shared: SharedQuota) -> None:
         slot = await shared.acquire()
         ours = {target for target in _descriptors("self") - before if "quota" in target or target.startswith("socket")}
         assert ours
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(writer)
-            os.read(reader, 1)
-            os._exit(0)
-        try:
+        with forked_child() as child:
             async with asyncio.timeout(10):
                 while ours & _descriptors(child):
                     await asyncio.sleep(0.001)
-        finally:
-            os.close(reader)
-            os.close(writer)
-            os.waitpid(child, 0)
         slot.refund()
 
 

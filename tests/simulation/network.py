@@ -78,7 +78,7 @@ class SerialProtocol(ResponseHandler):
 class Connection:
     """One connection. What one side sends arrives at the other in order, each time after a latency of its own.
 
-    What is on its way belongs to the network: it runs in a context of its own, and arrives whoever dies meanwhile.
+    Data on its way belongs to the network: it runs in a context of its own, and arrives whichever side dies meanwhile.
     """
 
     def __init__(self, server: Server, protocol: ResponseHandler, client: int) -> None:

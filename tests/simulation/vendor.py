@@ -244,9 +244,6 @@ class Vendor:
             self._blame(sent.target, outcome)
         self.note(f"ended    #{sent.number} {outcome}")
 
-    def _keep_until_gone(self, connection: Connection, sent: Sent) -> None:
-        """No answer will come: the request stays open until the client leaves."""
-
     def _blame(self, target: str, what: str) -> None:
         self.faults.setdefault(target, []).append(what)
 
