@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, overload
@@ -73,6 +74,13 @@ def date_range(start: DateLike, end: DateLike) -> DateRange:
     if last < first:
         raise ConfigurationError(f"end: {last} is before start, {first}")
     return DateRange(range(first.toordinal(), last.toordinal() + 1))
+
+
+def consecutive_dates(dates: Iterable[datetime.date]) -> Iterator[list[datetime.date]]:
+    """The dates, which ascend, in runs without a gap."""
+    # In a run, dates and their indices go up alike.
+    for _, run in itertools.groupby(enumerate(dates), lambda item: item[1].toordinal() - item[0]):
+        yield [date for _, date in run]
 
 
 def latest_date(now: datetime.datetime) -> datetime.date:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from clicksgroup.dates import consecutive_dates
 from clicksgroup.exports import column_chunks
 from clicksgroup.models import GroupClicks
 
@@ -242,9 +242,7 @@ def coverage_notes(covered: Summary | Coverage) -> list[str]:
 
 def _date_ranges(dates: Sequence[datetime.date]) -> str:
     """The first three ranges, and how many dates follow."""
-    # In a range, dates and their indices go up alike.
-    by_range = itertools.groupby(enumerate(dates), lambda item: item[1].toordinal() - item[0])
-    ranges = [[date for _, date in one] for _, one in by_range]
+    ranges = list(consecutive_dates(dates))
     shown, rest = ranges[:MAX_RANGES], ranges[MAX_RANGES:]
     more = f" and {sum(map(len, rest)):,} more" if rest else ""
     return ", ".join(map(date_span, shown)) + more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from clicksgroup.cli.progress import OpenedClient, State, showing
 from clicksgroup.cli.resources import find_ids, is_missing_file, make_store, open_client
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
-from clicksgroup.dates import DateRange
+from clicksgroup.dates import DateRange, consecutive_dates
 from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -217,8 +216,7 @@ async def _print_cost(
     duration = f"{at_least or 'about '}{format_duration(cost.seconds)}" if cost.seconds else "at once"
     click.echo(f"{of_all}{at_least}{format_count(cost.requests, 'request')}, {duration}")
     if with_dates:
-        for _, run in itertools.groupby(enumerate(missing), lambda item: item[1].toordinal() - item[0]):
-            first, *others = (date for _, date in run)
+        for first, *others in consecutive_dates(missing):
             click.echo(f"{first} to {others[-1]}" if others else f"{first}")
 
 
