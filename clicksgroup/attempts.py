@@ -125,7 +125,7 @@ class Attempt:
             if not self._wire_requests and not self._transport.session_middlewares:
                 self._request_started()
                 self._head_arrived(response)
-            if self._slot.expired() and not response.content.is_eof():
+            if not response.content.is_eof() and self._slot.expired():
                 # The body would be read in a place that is no longer ours.
                 response.close()
                 return self._failure(TimeoutError("this process stood still for too long"))

@@ -29,7 +29,7 @@ from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_ur
 from clicksgroup.streams import Stream
 from clicksgroup.transport import Counters, Transport
 
-_RECORDS: ItemFactory[Any] = ItemFactory(page=lambda response: response.records())
+_RECORDS: ItemFactory[Any] = ItemFactory(page=lambda response: response.records)
 _PAGES: ItemFactory[Page] = ItemFactory(page=lambda response: [response.page()])
 
 

@@ -67,6 +67,7 @@ class _PageFetch:
         self._counters = fetcher.transport.counters
         self._request = request
         self._hooks = hooks
+        self._clock = asyncio.get_running_loop().time
         self._attempts = 0
         # Of the last attempt.
         self._failure: RequestError | None = None
@@ -93,7 +94,8 @@ class _PageFetch:
         """Wait until a request may be sent: the breaker is closed, or lets this page try; and there is quota."""
         breaker = self._fetcher.breaker
         while True:
-            await self._wait_for_breaker()
+            while not breaker.admits(self):
+                await self._wait_for_breaker()
             slot = await self._acquire()
             if breaker.admits(self):
                 breaker.request_started(self)
@@ -107,31 +109,30 @@ class _PageFetch:
         """
         breaker = self._fetcher.breaker
         if self._failure is None:
-            await breaker.wait(self)
+            await breaker.changed()
             return
-        clock = asyncio.get_running_loop().time
-        while not breaker.admits(self):
-            began, counts = clock(), not breaker.owner_waits_for_quota
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._time_left - self._longest_attempt if counts else None):
-                    await breaker.changed()
-            if counts:
-                self._time_left -= clock() - began
-            # The clock's rounding may leave a little more than the longest attempt.
-            if self._time_left <= self._longest_attempt + 1e-6:
-                deadline = self._fetcher.retry.deadline
-                raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
+        began, counts = self._clock(), not breaker.owner_waits_for_quota
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._time_left - self._longest_attempt if counts else None):
+                await breaker.changed()
+        if counts:
+            self._time_left -= self._clock() - began
+        # The clock's rounding may leave a little more than the longest attempt.
+        if self._time_left <= self._longest_attempt + 1e-6:
+            deadline = self._fetcher.retry.deadline
+            raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
 
     async def _acquire(self) -> Slot:
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        breaker = self._fetcher.breaker
+        began = self._clock()
+        breaker.quota_wait_began(self)
         try:
-            with self._fetcher.breaker.waiting_for_quota(self):
-                return await self._fetcher.quota.acquire(self._time_left)
+            return await self._fetcher.quota.acquire(self._time_left)
         except QuotaPausedError as error:
             seconds, kept = error.seconds, error.kept
         finally:
-            self._counters.waited += clock() - began
+            breaker.quota_wait_ended(self)
+            self._counters.waited += self._clock() - began
         raise RateLimitError(
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the "
             f"{self._time_left:.1f} s that are left of the deadline; try again later, or "
@@ -151,12 +152,11 @@ class _PageFetch:
             raise
         self._attempts += 1
         self._counters.retries += self._attempts > 1
-        clock = asyncio.get_running_loop().time
-        began = clock()
+        began = self._clock()
         bound = "deadline=" if self._time_left < self._fetcher.timeout else "timeout="
         attempt = Attempt(self._fetcher.transport, self._request, slot, self._acquire, self._backoff)
         outcome = await attempt.run(min(self._fetcher.timeout, self._time_left), bound)
-        self._elapsed = clock() - began - attempt.waited
+        self._elapsed = self._clock() - began - attempt.waited
         self._time_left -= self._elapsed
         self._longest_attempt = max(self._longest_attempt, self._elapsed)
         # That the deadline cut this attempt says nothing; the failure before it says why there was another one.
@@ -208,7 +208,7 @@ class _PageFetch:
     def _log_request(self, attempt: Attempt, outcome: PageResponse | RequestError) -> None:
         if not logger.isEnabledFor(logging.DEBUG):
             return
-        what = f"{len(outcome.rows)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
+        what = f"{len(outcome.records)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
         status = "-" if attempt.status is None else attempt.status
         logger.debug(
             "%s: attempt %d, HTTP %s in %.0f ms: %s",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
@@ -20,8 +19,8 @@ from clicksgroup.protocol import PageRequest, PageResponse, Paginator
 from clicksgroup.workers import Worker
 
 T = TypeVar("T")
-Batch: TypeAlias = tuple[Callable[[], Iterable[T]], int]
-"""What makes some items when they are read, and how many pages they are."""
+Batch: TypeAlias = tuple[Iterable[T], int]
+"""Some items, and how many pages they are."""
 
 LOOK_AHEAD = 3
 """Pages that a prefetcher works ahead of its reader, besides as many as may be in flight. Where the reader waits, the
@@ -30,7 +29,7 @@ pages of the date that it waits for come on top: that one is fetched to its end.
 
 @attrs.frozen
 class ItemFactory(Generic[T]):
-    """Makes the items of a stream out of pages, or out of whole dates, when they are read.
+    """Makes the items of a stream out of pages, or out of whole dates.
 
     Args:
         page: the items of a page.
@@ -124,9 +123,9 @@ class Prefetcher(Generic[T]):
             if self._loop is not asyncio.get_running_loop():
                 raise ClientClosedError("the stream belongs to another event loop, that of its client")
             while self._ready:
-                make_items, pages = self._ready.popleft()
+                items, pages = self._ready.popleft()
                 self._pages_ahead -= pages
-                self.items.extend(make_items())
+                self.items.extend(items)
                 self.fill()
                 if self.items:
                     return self.items.popleft()
@@ -150,13 +149,14 @@ class Prefetcher(Generic[T]):
         # Otherwise a worker is back from its backoff, and another has its place.
         if self._active() > self._in_flight:
             return None
+        has_room, reader_waits = self._has_room(), self._reader_waits()
         for state in self._states:
-            if state.done or not self._may_go_on(state):
+            if state.done or not (has_room or (reader_waits and self._may_pass(state))):
                 continue
             if (request := state.paginator.next_request(self._in_flight)) is not None:
                 self._recount(state)
                 return state, request
-        if self._paginators is None or not self._has_room():
+        if self._paginators is None or not has_room:
             return None
         begun = self._begin_date(self._paginators)
         if begun is None or (request := begun.paginator.next_request()) is None:
@@ -173,14 +173,14 @@ class Prefetcher(Generic[T]):
         try:
             for response in paginator.accepted():
                 if self._factory.page is not None:
-                    state.batches.append((functools.partial(self._factory.page, response), 1))
+                    state.batches.append((self._factory.page(response), 1))
         except BaseException as error:
             self._fail(state, error)
         else:
             if paginator.finished:
                 state.done = True
                 if self._factory.date is not None:
-                    state.batches.append((functools.partial(self._factory.date, paginator), paginator.pages_ahead))
+                    state.batches.append((self._factory.date(paginator), paginator.pages_ahead))
         self._recount(state)
         self._give_ready()
 
@@ -214,14 +214,13 @@ class Prefetcher(Generic[T]):
     def _active(self) -> int:
         return len(self._workers) - self._backing_off
 
-    def _may_go_on(self, state: DateState) -> bool:
-        """Whether the next page of a date that has begun may be fetched.
+    def _may_pass(self, state: DateState) -> bool:
+        """Whether the next page of a date that has begun may be fetched without room, since the reader waits.
 
-        Where the reader waits, the first date may. So may all where any of them may be given, and those that fetch a
-        page at a time: places would be empty.
+        That of the first date may. So may all where any of them may be given, and those that fetch a page at a time:
+        places would be empty.
         """
-        alone = self._ordered and state.paginator.parallel and state is not self._states[0]
-        return self._has_room() or (self._reader_waits() and not alone)
+        return not self._ordered or not state.paginator.parallel or state is self._states[0]
 
     def _has_room(self) -> bool:
         """Whether the pages ahead of the reader are fewer than may be, without those of the date that it waits for."""
@@ -235,7 +234,7 @@ class Prefetcher(Generic[T]):
 
     def _recount(self, state: DateState) -> None:
         """Count the pages of a date that are ahead of the reader."""
-        pages = sum(pages for _, pages in state.batches)
+        pages = sum([pages for _, pages in state.batches])
         if not state.done:
             pages += state.paginator.pages_ahead
         self._pages_ahead += pages - state.pages_ahead
@@ -266,7 +265,7 @@ class Prefetcher(Generic[T]):
             except BaseException as raised:
                 error = raised
         if instead is not None:
-            state.batches = [(functools.partial(iter, instead), 1)]
+            state.batches = [(instead, 1)]
             self._stop_workers([state])
         else:
             self._end_after(state, error)
@@ -308,9 +307,9 @@ class Prefetcher(Generic[T]):
     def _give(self, state: DateState) -> bool:
         """Give what a date has; True if nothing will follow."""
         if state.done or not self._whole:
-            self._ready.extend(state.batches)
             # They are ahead of the reader still, but no longer the date's.
-            state.pages_ahead -= sum(pages for _, pages in state.batches)
+            self._ready.extend(state.batches)
+            state.pages_ahead -= sum([pages for _, pages in state.batches])
             state.batches.clear()
         return state.done
 

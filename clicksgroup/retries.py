@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import email.utils
 import math
 import random
 import re
-from collections.abc import Iterator
 
 import attrs
 
@@ -108,20 +106,17 @@ class CircuitBreaker:
         """Whether no trial request is sent because there is no quota for it."""
         return self._owner is not None and self._waits_for_quota is self._owner
 
-    @contextlib.contextmanager
-    def waiting_for_quota(self, page: object) -> Iterator[None]:
+    def quota_wait_began(self, page: object) -> None:
         """`page` waits for quota."""
-        if page is not self._owner:
-            yield
-            return
-        self._waits_for_quota = page
-        self._wake()
-        try:
-            yield
-        finally:
-            if self._waits_for_quota is page:
-                self._waits_for_quota = None
-                self._wake()
+        if page is self._owner:
+            self._waits_for_quota = page
+            self._wake()
+
+    def quota_wait_ended(self, page: object) -> None:
+        """It does not wait any more."""
+        if page is self._waits_for_quota:
+            self._waits_for_quota = None
+            self._wake()
 
     def admits(self, page: object) -> bool:
         """Whether `page` may send a request now; call `request_started` before the next await."""
@@ -132,11 +127,6 @@ class CircuitBreaker:
         if self._owner is None:
             self._owner = page
         return page is self._owner or self._failures == 1
-
-    async def wait(self, page: object) -> None:
-        """Wait until `page` may send a request."""
-        while not self.admits(page):
-            await self.changed()
 
     async def changed(self) -> None:
         """Wait until `admits` or `owner_waits_for_quota` may have changed."""

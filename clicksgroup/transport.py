@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable
 
 import aiohttp
@@ -61,7 +60,7 @@ class Transport:
     session_middlewares: tuple[ClientMiddlewareType, ...] = attrs.field(
         init=False, default=attrs.Factory(lambda self: _middlewares_of(self.session), takes_self=True)
     )
-    _fresh_until: float = attrs.field(init=False, default=-math.inf)
+    _fresh_until: float | None = attrs.field(init=False, default=None)
     _url: URL = attrs.field(init=False, default=attrs.Factory(lambda self: URL(self.base_url), takes_self=True))
 
     def get(self, target: str, attempt: ClientMiddlewareType) -> Awaitable[aiohttp.ClientResponse]:
@@ -86,7 +85,7 @@ class Transport:
 
     def reuses_nothing(self) -> bool:
         """Whether connections are not reused for now."""
-        return asyncio.get_running_loop().time() < self._fresh_until
+        return self._fresh_until is not None and asyncio.get_running_loop().time() < self._fresh_until
 
     def connection_dropped(self) -> None:
         """A server that has answered before dropped a connection: perhaps it closes them without a word.
@@ -116,7 +115,7 @@ class Transport:
         except RequestError as error:
             return error.with_traceback(None)
         self.counters.pages += 1
-        self.counters.records += len(response.rows)
+        self.counters.records += len(response.records)
         return response
 
 

@@ -70,15 +70,14 @@ class Worker:
         prefetcher = self._prefetcher
         while True:
             prefetcher.page_ended(state, request, await self._fetch(state, request))
-            following = prefetcher.take_next()
-            # Once the first page of a date has come, there may be work for more workers.
-            prefetcher.fill()
-            if following is None:
+            if (following := prefetcher.take_next()) is not None:
+                # Once the first page of a date has come, there may be work for more workers.
+                prefetcher.fill()
+            else:
                 # The reader may be about to make room: one turn of the loop is cheaper than a new task.
                 await asyncio.sleep(0)
-                following = prefetcher.take_next()
-            if following is None:
-                break
+                if (following := prefetcher.take_next()) is None:
+                    break
             state, request = following
         # At once, so that its place is free for the next.
         prefetcher.worker_ended(self)

@@ -35,7 +35,7 @@ def test_thirty_bodies() -> None:
     request = paginator.next_request()
     assert request is not None
     paginator.receive(request, Decoder("strict").read(PAGE, request))
-    assert [len(response.rows) for response in paginator.accepted()] == [30]
+    assert [len(response.records) for response in paginator.accepted()] == [30]
 
 
 def test_wrong_field_is_named() -> None:

@@ -154,7 +154,7 @@ def walk_through(
             # The last to be asked for is the first to come.
             for request in reversed(requests):
                 paginator.receive(request, decoder.read(pages(request), request))
-            came = [record for response in paginator.accepted() for record in response.records()]
+            came = [record for response in paginator.accepted() for record in response.records]
         except ClicksGroupError as error:
             return given_away, error
         if came or paginator.finished:

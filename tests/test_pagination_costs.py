@@ -6,8 +6,8 @@ import datetime
 
 import pytest
 
-from clicksgroup import PaginationError, PaginationWarning
-from clicksgroup.protocol import Check, Extra, PageResponse, Paginator, Query, RecordRows
+from clicksgroup import GroupClicks, PaginationError, PaginationWarning
+from clicksgroup.protocol import Check, Extra, PageResponse, Paginator, Query
 
 DATE = datetime.date(2025, 1, 3)
 SIZE = 30_000
@@ -29,8 +29,8 @@ class GroupId(int):
     __hash__ = int.__hash__
 
 
-def rows_of(ids: list[int]) -> RecordRows:
-    return RecordRows((GroupId(number), "name", 2, 1) for number in ids)
+def records_of(ids: list[int]) -> list[GroupClicks]:
+    return [GroupClicks(DATE, GroupId(number), "name", 2, 1) for number in ids]
 
 
 @pytest.mark.parametrize("check", ["strict", "warn"])
@@ -56,5 +56,5 @@ def accept(paginator: Paginator, ids: list[int], more: str) -> None:
     request = paginator.next_request()
     assert request is not None
     extra = Extra(request.number, more, len(ids), 2 * SIZE, request.number + (more == "Y"))
-    paginator.receive(request, PageResponse(request, extra, rows_of(ids)))
+    paginator.receive(request, PageResponse(request, extra, records_of(ids)))
     assert len(list(paginator.accepted())) == 1

@@ -75,7 +75,7 @@ def walk(server: Server, rereads: int | None, in_flight: int, arrives: Callable[
         paginator.receive(request, decoded(answer, request))
         try:
             for response in paginator.accepted():
-                given_away += response.records()
+                given_away += response.records
         except ClicksGroupError as error:
             return Walk(given_away, error, requests)
         if paginator.finished:

@@ -46,7 +46,7 @@ def test_request() -> None:
 def test_recorded_answer() -> None:
     """The recorded answer is read exactly."""
     response = Decoder().read(RECORDED, Query(DATE, DATE).page(1))
-    assert tuple(response.records()) == RECORDS
+    assert tuple(response.records) == RECORDS
     assert (response.extra.pages, response.extra.nextPages, response.extra.nextYn) == (1, 1, "N")
     assert (response.extra.count, response.extra.totalCount, response.problems) == (3, 3, ())
 
@@ -55,7 +55,7 @@ def test_totals() -> None:
     """Totals carry their range."""
     end = DATE + datetime.timedelta(6)
     response = Decoder().read(RECORDED, Query(DATE, end, None, "v2", "totals").page(1))
-    assert response.records()[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
+    assert response.records[0] == GroupTotals(DATE, end, 151, "Electronics", 181, 164)
 
 
 def test_decoder_is_stateless() -> None:
@@ -65,10 +65,10 @@ def test_decoder_is_stateless() -> None:
     later = DATE + datetime.timedelta(1)
     assert decoder.read(odd, Query(DATE, DATE).page(1)).problems
     response = decoder.read(RECORDED, Query(later, later).page(1))
-    assert (response.problems, response.records()[0].date) == ((), later)
+    assert (response.problems, response.records[0].date) == ((), later)
     with pytest.raises(DecodeError):
         decoder.read(b"{", Query(DATE, DATE).page(1))
-    assert tuple(decoder.read(RECORDED, Query(DATE, DATE).page(1)).records()) == RECORDS
+    assert tuple(decoder.read(RECORDED, Query(DATE, DATE).page(1)).records) == RECORDS
 
 
 @given(st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=600, unique=True), st.text("a", max_size=300))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import math
 import pickle
@@ -130,7 +129,7 @@ class Pages:
     async def arrive(self, page: int) -> None:
         """It wants to send."""
         self.backing_off.discard(page)
-        self.waiting[page] = asyncio.create_task(self.breaker.wait(page))
+        self.waiting[page] = asyncio.create_task(self.admitted(page))
         await self.settle()
 
     async def send(self, page: int) -> None:
@@ -167,6 +166,10 @@ class Pages:
             places.discard(page)
         self.breaker.leave(page)
         await self.settle()
+
+    async def admitted(self, page: int) -> None:
+        while not self.breaker.admits(page):
+            await self.breaker.changed()
 
     async def settle(self) -> None:
         for _ in range(3):
@@ -268,13 +271,16 @@ async def test_owner_waits_for_quota() -> None:
     breaker.request_ended("owner", failed=True)
     changed = asyncio.create_task(breaker.changed())
     await asyncio.sleep(0)
-    with breaker.waiting_for_quota("owner"):
-        await changed
-        assert breaker.owner_waits_for_quota
-        with breaker.waiting_for_quota("other"):
-            assert breaker.owner_waits_for_quota
-        changed = asyncio.create_task(breaker.changed())
-        await asyncio.sleep(0)
+    breaker.quota_wait_began("owner")
+    await changed
+    assert breaker.owner_waits_for_quota
+    breaker.quota_wait_began("other")
+    assert breaker.owner_waits_for_quota
+    breaker.quota_wait_ended("other")
+    assert breaker.owner_waits_for_quota
+    changed = asyncio.create_task(breaker.changed())
+    await asyncio.sleep(0)
+    breaker.quota_wait_ended("owner")
     await changed
     assert not breaker.owner_waits_for_quota
 
@@ -283,13 +289,13 @@ async def test_owner_of_an_outage_that_is_over() -> None:
     """A page that waits for quota since an earlier outage says nothing about the owner of the next one."""
     breaker = CircuitBreaker()
     breaker.request_ended("first", failed=True)
-    with contextlib.ExitStack() as first:
-        first.enter_context(breaker.waiting_for_quota("first"))
-        breaker.request_ended("other", failed=False)
-        assert not breaker.owner_waits_for_quota
-        breaker.request_ended("second", failed=True)
-        assert not breaker.owner_waits_for_quota
-        with breaker.waiting_for_quota("second"):
-            first.close()
-            assert breaker.owner_waits_for_quota
-        assert not breaker.owner_waits_for_quota
+    breaker.quota_wait_began("first")
+    breaker.request_ended("other", failed=False)
+    assert not breaker.owner_waits_for_quota
+    breaker.request_ended("second", failed=True)
+    assert not breaker.owner_waits_for_quota
+    breaker.quota_wait_began("second")
+    breaker.quota_wait_ended("first")
+    assert breaker.owner_waits_for_quota
+    breaker.quota_wait_ended("second")
+    assert not breaker.owner_waits_for_quota

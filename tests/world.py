@@ -9,14 +9,14 @@ from typing import Any
 
 from clicksgroup import Day, GroupClicks, Page, Quota, Stream, TransportError
 from clicksgroup.prefetching import ItemFactory, Prefetcher
-from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query, RecordRows
+from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.workers import Worker
 
 FIRST = datetime.date(2025, 1, 1)
 TWO_IN_FLIGHT = Quota(in_flight=2)
 DELIVERIES: dict[str, ItemFactory[Any]] = {
-    "clicks": ItemFactory(page=lambda response: response.records()),
+    "clicks": ItemFactory(page=lambda response: response.records),
     "pages": ItemFactory(page=lambda response: [response.page()]),
     "days": ItemFactory(date=lambda paginator: [paginator.day()]),
 }
@@ -142,8 +142,7 @@ class World:
             total += 1
         more = "N" if page.next_number is None else "Y"
         extra = Extra(page.number, more, page.count, total, page.next_number or page.number)
-        rows = ((r.group_id, r.group_name, r.clicks, r.unique_users) for r in page.records)
-        return PageResponse(request, extra, RecordRows(rows))
+        return PageResponse(request, extra, list(page.records))
 
 
 def simple(item: Any) -> Any:

@@ -15,4 +15,4 @@ _decoder = Decoder("strict")
 
 def decode(body: bytes) -> Sequence[GroupClicks]:
     """The records of a page."""
-    return _decoder.read(body, _request).records()
+    return _decoder.read(body, _request).records

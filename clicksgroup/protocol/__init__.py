@@ -7,7 +7,7 @@ from clicksgroup.protocol.decoding import Check, Decoder
 from clicksgroup.protocol.error_responses import PROXY_AUTHENTICATION, status_error, too_large
 from clicksgroup.protocol.pagination import REREADS, Paginator
 from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, split_groups
-from clicksgroup.protocol.responses import Extra, PageResponse, RecordRows
+from clicksgroup.protocol.responses import Extra, PageResponse
 
 __all__ = [
     "PAGE_SIZE",
@@ -21,7 +21,6 @@ __all__ = [
     "PageResponse",
     "Paginator",
     "Query",
-    "RecordRows",
     "split_groups",
     "status_error",
     "too_large",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Literal, TypeAlias
@@ -12,11 +13,12 @@ from cattrs.gen import make_dict_structure_fn
 
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import DecodeError
+from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.protocol.error_responses import Redact, api_error, bounded, snippet, unchanged
 from clicksgroup.protocol.json_bodies import load_json
 from clicksgroup.protocol.leniency import convert_without_loss, lossless, show_json
-from clicksgroup.protocol.requests import PageRequest, QueryKind
-from clicksgroup.protocol.responses import CLICK_FIELDS, NAME_FIELDS, Extra, PageResponse, RecordRows
+from clicksgroup.protocol.requests import PageRequest, Query
+from clicksgroup.protocol.responses import CLICK_FIELDS, NAME_FIELDS, Extra, PageResponse
 
 Check: TypeAlias = Literal["strict", "warn"]
 
@@ -56,8 +58,7 @@ class Decoder:
                 raise _MismatchError("a whole number", code, "code")
             if code != 0:
                 raise api_error(envelope, code, request, redact)
-            result = envelope.get("result", _MISSING)
-            extra, rows = _structure(result, request.query.kind)
+            extra, records = _structure(envelope.get("result", _MISSING), request.query)
         except cattrs.BaseValidationError as error:
             mismatch = _locate(error, "result")
         except _MismatchError as error:
@@ -67,8 +68,12 @@ class Decoder:
             # Errors will show it.
             if extra.nextYn not in ("Y", "N"):
                 extra.nextYn = bounded(redact(extra.nextYn))
-            return PageResponse(request, extra, rows, tuple(problems))
+            return PageResponse(request, extra, records, tuple(problems))
         raise _decode_error(mismatch, body, request, redact)
+
+
+class Rows(list[Any]):
+    """The vendor's `list`, of clicks. Its items are not checked yet."""
 
 
 @attrs.define
@@ -76,7 +81,7 @@ class Listing:
     """The vendor's `result`, of clicks."""
 
     extra: Extra
-    list: RecordRows
+    list: Rows
 
 
 @attrs.define
@@ -115,12 +120,14 @@ _WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string", "grpNm"
 _fields = itemgetter(*CLICK_FIELDS)
 
 
-def _structure(result: Any, kind: QueryKind) -> tuple[Extra, RecordRows]:
-    if kind != "groups":
-        listing = _converter.structure(result, Listing)
-        return listing.extra, listing.list
-    groups = _converter.structure(result, GroupListing)
-    return groups.extra, RecordRows((group.idx, group.nm, group.memo or "", group.linkCnt) for group in groups.list)
+def _structure(result: Any, query: Query) -> tuple[Extra, list[Any]]:
+    if query.kind == "groups":
+        groups = _structure_groups(result, GroupListing)
+        return groups.extra, [Group(group.idx, group.nm, group.memo or "", group.linkCnt) for group in groups.list]
+    listing = _structure_listing(result, Listing)
+    if query.kind == "totals":
+        return listing.extra, _records(listing.list, functools.partial(GroupTotals, query.start, query.end))
+    return listing.extra, _records(listing.list, functools.partial(GroupClicks, query.start))
 
 
 def _whole(value: Any, _: Any) -> int:
@@ -135,14 +142,18 @@ def _text(value: Any, _: Any) -> str:
     raise _MismatchError("a string", value)
 
 
-def _rows(value: Any, _: Any) -> RecordRows:
+def _rows(value: Any, _: Any) -> Any:
+    if type(value) is list:
+        return value
+    raise _MismatchError("a list", value)
+
+
+def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list[Any]:
     """One loop over all records: cattrs takes three times as long for a record of its own class."""
-    if type(value) is not list:
-        raise _MismatchError("a list", value)
-    rows = RecordRows()
-    for index, row in enumerate(value):
+    records = []
+    for index, row in enumerate(rows):
         try:
-            fields = group_id, name, clicks, users = _fields(row)
+            group_id, name, clicks, users = _fields(row)
             fits = (
                 type(group_id) is type(clicks) is type(users) is int
                 and type(name) is str
@@ -153,9 +164,9 @@ def _rows(value: Any, _: Any) -> RecordRows:
         except (KeyError, TypeError):
             fits = False
         if not fits:
-            raise _row_mismatch(row, index)
-        rows.append(fields)
-    return rows
+            raise _row_mismatch(row, f"result.list[{index}]")
+        records.append(make(group_id, name, clicks, users))
+    return records
 
 
 def _group_items(converter: cattrs.Converter) -> Callable[[Any, Any], list[GroupItem]]:
@@ -170,16 +181,16 @@ def _group_items(converter: cattrs.Converter) -> Callable[[Any, Any], list[Group
     return checked
 
 
-def _row_mismatch(row: Any, index: int) -> _MismatchError:
+def _row_mismatch(row: Any, path: str) -> _MismatchError:
     """Which field of a record is not as documented."""
     if type(row) is not dict:
-        return _MismatchError("an object", row, f"[{index}]")
+        return _MismatchError("an object", row, path)
     for field in CLICK_FIELDS:
         value = row.get(field, _MISSING)
         try:
             _text(value, str) if field == "grpNm" else _whole(value, int)
         except _MismatchError as error:
-            return _MismatchError(error.wanted, value, f"[{index}].{field}")
+            return _MismatchError(error.wanted, value, f"{path}.{field}")
     raise AssertionError(row)
 
 
@@ -199,12 +210,14 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, structure_object)
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(RecordRows, _rows)
+    converter.register_structure_hook(Rows, _rows)
     converter.register_structure_hook_func(lambda kind: kind == list[GroupItem], _group_items(converter))
     return converter
 
 
 _converter = _make_converter()
+_structure_listing = _converter.get_structure_hook(Listing)
+_structure_groups = _converter.get_structure_hook(GroupListing)
 
 
 def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:

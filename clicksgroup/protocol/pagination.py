@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import itertools
+import operator
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
 from clicksgroup.protocol.decoding import Check
 from clicksgroup.protocol.requests import PageRequest, Query
-from clicksgroup.protocol.responses import PageResponse, RecordRows, make_records
+from clicksgroup.protocol.responses import PageResponse
 
 REREADS = 2
 """How often a date that moved while it was read is read again, where none of it has been given yet."""
@@ -58,11 +61,12 @@ class Paginator:
         self._strict = check == "strict"
         self._start = start
         self._single = single
+        self._id_of = operator.attrgetter("id" if parts[0].kind == "groups" else "group_id")
         self._keep_pages = rereads is not None
         self._rereads_left = (rereads or 0) if self._strict else 0
         self._warned = set() if warned is None else warned
         # Of all parts, where the date is given whole; and how many of both there were before this part.
-        self._pages: list[RecordRows] = []
+        self._pages: list[list[Any]] = []
         self._problems: list[str] = []
         self._before_part = 0, 0
         # totalCount of the parts before.
@@ -130,7 +134,7 @@ class Paginator:
         return Day(
             self.date,
             self._total_before + (self._total or 0),
-            tuple(record for rows in self._pages for record in make_records(self._parts[0], rows)),
+            tuple(itertools.chain.from_iterable(self._pages)),
             self.fetched_at,
             self._groups,
             tuple(self._problems),
@@ -157,7 +161,7 @@ class Paginator:
         for problem in response.problems:
             self._note(response, problem, kind=problem.partition(":")[0])
         more = self._more(response)
-        count = len(response.rows)
+        count = len(response.records)
         if extra.count != count:
             self._disagree(response, "count", f"count is {extra.count}, but list holds {count}", moved=False)
         if self._total is not None and self._total != extra.totalCount:
@@ -167,7 +171,7 @@ class Paginator:
         self._total = extra.totalCount
         self._received += count
         if self._keep_pages:
-            self._pages.append(response.rows)
+            self._pages.append(response.records)
         if self._ignored and self._listed.issuperset(self._query.groups or ()):
             # All that were asked for have come. What follows are others, and totalCount is of all groups.
             self._total = sum(map(len, self._pages[self._before_part[0] :])) if self._keep_pages else self._received
@@ -188,7 +192,7 @@ class Paginator:
             if extra.nextPages != number + 1:
                 came = "absent or null" if extra.nextPages is None else extra.nextPages
                 raise self._error(response, f"nextYn is Y, so nextPages must be {number + 1}, but it is {came}")
-            if not response.rows:
+            if not response.records:
                 raise self._error(response, "nextYn is Y, but list is empty: the chain would never end")
             return True
         if extra.nextYn != "N":
@@ -198,7 +202,7 @@ class Paginator:
         return False
 
     def _check_groups(self, response: PageResponse, more: bool) -> None:
-        group_ids = response.rows.group_ids
+        group_ids = list(map(self._id_of, response.records))
         ids = set(group_ids)
         if len(ids) < len(group_ids) or not self._listed.isdisjoint(ids):
             if ids <= self._listed and more:
@@ -222,7 +226,7 @@ class Paginator:
         self._ignored = True
         self._note(response, f"{what}; they are left out", kind="grpIdxList")
         wanted = frozenset(self._query.groups or ())
-        response.rows = RecordRows(row for row in response.rows if row[0] in wanted)
+        response.records = [record for record in response.records if self._id_of(record) in wanted]
 
     def _check_total(self, response: PageResponse, more: bool) -> None:
         total, received = response.extra.totalCount, self._received

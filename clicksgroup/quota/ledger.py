@@ -153,7 +153,7 @@ class Ledger:
     @property
     def unanswered(self) -> int:
         """The requests that have not been answered yet."""
-        return sum(not slot.answered for slot in self.places.values())
+        return [slot.answered for slot in self.places.values()].count(False)
 
     def in_flight(self, now: float) -> list[float]:
         """When the requests in flight will have ended, ascending: infinity for those that were not abandoned."""
@@ -233,9 +233,8 @@ class Ledger:
         oldest = now - max(memory, self.memory)
         for times in (self.answered, self.rejected):
             del times[: bisect.bisect_right(times, oldest)]
-        for slot_id, slot in tuple(self.places.items()):
-            if slot.back_at is not None and slot.back_at <= now:
-                del self.places[slot_id]
+        for slot_id in [id_ for id_, slot in self.places.items() if slot.back_at is not None and slot.back_at <= now]:
+            del self.places[slot_id]
 
     def remembers(self, now: float) -> bool:
         """Forget what is old. Whether anything that is left can make a request wait."""
@@ -288,4 +287,4 @@ class Ledger:
 
 def _count(times: Sequence[float], window: float, now: float) -> int:
     """How many of the times are less than a window ago."""
-    return len(times) - bisect.bisect_right(times, now, key=lambda at: at + window * CLOCK_DRIFT)
+    return len(times) - bisect.bisect_right(times, now - window * CLOCK_DRIFT)

@@ -21,6 +21,9 @@ RECHECK = 1.0
 OWN_CLOCK = 10.0
 """Seconds. A loop whose clock is further from the process's (the virtual time of a test) shares no memory."""
 
+FORGET_AFTER = 1000
+"""Answers in memory until those are dropped that no window counts any more."""
+
 KEPT = "the pause is kept in this process only, and ends with it"
 
 
@@ -121,8 +124,11 @@ class LocalQuota(SharedQuota):
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
         self._waiters.granted(now)
-        self._announce_limits(ledger.limits_in_force)
-        ledger.forget(now)
+        if ledger.half_open:
+            # A 429 came before, which may have lowered a limit.
+            self._announce_limits(ledger.limits_in_force)
+        if len(ledger.answered) > FORGET_AFTER:
+            ledger.forget(now)
         slot = Slot(self._report, f"{next(_numbers)}")
         ledger.grant(slot.id, self.name)
         return slot
@@ -136,7 +142,8 @@ class LocalQuota(SharedQuota):
         with self._memory.lock:
             ledger.apply(Event(kind, slot.id, now, seconds))
             self._memory.notify_others(self)
-            self.dispatch()
+            if kind == "throttled" or self._waiters:
+                self.dispatch()
 
 
 # For the names of members and of slots.

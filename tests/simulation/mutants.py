@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
@@ -14,7 +13,7 @@ import attrs
 from clicksgroup import Quota
 from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
-from clicksgroup.protocol import pagination, responses
+from clicksgroup.protocol import pagination
 from clicksgroup.quota import ledger, limits, shared, waiters
 from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
@@ -112,16 +111,16 @@ def _out_of_turn() -> AbstractContextManager[Any]:
 
 
 def _record_dropped() -> AbstractContextManager[Any]:
-    make = responses.make_records
+    accepted = pagination.Paginator.accepted
 
-    def drop(query: Any, rows: Any) -> list[Any]:
-        records = make(query, rows)
-        return records[:-1] if len(records) == 30 else records
+    def drop(paginator: Any) -> Iterator[Any]:
+        for response in accepted(paginator):
+            if len(response.records) == 30:
+                # The list is also what a whole day is made of.
+                response.records.pop()
+            yield response
 
-    patches = contextlib.ExitStack()
-    patches.enter_context(mock.patch("clicksgroup.protocol.responses.make_records", drop))
-    patches.enter_context(mock.patch("clicksgroup.protocol.pagination.make_records", drop))
-    return patches
+    return mock.patch.object(pagination.Paginator, "accepted", drop)
 
 
 def _clean_end_after_error() -> AbstractContextManager[Any]:
