@@ -52,7 +52,7 @@ class DateState:
         paginator: its pages.
         done: nothing more of it will be fetched.
         batches: what waits for its turn, in order.
-        pages_ahead: pages of it that are under way, or were fetched and wait for their turn.
+        pages_ahead: pages of it that are under way, or were fetched and are no batch yet.
     """
 
     __slots__ = ("batches", "done", "pages_ahead", "paginator")
@@ -173,14 +173,14 @@ class Prefetcher(Generic[T]):
         try:
             for response in paginator.accepted():
                 if self._factory.page is not None:
-                    state.batches.append((self._factory.page(response), 1))
+                    self._add(state, self._factory.page(response), 1)
         except BaseException as error:
             self._fail(state, error)
         else:
             if paginator.finished:
                 state.done = True
                 if self._factory.date is not None:
-                    state.batches.append((self._factory.date(paginator), paginator.pages_ahead))
+                    self._add(state, self._factory.date(paginator), paginator.pages_ahead)
         self._recount(state)
         self._give_ready()
 
@@ -233,12 +233,14 @@ class Prefetcher(Generic[T]):
         return self._reader is not None and not self._reader.done()
 
     def _recount(self, state: DateState) -> None:
-        """Count the pages of a date that are ahead of the reader."""
-        pages = sum([pages for _, pages in state.batches])
-        if not state.done:
-            pages += state.paginator.pages_ahead
+        """Count the pages of a date that are under way."""
+        pages = 0 if state.done else state.paginator.pages_ahead
         self._pages_ahead += pages - state.pages_ahead
         state.pages_ahead = pages
+
+    def _add(self, state: DateState, items: Iterable[T], pages: int) -> None:
+        state.batches.append((items, pages))
+        self._pages_ahead += pages
 
     def _begin_date(self, paginators: Iterator[Paginator]) -> DateState | None:
         try:
@@ -265,7 +267,7 @@ class Prefetcher(Generic[T]):
             except BaseException as raised:
                 error = raised
         if instead is not None:
-            state.batches = [(instead, 1)]
+            self._add(state, instead, 1)
             self._stop_workers([state])
         else:
             self._end_after(state, error)
@@ -279,7 +281,7 @@ class Prefetcher(Generic[T]):
         for state in dropped:
             self._states.remove(state)
             state.done = True
-            state.batches.clear()
+            self._pages_ahead -= sum(pages for _, pages in state.batches)
             self._recount(state)
         self._stop_workers([failed, *dropped])
 
@@ -307,9 +309,7 @@ class Prefetcher(Generic[T]):
     def _give(self, state: DateState) -> bool:
         """Give what a date has; True if nothing will follow."""
         if state.done or not self._whole:
-            # They are ahead of the reader still, but no longer the date's.
             self._ready.extend(state.batches)
-            state.pages_ahead -= sum([pages for _, pages in state.batches])
             state.batches.clear()
         return state.done
 
