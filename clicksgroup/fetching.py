@@ -14,7 +14,7 @@ from clicksgroup.attempts import Attempt
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
-from clicksgroup.retries import CircuitBreaker, RetryPolicy
+from clicksgroup.retries import CircuitBreaker, RetryBudget, RetryPolicy
 from clicksgroup.transport import Transport
 
 logger = logging.getLogger("clicksgroup")
@@ -60,7 +60,7 @@ class Fetcher:
 
 
 class _PageFetch:
-    """One page under way: what it has cost so far."""
+    """One page under way."""
 
     def __init__(self, fetcher: Fetcher, request: PageRequest, hooks: FetchHooks) -> None:
         self._fetcher = fetcher
@@ -68,21 +68,19 @@ class _PageFetch:
         self._request = request
         self._hooks = hooks
         self._clock = asyncio.get_running_loop().time
-        self._attempts = 0
-        # Of the last attempt.
-        self._failure: RequestError | None = None
-        # Seconds of the deadline, without waits for quota; and what the last and the longest attempt took.
-        self._time_left = fetcher.retry.deadline
-        self._elapsed = self._longest_attempt = 0.0
+        self._budget = RetryBudget(fetcher.retry)
+        # Seconds that the last attempt took.
+        self._elapsed = 0.0
 
     async def run(self) -> PageResponse:
+        budget = self._budget
         try:
             while True:
                 slot = await self._admit()
                 attempt, outcome = await self._attempt(slot)
                 if isinstance(outcome, PageResponse):
                     return outcome
-                delay = self._delay(attempt, outcome)
+                delay = budget.delay(outcome, pause=attempt.pause, retry_after=attempt.retry_after)
                 self._log_retry(attempt, delay, outcome)
                 # A pause is waited for by the quota.
                 if attempt.pause is None:
@@ -107,40 +105,38 @@ class _PageFetch:
 
         The time in which the page that tries waits for quota does not count for the others either.
         """
-        breaker = self._fetcher.breaker
-        if self._failure is None:
+        breaker, budget = self._fetcher.breaker, self._budget
+        if budget.failure is None:
             await breaker.changed()
             return
         began, counts = self._clock(), not breaker.owner_waits_for_quota
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._time_left - self._longest_attempt if counts else None):
+            async with asyncio.timeout(budget.spare_time if counts else None):
                 await breaker.changed()
         if counts:
-            self._time_left -= self._clock() - began
-        # The clock's rounding may leave a little more than the longest attempt.
-        if self._time_left <= self._longest_attempt + 1e-6:
-            deadline = self._fetcher.retry.deadline
-            raise self._final(self._failure, f"another would pass RetryPolicy's deadline of {deadline:g} s")
+            budget.spend(self._clock() - began)
+        # The clock's rounding may leave a little.
+        if budget.spare_time <= 1e-6:
+            raise budget.too_late(budget.failure)
 
     async def _acquire(self) -> Slot:
-        breaker = self._fetcher.breaker
+        breaker, time_left = self._fetcher.breaker, self._budget.time_left
         began = self._clock()
         breaker.quota_wait_began(self)
         try:
-            return await self._fetcher.quota.acquire(self._time_left)
+            return await self._fetcher.quota.acquire(time_left)
         except QuotaPausedError as error:
             seconds, kept = error.seconds, error.kept
         finally:
             breaker.quota_wait_ended(self)
             self._counters.waited += self._clock() - began
         raise RateLimitError(
-            f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the "
-            f"{self._time_left:.1f} s that are left of the deadline; try again later, or "
-            f"give RetryPolicy a longer deadline; {kept}",
+            f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {time_left:.1f} s that "
+            f"are left of the deadline; try again later, or give RetryPolicy a longer deadline; {kept}",
             retry_after=seconds,
             date=self._request.query.start,
             page=self._request.number,
-            attempts=self._attempts,
+            attempts=self._budget.attempts,
         )
 
     async def _attempt(self, slot: Slot) -> tuple[Attempt, PageResponse | RequestError]:
@@ -150,52 +146,24 @@ class _PageFetch:
         except asyncio.CancelledError:
             slot.refund()
             raise
-        self._attempts += 1
-        self._counters.retries += self._attempts > 1
+        budget, timeout = self._budget, self._fetcher.timeout
+        budget.attempts += 1
+        self._counters.retries += budget.attempts > 1
         began = self._clock()
-        bound = "deadline=" if self._time_left < self._fetcher.timeout else "timeout="
-        attempt = Attempt(self._fetcher.transport, self._request, slot, self._acquire, self._backoff)
-        outcome = await attempt.run(min(self._fetcher.timeout, self._time_left), bound)
+        bound = "deadline=" if budget.time_left < timeout else "timeout="
+        attempt = Attempt(self._fetcher.transport, self._request, slot, self._acquire, budget.backoff)
+        outcome = await attempt.run(min(timeout, budget.time_left), bound)
         self._elapsed = self._clock() - began - attempt.waited
-        self._time_left -= self._elapsed
-        self._longest_attempt = max(self._longest_attempt, self._elapsed)
+        budget.attempt_ended(self._elapsed)
         # That the deadline cut this attempt says nothing; the failure before it says why there was another one.
-        if attempt.timed_out and bound == "deadline=" and self._failure is not None:
-            outcome = self._failure
-        outcome.attempts = self._attempts
+        if attempt.timed_out and bound == "deadline=" and budget.failure is not None:
+            outcome = budget.failure
+        outcome.attempts = budget.attempts
         failed = isinstance(outcome, RequestError) and outcome.retryable and attempt.pause is None
         self._fetcher.breaker.request_ended(self, failed=failed)
         self._log_request(attempt, outcome)
         self._hooks.request_ended()
         return attempt, outcome
-
-    def _delay(self, attempt: Attempt, error: RequestError) -> float:
-        """The seconds before the next attempt, after one that failed. Where there is none, the error is raised."""
-        self._failure = error
-        retry = self._fetcher.retry
-        asked = attempt.retry_after or 0.0
-        delay = attempt.pause if attempt.pause is not None else max(self._backoff(), asked)
-        if not error.retryable:
-            raise self._final(error)
-        if self._attempts >= retry.attempts:
-            raise self._final(error, f"RetryPolicy allows {retry.attempts}" if retry.attempts > 1 else "")
-        # An attempt that the deadline would cut shorter than those before took is not worth a request. A pause does
-        # not count against the deadline, but must not be longer.
-        needed = max(delay, self._longest_attempt) if attempt.pause is not None else delay + self._longest_attempt
-        if needed >= self._time_left:
-            what = f"to wait {asked:g} s as asked" if 0 < self._time_left <= asked else "another"
-            raise self._final(error, f"{what} would pass RetryPolicy's deadline of {retry.deadline:g} s")
-        return delay
-
-    def _final(self, error: RequestError, reason: str = "") -> RequestError:
-        """The error, with how often it was tried and why no more."""
-        attempts = f"{self._attempts} attempts" if self._attempts > 1 else ""
-        if said := "; ".join(filter(None, (attempts, reason))):
-            error.args = (f"{error} ({said})",)
-        return error
-
-    def _backoff(self) -> float:
-        return self._fetcher.retry.delay(self._attempts)
 
     async def _back_off(self, seconds: float) -> None:
         self._hooks.backing_off(True)
@@ -203,7 +171,7 @@ class _PageFetch:
             await asyncio.sleep(seconds)
         finally:
             self._hooks.backing_off(False)
-        self._time_left -= seconds
+        self._budget.spend(seconds)
 
     def _log_request(self, attempt: Attempt, outcome: PageResponse | RequestError) -> None:
         if not logger.isEnabledFor(logging.DEBUG):
@@ -212,14 +180,14 @@ class _PageFetch:
         status = "-" if attempt.status is None else attempt.status
         logger.debug(
             "%s: attempt %d, HTTP %s in %.0f ms: %s",
-            *(self._request, self._attempts, status, self._elapsed * 1000, what),
+            *(self._request, self._budget.attempts, status, self._elapsed * 1000, what),
             extra=self._extra(attempt),
         )
 
     def _log_retry(self, attempt: Attempt, delay: float, error: RequestError) -> None:
         logger.warning(
             "attempt %d failed, retrying in at least %.2f s: %s",
-            *(self._attempts, delay, error),
+            *(self._budget.attempts, delay, error),
             extra=self._extra(attempt),
         )
 
@@ -227,7 +195,7 @@ class _PageFetch:
         extra: dict[str, object] = {
             "date": self._request.query.start,
             "page": self._request.number,
-            "attempt": self._attempts,
+            "attempt": self._budget.attempts,
             "elapsed_ms": round(self._elapsed * 1000, 1),
         }
         if attempt.status is not None:

@@ -1,4 +1,8 @@
-"""When a failed request is tried again. Whether it is, the error itself says: `ClicksGroupError.retryable`."""
+"""Which failed request is tried again, and when.
+
+An error says itself whether the same request may succeed later (`ClicksGroupError.retryable`). `RetryBudget` decides
+for one page, and `CircuitBreaker` holds all pages of a client back while the server fails.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import re
 import attrs
 
 from clicksgroup.arguments import positive, whole_number
+from clicksgroup.errors import RequestError
 
 
 @attrs.frozen
@@ -47,6 +52,76 @@ class RetryPolicy:
     def delay(self, attempts: int) -> float:
         """A random time to wait after so many attempts have failed."""
         return random.uniform(0, min(self.max_backoff, self.backoff * 2.0 ** min(attempts - 1, 60)))
+
+
+class RetryBudget:
+    """What is left of a policy for one page.
+
+    Attributes:
+        attempts: how many were begun.
+        time_left: seconds of the deadline. Waits for quota are not spent.
+        failure: of the last attempt.
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self.attempts = 0
+        self.time_left = policy.deadline
+        self.failure: RequestError | None = None
+        self._policy = policy
+        self._longest_attempt = 0.0
+
+    @property
+    def spare_time(self) -> float:
+        """Seconds that may pass before the next attempt.
+
+        One that the deadline would cut shorter than those before it took is not worth a request.
+        """
+        return self.time_left - self._longest_attempt
+
+    def spend(self, seconds: float) -> None:
+        """Time has passed outside of an attempt."""
+        self.time_left -= seconds
+
+    def attempt_ended(self, seconds: float) -> None:
+        """An attempt has taken so long."""
+        self.time_left -= seconds
+        self._longest_attempt = max(self._longest_attempt, seconds)
+
+    def backoff(self) -> float:
+        """A random time to wait after the last attempt has failed."""
+        return self._policy.delay(self.attempts)
+
+    def delay(self, error: RequestError, *, pause: float | None, retry_after: float | None) -> float:
+        """The seconds before the next attempt, after one that failed. Where there is none, the error is raised.
+
+        Args:
+            error: what the attempt came to.
+            pause: the seconds of pause that it has brought upon all who share the quota. They are not spent, but a
+                pause must not be longer than what is left.
+            retry_after: the seconds that the server asked to wait.
+        """
+        self.failure = error
+        asked = retry_after or 0.0
+        delay = pause if pause is not None else max(self.backoff(), asked)
+        if not error.retryable:
+            raise self.final(error)
+        if self.attempts >= self._policy.attempts:
+            raise self.final(error, f"RetryPolicy allows {self._policy.attempts}" if self._policy.attempts > 1 else "")
+        needed = max(delay, self._longest_attempt) if pause is not None else delay + self._longest_attempt
+        if needed >= self.time_left:
+            raise self.too_late(error, f"to wait {asked:g} s as asked" if 0 < self.time_left <= asked else "another")
+        return delay
+
+    def too_late(self, error: RequestError, what: str = "another") -> RequestError:
+        """The error of the last attempt, since the deadline leaves no time for another."""
+        return self.final(error, f"{what} would pass RetryPolicy's deadline of {self._policy.deadline:g} s")
+
+    def final(self, error: RequestError, reason: str = "") -> RequestError:
+        """The error, with how often it was tried and why no more."""
+        attempts = f"{self.attempts} attempts" if self.attempts > 1 else ""
+        if said := "; ".join(filter(None, (attempts, reason))):
+            error.args = (f"{error} ({said})",)
+        return error
 
 
 _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
