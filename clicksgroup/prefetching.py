@@ -201,7 +201,7 @@ class Prefetcher(Generic[T]):
             self._error = error
         self.items.clear()
         self._ready.clear()
-        self._finish()
+        self._stop()
 
     def abandon(self) -> None:
         """Close it from a finalizer, which may run in any thread and in the middle of any method of ours."""
@@ -302,7 +302,7 @@ class Prefetcher(Generic[T]):
             if self._last_error is not None and not self._over:
                 self._error = _raisable(self._last_error)
                 self._traceback = self._error.__traceback__
-            self._finish()
+            self._stop()
         elif self._ready:
             self._wake()
 
@@ -313,7 +313,7 @@ class Prefetcher(Generic[T]):
             state.batches.clear()
         return state.done
 
-    def _finish(self) -> None:
+    def _stop(self) -> None:
         if not self._over:
             self._over = True
             self._paginators = None

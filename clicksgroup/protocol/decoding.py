@@ -72,7 +72,7 @@ class Decoder:
         raise _decode_error(mismatch, body, request, redact)
 
 
-class Rows(list[Any]):
+class ClickRows(list[Any]):
     """The vendor's `list`, of clicks. Its items are not checked yet."""
 
 
@@ -81,7 +81,7 @@ class Listing:
     """The vendor's `result`, of clicks."""
 
     extra: Extra
-    list: Rows
+    list: ClickRows
 
 
 @attrs.define
@@ -210,7 +210,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, structure_object)
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(Rows, _rows)
+    converter.register_structure_hook(ClickRows, _rows)
     converter.register_structure_hook_func(lambda kind: kind == list[GroupItem], _group_items(converter))
     return converter
 

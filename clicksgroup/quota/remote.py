@@ -84,7 +84,7 @@ class RemoteQuota(SharedQuota):
         for loop in list(self._exchangers):
             if loop.is_closed():
                 self._exchangers.pop(loop, None)
-        exchanger = Exchanger(self._make_backend(), self.outage_timeout, self._learn)
+        exchanger = Exchanger(self._make_backend(), self.outage_timeout, self._remember)
         await exchanger.open()
         self._exchangers[asyncio.get_running_loop()] = exchanger
 
@@ -97,19 +97,19 @@ class RemoteQuota(SharedQuota):
             raise ClientClosedError(f"{self!r} is not open in this event loop: use it inside `async with`")
         return exchanger
 
-    def _learn(self, result: ExchangeResult) -> None:
+    def _remember(self, result: ExchangeResult) -> None:
         self._forecast = result.forecast, clock()
         if result.granted:
             self._announce_limits(result.forecast.limits)
 
 
 class Exchanger:
-    """One event loop's part in a quota. `learn` is told what each exchange shows."""
+    """One event loop's part in a quota. `on_result` is told what each exchange shows."""
 
-    def __init__(self, backend: Backend, outage_timeout: float, learn: Callable[[ExchangeResult], None]) -> None:
+    def __init__(self, backend: Backend, outage_timeout: float, on_result: Callable[[ExchangeResult], None]) -> None:
         self.backend = backend
         self.outage_timeout = outage_timeout
-        self._learn = learn
+        self._on_result = on_result
         self._wake = asyncio.Event()
         self.waiters = Waiters(
             self._wake.set,
@@ -231,7 +231,7 @@ class Exchanger:
 
     def _apply(self, result: ExchangeResult, began: float) -> float:
         self._lease_until = began + result.lease_left
-        self._learn(result)
+        self._on_result(result)
         # A slot that was granted before the backend heard of our 429 must not be used.
         pause_unreported = any(event.kind == "throttled" for event in self._events)
         for request_id in result.granted:

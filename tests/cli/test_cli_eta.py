@@ -28,7 +28,7 @@ def tenths(requests: int) -> set[int]:
 
 
 @attrs.define
-class Job:
+class ManyRequests:
     """Requests that take `latency` seconds each, sent by as many workers as may be in flight."""
 
     quota: WatchedQuota
@@ -76,7 +76,7 @@ async def test_eta(quota: Quota, latency: float, requests: int, used: int) -> No
             slot.answered()
             slot.release()
         await asyncio.sleep(20)
-        job = Job(watched, latency)
+        job = ManyRequests(watched, latency)
         client = cast("Any", SimpleNamespace(stats=job))
         await job.run(requests, OpenedClient(client, watched))
     end = loop.time()

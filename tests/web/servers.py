@@ -52,12 +52,12 @@ class Gate:
 
     def __init__(self) -> None:
         self.arrived = 0
-        self._passes = asyncio.Semaphore(0)
+        self._permits = asyncio.Semaphore(0)
         self._changed = asyncio.Event()
 
     def let_through(self, count: int) -> None:
         for _ in range(count):
-            self._passes.release()
+            self._permits.release()
 
     async def until_arrived(self, count: int) -> None:
         async with asyncio.timeout(TIMEOUT):
@@ -70,7 +70,7 @@ class Gate:
     ) -> aiohttp.ClientResponse:
         self.arrived += 1
         self._changed.set()
-        await self._passes.acquire()
+        await self._permits.acquire()
         return await handler(request)
 
 
