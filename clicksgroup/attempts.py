@@ -73,23 +73,21 @@ class Attempt:
         """
         self._seconds = seconds
         self._bound = bound
+        ended = True
         try:
             if self._transport.session.closed:
                 raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
             async with asyncio.timeout(seconds) as self._timeout:
-                outcome = await self._outcome()
+                return await self._outcome()
         except TimeoutError:
             self.timed_out = True
-            outcome = self._failure(None)
-            self._give_slot_back(ended=False)
+            ended = False
+            return self._failure(None)
         except asyncio.CancelledError:
-            self._give_slot_back(ended=False)
+            ended = False
             raise
-        except BaseException:
-            self._give_slot_back()
-            raise
-        self._give_slot_back()
-        return outcome
+        finally:
+            self._give_slot_back(ended=ended)
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
         # A process that stood still since the slot was granted may not use it: others may have been granted its place.

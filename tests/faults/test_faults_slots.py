@@ -14,11 +14,11 @@ from tests.faults.cases import client_of
 from tests.pages import paged
 from tests.raw_server import RawServer, Request, Response
 
-HOLD = 0.2
+HOLD = 0.5
 """Seconds for which a request that was given up counts, in place of `ORPHAN_HOLD`."""
-WORK = 0.1
+WORK = 0.25
 """Seconds that the server works on a request, whether its client has gone or not."""
-GIVE_UP = 0.02
+GIVE_UP = 0.06
 """Seconds after which a request is given up."""
 
 
