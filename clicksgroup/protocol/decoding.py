@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 import cattrs
@@ -20,6 +20,7 @@ from clicksgroup.protocol.leniency import convert_without_loss, lossless, show_j
 from clicksgroup.protocol.requests import PageRequest, Query
 from clicksgroup.protocol.responses import CLICK_FIELDS, NAME_FIELDS, Extra, PageResponse
 
+T = TypeVar("T")
 Check: TypeAlias = Literal["strict", "warn"]
 
 
@@ -59,29 +60,14 @@ class Decoder:
             if code != 0:
                 raise api_error(envelope, code, request, redact)
             extra, records = _structure(envelope.get("result", _MISSING), request.query)
-        except cattrs.BaseValidationError as error:
-            mismatch = _locate(error, "result")
         except _MismatchError as error:
             mismatch = error
-            mismatch.path = mismatch.path or "result"
         else:
             # Errors will show it.
             if extra.nextYn not in ("Y", "N"):
                 extra.nextYn = bounded(redact(extra.nextYn))
             return PageResponse(request, extra, records, tuple(problems))
         raise _decode_error(mismatch, body, request, redact)
-
-
-class ClickRows(list[Any]):
-    """The vendor's `list`, of clicks. Its items are not checked yet."""
-
-
-@attrs.define
-class Listing:
-    """The vendor's `result`, of clicks."""
-
-    extra: Extra
-    list: ClickRows
 
 
 @attrs.define
@@ -94,18 +80,6 @@ class GroupItem:
     memo: str | None = None
 
 
-# Within the class the name of its field would hide `list`.
-GroupItems: TypeAlias = list[GroupItem]
-
-
-@attrs.define
-class GroupListing:
-    """The vendor's `result`, of the list of groups."""
-
-    extra: Extra
-    list: GroupItems
-
-
 class _MismatchError(Exception):
     def __init__(self, wanted: str, came: object, path: str = "") -> None:
         super().__init__(wanted)
@@ -116,18 +90,33 @@ class _MismatchError(Exception):
 
 _MISSING = object()
 _WHOLE = f"a whole number from 0 to {MAX_COUNT}"
-_WANTED = {"extra": "an object", "list": "a list", "nextYn": "a string", "grpNm": "a string"}
+_WANTED = {"nextYn": "a string", "nm": "a string"}
 _fields = itemgetter(*CLICK_FIELDS)
 
 
 def _structure(result: Any, query: Query) -> tuple[Extra, list[Any]]:
+    if type(result) is not dict:
+        raise _MismatchError("an object", result, "result")
+    extra = _structure_as(Extra, result.get("extra", _MISSING), "result.extra")
+    rows = result.get("list", _MISSING)
+    if type(rows) is not list:
+        raise _MismatchError("a list", rows, "result.list")
     if query.kind == "groups":
-        groups = _structure_groups(result, GroupListing)
-        return groups.extra, [Group(group.idx, group.nm, group.memo or "", group.linkCnt) for group in groups.list]
-    listing = _structure_listing(result, Listing)
+        items = _structure_as(list[GroupItem], rows, "result.list")
+        return extra, [Group(item.idx, item.nm, item.memo or "", item.linkCnt) for item in items]
     if query.kind == "totals":
-        return listing.extra, _records(listing.list, functools.partial(GroupTotals, query.start, query.end))
-    return listing.extra, _records(listing.list, functools.partial(GroupClicks, query.start))
+        return extra, _records(rows, functools.partial(GroupTotals, query.start, query.end))
+    return extra, _records(rows, functools.partial(GroupClicks, query.start))
+
+
+def _structure_as(type_: type[T], value: Any, path: str) -> T:
+    try:
+        return _converter.structure(value, type_)
+    except cattrs.BaseValidationError as error:
+        mismatch = _locate(error, path)
+    except _MismatchError as error:
+        mismatch = _MismatchError(error.wanted, error.came, path)
+    raise mismatch
 
 
 def _whole(value: Any, _: Any) -> int:
@@ -140,12 +129,6 @@ def _text(value: Any, _: Any) -> str:
     if type(value) is str:
         return value
     raise _MismatchError("a string", value)
-
-
-def _rows(value: Any, _: Any) -> Any:
-    if type(value) is list:
-        return value
-    raise _MismatchError("a list", value)
 
 
 def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list[Any]:
@@ -167,18 +150,6 @@ def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list
             raise _row_mismatch(row, f"result.list[{index}]")
         records.append(make(group_id, name, clicks, users))
     return records
-
-
-def _group_items(converter: cattrs.Converter) -> Callable[[Any, Any], list[GroupItem]]:
-    structure = converter.get_structure_hook(list[GroupItem])
-
-    def checked(value: Any, type_: Any) -> list[GroupItem]:
-        if type(value) is not list:
-            raise _MismatchError("a list", value)
-        items: list[GroupItem] = structure(value, type_)
-        return items
-
-    return checked
 
 
 def _row_mismatch(row: Any, path: str) -> _MismatchError:
@@ -210,14 +181,10 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook_factory(attrs.has, structure_object)
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(ClickRows, _rows)
-    converter.register_structure_hook_func(lambda kind: kind == list[GroupItem], _group_items(converter))
     return converter
 
 
 _converter = _make_converter()
-_structure_listing = _converter.get_structure_hook(Listing)
-_structure_groups = _converter.get_structure_hook(GroupListing)
 
 
 def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
@@ -229,7 +196,7 @@ def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
     if isinstance(inner, cattrs.BaseValidationError):
         return _locate(inner, path)
     if isinstance(inner, _MismatchError):
-        return _MismatchError(inner.wanted, inner.came, f"{path}{inner.path}")
+        return _MismatchError(inner.wanted, inner.came, path)
     return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 
