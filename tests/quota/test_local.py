@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clicksgroup import ConfigurationError, Quota
 from clicksgroup.quota import QuotaPausedError, Slot
 from clicksgroup.quota.ledger import CLOCK_DRIFT, ORPHAN_HOLD
-from clicksgroup.quota.local import LocalQuota, local_quota
+from clicksgroup.quota.local import FORGET_AFTER, LocalQuota, local_quota
 from tests.checker import most_at_once, most_in_any_window
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time
 
@@ -206,6 +206,18 @@ async def test_abandoned_after_answer() -> None:
     slot.abandon()
     await quota.acquire()
     assert clock() == pytest.approx(10 * CLOCK_DRIFT)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("end", [finish, Slot.abandon])
+async def test_forgets(end: Callable[[Slot], None]) -> None:
+    """A quota that is used for long keeps no more answers and slots than its windows need, or a thousand."""
+    quota = make((24, 60), in_flight=8)
+    for _ in range(2 * FORGET_AFTER):
+        end(await quota.acquire())
+        await asyncio.sleep(2.6)
+    ledger = quota._memory.ledger
+    assert max(len(ledger.places), len(ledger.answered)) <= FORGET_AFTER + 1
 
 
 @in_virtual_time
