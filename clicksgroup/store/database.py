@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -20,7 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.store.database_errors import DRIVER_ERRORS, is_transient, no_store, store_error
 from clicksgroup.store.locations import Location, describe, is_in_memory, parse_location
-from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, Tables, create_tables, read_version
+from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, create_tables, read_version
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -46,7 +46,7 @@ class Database:
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if schema is not None and self.is_sqlite:
             raise ConfigurationError(f"schema: {schema!r}: SQLite has no schemas; leave it out, or use PostgreSQL")
-        self.tables = Tables.of(schema)
+        self.schema = schema
         # Of a database in memory.
         self.accounts_in_backfill: set[str] = set()
         self._read_only = read_only
@@ -71,8 +71,10 @@ class Database:
         if self._engine is not None:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:
-            self._engine = self._borrowed or self._make_engine()
-            version = await self._try_once(self._read_version, "opened")
+            self._engine = self._prepare_engine()
+            version = await self._try_once(
+                lambda: self._transact(lambda connection: read_version(connection, self.schema), None), "opened"
+            )
             if version is None:
                 if self._read_only:
                     raise no_store(self._url)
@@ -102,6 +104,14 @@ class Database:
         """Return what `work` returns. All that it reads is of one moment."""
         return await self.retry(lambda: self._transact(work, None), "read")
 
+    async def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """Return the rows of one query."""
+
+        async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            return (await connection.execute(query)).all()
+
+        return await self.read(work)
+
     async def write(self, work: Work[T], lock: str) -> T:
         """Run `work` in a transaction. Those with the same `lock` run one after the other.
 
@@ -111,11 +121,6 @@ class Database:
         if self._read_only:
             raise StoreError(f"the store {self.name} was opened with read_only=True; open it without, to write to it")
         return await self.retry(lambda: self._transact(work, lock), "written")
-
-    async def file(self) -> str:
-        """The path of the SQLite file; empty for a database in memory."""
-        query = sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-        return await self.read(lambda connection: _scalar(connection, query)) or ""
 
     async def connect_apart(self) -> AsyncConnection:
         """A connection that does not count in the pool, which may be as small as one connection."""
@@ -148,12 +153,9 @@ class Database:
         except asyncio.CancelledError:
             # On PostgreSQL the first cancel waits for the server; the second aborts the connection.
             for _ in range(1 if self.is_sqlite else 2):
-                if not task.done():
-                    await asyncio.wait([task], timeout=CANCEL_GRACE)
-                if not task.done():
-                    task.cancel()
-            if not task.done():
-                await asyncio.wait([task])
+                await asyncio.wait([task], timeout=CANCEL_GRACE)
+                task.cancel()
+            await asyncio.wait([task])
             # Mark the exception as retrieved, or asyncio logs it.
             if not task.cancelled():
                 task.exception()
@@ -167,8 +169,8 @@ class Database:
     async def _transact(self, work: Work[T], lock: str | None) -> T:
         async with self._connect() as connection:
             if self.is_sqlite:
-                # The driver begins its own transactions too late: they read first, and fail beside another writer.
-                await self._autocommit(connection)
+                if self._borrowed is not None:
+                    await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
                 await connection.exec_driver_sql("BEGIN" if lock is None else "BEGIN IMMEDIATE")
                 result = await work(connection)
                 await connection.exec_driver_sql("COMMIT")
@@ -190,29 +192,17 @@ class Database:
             raise StoreError(f"the store {self.name} is not open; use it inside `async with`")
         return self._engine.connect()
 
-    async def _autocommit(self, connection: AsyncConnection) -> None:
-        """Prepare a connection of a borrowed engine as those of our own are made."""
-        if self._borrowed is not None:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
-
-    async def _read_version(self) -> int | None:
-        async with self._connect() as connection:
-            return await read_version(connection, self.tables)
-
     async def _create(self) -> int:
         if self.is_sqlite:
             await self.retry(self._use_wal, "opened")
         return await self.retry(
-            lambda: self._transact(lambda connection: create_tables(connection, self.tables), SCHEMA_LOCK),
-            "opened",
+            lambda: self._transact(lambda connection: create_tables(connection, self.schema), SCHEMA_LOCK), "opened"
         )
 
     async def _use_wal(self) -> None:
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + BUSY_TIMEOUT
         async with self._connect() as connection:
-            await self._autocommit(connection)
-            deadline = loop.time() + BUSY_TIMEOUT
             while True:
                 try:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -223,6 +213,15 @@ class Database:
                         raise
                 await asyncio.sleep(0.01)
 
+    def _prepare_engine(self) -> AsyncEngine:
+        engine = self._borrowed or self._make_engine()
+        options: dict[str, Any] = {}
+        if self.schema is not None:
+            options["schema_translate_map"] = {None: self.schema}
+        if self.is_sqlite and self._borrowed is not None:
+            options["isolation_level"] = _SQLITE_LEVEL
+        return engine.execution_options(**options)
+
     def _make_engine(self) -> AsyncEngine:
         url = self._url
         if self.is_sqlite:
@@ -230,7 +229,7 @@ class Database:
             options: dict[str, Any] = {
                 "connect_args": {"timeout": BUSY_TIMEOUT},
                 "poolclass": AsyncAdaptedQueuePool,
-                "isolation_level": "AUTOCOMMIT",
+                "isolation_level": _SQLITE_LEVEL,
             }
             if is_in_memory(url):
                 # Each connection is a database of its own, so there is only one.
@@ -274,9 +273,8 @@ class Database:
         return self._url
 
 
-async def _scalar(connection: AsyncConnection, query: sa.TextClause) -> Any:
-    return (await connection.execute(query)).scalar()
-
+_SQLITE_LEVEL = "AUTOCOMMIT"
+"""The driver begins its own transactions too late: they read first, and fail beside another writer."""
 
 _POSTGRES_OPTIONS = {
     "timeout": BUSY_TIMEOUT,
