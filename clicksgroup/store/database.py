@@ -43,6 +43,8 @@ class Database:
 
     def __init__(self, location: Location, schema: str | None, *, read_only: bool = False) -> None:
         self._url = parse_location(location)
+        # Where the store is, for messages.
+        self.name = describe(self._url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if schema is not None and self.is_sqlite:
             raise ConfigurationError(f"schema: {schema!r}: SQLite has no schemas; leave it out, or use PostgreSQL")
@@ -56,11 +58,6 @@ class Database:
         # The connections of asyncpg in our own engine.
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    @property
-    def name(self) -> str:
-        """Where the store is, for messages."""
-        return describe(self._url)
-
     async def open(self) -> None:
         """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only.
 
@@ -72,13 +69,14 @@ class Database:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:
             self._engine = self._prepare_engine()
-            version = await self._try_once(
-                lambda: self._transact(lambda connection: read_version(connection, self.schema), None), "opened"
-            )
+            # Not repeated: the URL may be wrong.
+            version = await self._try_once(lambda: self._transact(read_version, None), "opened")
             if version is None:
                 if self._read_only:
                     raise no_store(self._url)
-                version = await self._create()
+                if self.is_sqlite:
+                    await self.retry(self._use_wal, "opened")
+                version = await self.retry(lambda: self._transact(create_tables, SCHEMA_LOCK), "opened")
             if version > SCHEMA_VERSION:
                 raise StoreError(
                     f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
@@ -191,13 +189,6 @@ class Database:
         if self._engine is None:
             raise StoreError(f"the store {self.name} is not open; use it inside `async with`")
         return self._engine.connect()
-
-    async def _create(self) -> int:
-        if self.is_sqlite:
-            await self.retry(self._use_wal, "opened")
-        return await self.retry(
-            lambda: self._transact(lambda connection: create_tables(connection, self.schema), SCHEMA_LOCK), "opened"
-        )
 
     async def _use_wal(self) -> None:
         loop = asyncio.get_running_loop()

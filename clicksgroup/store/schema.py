@@ -137,24 +137,25 @@ click_accounts = sa.Table(
 _version = sa.Table("clicksgroup_schema", _metadata, _key("version", sa.Integer))
 
 
-async def read_version(connection: AsyncConnection, schema: str | None) -> int | None:
+async def read_version(connection: AsyncConnection) -> int | None:
     """Return the version of the tables, or None where there are none."""
-    if not await _exists(connection, _version, schema):
+    if not await _exists(connection, _version):
         return None
     version: int | None = (await connection.execute(sa.select(sa.func.max(_version.c.version)))).scalar()
     return version
 
 
-async def create_tables(connection: AsyncConnection, schema: str | None) -> int:
+async def create_tables(connection: AsyncConnection) -> int:
     """Create the tables, unless another process has done so meanwhile, and return their version.
 
     Raises:
         StoreError: there is another table of the same name.
     """
-    if (version := await read_version(connection, schema)) is not None:
+    if (version := await read_version(connection)) is not None:
         return version
+    schema = await connection.run_sync(_schema)
     for table in (group_clicks, click_dates):
-        if await _exists(connection, table, schema):
+        if await _exists(connection, table):
             name = f"{schema}.{table.name}" if schema else table.name
             raise StoreError(
                 f"the table {name} exists already and is not clicksgroup's; use another database or schema"
@@ -166,12 +167,16 @@ async def create_tables(connection: AsyncConnection, schema: str | None) -> int:
     return SCHEMA_VERSION
 
 
-async def upgrade_tables(connection: AsyncConnection, schema: str | None) -> None:
+async def upgrade_tables(connection: AsyncConnection) -> None:
     """Bring tables of an older version up to date. No two transactions may do it at once."""
-    if await read_version(connection, schema) == 1:
+    if await read_version(connection) == 1:
         await connection.run_sync(click_accounts.create)
         await connection.execute(_version.update().values(version=SCHEMA_VERSION))
 
 
-async def _exists(connection: AsyncConnection, table: sa.Table, schema: str | None) -> bool:
-    return await connection.run_sync(lambda c: sa.inspect(c).has_table(table.name, schema=schema))
+async def _exists(connection: AsyncConnection, table: sa.Table) -> bool:
+    return await connection.run_sync(lambda c: sa.inspect(c).has_table(table.name, schema=_schema(c)))
+
+
+def _schema(connection: sa.Connection) -> str | None:
+    return connection.schema_for_object(_version)

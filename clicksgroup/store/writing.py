@@ -103,7 +103,7 @@ class Writer:
         )
 
         async def write(connection: AsyncConnection) -> None:
-            await upgrade_tables(connection, self._database.schema)
+            await upgrade_tables(connection)
             known = (await connection.execute(origins)).scalar()
             if known is None:
                 await connection.execute(click_accounts.insert(), {"account": self._account, "origin": origin})
