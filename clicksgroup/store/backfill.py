@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import logging
 import math
 import os
@@ -97,6 +98,9 @@ class Backfill:
     _clock: Clock
     _started_at: float = attrs.field(init=False)
     _requests_before: int = attrs.field(init=False)
+    _asked: list[datetime.date] = attrs.field(init=False)
+    # Which failure a date met: dates that fail in the same way are of one kind.
+    _kinds: dict[datetime.date, object] = attrs.field(factory=dict, init=False)
     _total: int = attrs.field(default=0, init=False)
     _skipped: int = attrs.field(default=0, init=False)
     _fetched: int = attrs.field(default=0, init=False)
@@ -137,10 +141,10 @@ class Backfill:
         self._requests_before = self._client.stats.requests
         final = set() if refresh else set((await self._reader.coverage(wanted, self._groups, self._settle)).final)
         self._total, self._skipped = len(wanted), len(final)
-        asked = [date for date in wanted if date not in final]
-        if asked:
-            fatal = ConsecutiveFailures(asked).is_fatal
-            async with self._client.day_outcomes(asked, groups=self._groups, fatal=fatal) as stream:
+        self._asked = [date for date in wanted if date not in final]
+        if self._asked:
+            days = self._client.day_outcomes(self._asked, groups=self._groups, fatal=self._is_fatal)
+            async with days as stream:
                 async for date, outcome in stream:
                     await self._lock.confirm()
                     await self._store(date, outcome)
@@ -188,31 +192,12 @@ class Backfill:
         estimate = self._client.estimate(some_dates, group_count=math.ceil(self._records / self._fetched))
         return max(at_pace, estimate.seconds)
 
+    def _is_fatal(self, date: datetime.date, error: ClicksGroupError) -> bool:
+        """Whether all dates would meet this failure. The client calls it before it sends another request.
 
-class ConsecutiveFailures:
-    """Tells a failure that all dates would meet from one that only its own date meets.
-
-    Dates are consecutive in the order in which they are asked for. The order in which they end does not count: with
-    many requests in flight, a date that fails at its first page overtakes those that succeed.
-    """
-
-    def __init__(self, asked: Sequence[datetime.date]) -> None:
-        self._positions = {date: position for position, date in enumerate(asked)}
-        self._kinds: dict[int, object] = {}
-
-    def is_fatal(self, date: datetime.date, error: ClicksGroupError) -> bool:
-        """Whether this failure ends the job. The client calls it before it sends another request."""
-        if error.stops_all:
-            return True
-        position, kind = self._positions[date], _kind(error)
-        self._kinds[position] = kind
-        first = last = position
-        while self._kinds.get(first - 1) == kind:
-            first -= 1
-        while self._kinds.get(last + 1) == kind:
-            last += 1
-        return last - first + 1 >= SAME_FAILURE_LIMIT
-
-
-def _kind(error: ClicksGroupError) -> object:
-    return type(error), getattr(error, "status", None), getattr(error, "code", None)
+        Dates are consecutive in the order in which they are asked for. The order in which they end does not count: with
+        many requests in flight, a date that fails at its first page overtakes those that succeed.
+        """
+        self._kinds[date] = type(error), getattr(error, "status", None), getattr(error, "code", None)
+        runs = itertools.groupby(self._asked, self._kinds.get)
+        return error.stops_all or any(kind and len(list(run)) >= SAME_FAILURE_LIMIT for kind, run in runs)

@@ -134,23 +134,17 @@ class Reader:
         self._account = account
 
     def clicks(self, dates: DateRange, groups: Groups) -> RecordStream:
-        async def read_columns(start: datetime.date) -> tuple[Columns, datetime.date | None]:
-            return await self._database.read(partial(self._read_columns, start=start, end=dates[-1], groups=groups))
-
-        return RecordStream(read_columns, dates[0])
+        return RecordStream(lambda rest: self._database.read(partial(self._columns, dates=rest, groups=groups)), dates)
 
     def days(self, dates: DateRange, groups: Groups) -> StoreStream[Day]:
-        async def read_days(start: datetime.date) -> tuple[list[Day], datetime.date | None]:
-            return await self._database.read(partial(self._read_days, start=start, end=dates[-1], groups=groups))
-
-        return StoreStream(read_days, dates[0])
+        return StoreStream(lambda rest: self._database.read(partial(self._days, dates=rest, groups=groups)), dates)
 
     async def coverage(self, dates: Sequence[datetime.date], groups: Groups, settle: datetime.timedelta) -> Coverage:
         coverage = Coverage([], [], [])
         if not dates:
             return coverage
-        read = partial(self._read_fetched, start=min(dates), end=max(dates), groups=groups)
-        fetched = await self._database.read(read)
+        span = date_range(min(dates), max(dates))
+        fetched = await self._database.read(partial(self._fetched, dates=span, groups=groups))
         for date in dates:
             if date not in fetched:
                 coverage.missing.append(date)
@@ -172,7 +166,7 @@ class Reader:
 
     async def failures(self, dates: DateRange) -> dict[datetime.date, str]:
         table = click_date_failures
-        query = self._select(table, dates[0], dates[-1], table.c.date, table.c.error).order_by(table.c.date)
+        query = self._select(table, dates, table.c.date, table.c.error).order_by(table.c.date)
         return {row.date: row.error for row in await self._database.rows(query)}
 
     async def backfill_process(self) -> str:
@@ -181,72 +175,65 @@ class Reader:
         processes = [process for (process,) in await self._database.rows(query) if process]
         return processes[0] if processes else "(unknown)"
 
-    async def _read_columns(
-        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
-    ) -> tuple[Columns, datetime.date | None]:
-        """The records of whole dates, `CHUNK_ROWS` or some more, and the date after them, or None at the end."""
-        rows = await _fetch(connection, self._select_records(start, end, groups).limit(CHUNK_ROWS))
+    async def _columns(
+        self, connection: AsyncConnection, *, dates: DateRange, groups: Groups
+    ) -> tuple[Columns, DateRange | None]:
+        """The records of the first dates, whole, `CHUNK_ROWS` or some more, and the dates that are left."""
+        _, date, group_id, *others = group_clicks.c
+        # As text, so that SQLite's dates are not parsed row by row.
+        columns = (sa.type_coerce(date, sa.Text), group_id, *others)
+        query = self._select(group_clicks, dates, *columns, groups=groups).order_by(date, group_id)
+        rows = await _fetch(connection, query.limit(CHUNK_ROWS))
         if len(rows) < CHUNK_ROWS:
-            return _columns(rows), None
-        last = _date(rows[-1][0])
-        rest = self._select_records(last, last, groups).where(group_clicks.c.group_id > rows[-1][1])
-        rows += await _fetch(connection, rest)
-        return _columns(rows), None if last == end else last + ONE_DAY
+            return _as_columns(rows), None
+        last = dates.index(_date(rows[-1][0]))
+        query = self._select(group_clicks, dates[last : last + 1], *columns, groups=groups).order_by(date, group_id)
+        rows += await _fetch(connection, query.where(group_id > rows[-1][1]))
+        return _as_columns(rows), dates[last + 1 :] or None
 
-    async def _read_days(
-        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
-    ) -> tuple[list[Day], datetime.date | None]:
-        """The dates that were fetched, of those whose records are a chunk, and the date after these, or None."""
-        columns, after = await self._read_columns(connection, start=start, end=end, groups=groups)
+    async def _days(
+        self, connection: AsyncConnection, *, dates: DateRange, groups: Groups
+    ) -> tuple[list[Day], DateRange | None]:
+        """The first dates, of those that were fetched, and the dates that are left."""
+        columns, rest = await self._columns(connection, dates=dates, groups=groups)
         records = {date: tuple(own) for date, own in groupby(map(GroupClicks, *columns), attrgetter("date"))}
-        last = end if after is None else after - ONE_DAY
-        fetched = await self._read_fetched(connection, start=start, end=last, groups=groups)
+        fetched = await self._fetched(connection, dates=dates[: len(dates) - len(rest or ())], groups=groups)
         days = []
         for date in sorted(fetched):
             found = records.get(date, ())
             total_count = fetched[date].total_count if groups is None else len(found)
             days.append(attrs.evolve(fetched[date], records=found, total_count=total_count))
-        return days, after
+        return days, rest
 
-    async def _read_fetched(
-        self, connection: AsyncConnection, *, start: datetime.date, end: datetime.date, groups: Groups
+    async def _fetched(
+        self, connection: AsyncConnection, *, dates: DateRange, groups: Groups
     ) -> dict[datetime.date, Day]:
         """The dates that were fetched whole or, with `groups`, for all of these: as days without their records."""
         table = click_date_groups
+        own = table.c
         problems: dict[datetime.date, tuple[str, ...]] = {}
-        query = self._select(table, start, end, table.c.date, table.c.problems, groups=groups)
-        for date, more in await connection.execute(query.where(table.c.problems.is_not(None)).distinct()):
+        query = self._select(table, dates, own.date, own.problems, groups=groups).where(own.problems.is_not(None))
+        for date, more in await connection.execute(query.distinct()):
             problems[date] = (*problems.get(date, ()), *more)
         whole = click_dates.c
-        query = self._select(click_dates, start, end, whole.date, whole.total_count, whole.fetched_at, whole.problems)
+        query = self._select(click_dates, dates, whole.date, whole.total_count, whole.fetched_at, whole.problems)
         fetched = {
-            date: Day(date, total_count, (), fetched_at, groups, (*own, *problems.get(date, ())))
-            for date, total_count, fetched_at, own in await connection.execute(query)
+            date: Day(date, total_count, (), fetched_at, groups, (*first, *problems.get(date, ())))
+            for date, total_count, fetched_at, first in await connection.execute(query)
         }
         if groups is not None:
             # A group in this table is never older than the whole date (see `Writer.put`). So where all the groups are
             # in it, they alone count.
-            fetched_at = sa.func.min(table.c.fetched_at)
-            query = self._select(table, start, end, table.c.date, fetched_at, groups=groups).group_by(table.c.date)
-            for date, earliest in await connection.execute(query.having(sa.func.count() == len(groups))):
-                fetched[date] = Day(date, 0, (), earliest, groups, problems.get(date, ()))
+            query = self._select(table, dates, own.date, sa.func.min(own.fetched_at), groups=groups).group_by(own.date)
+            for date, fetched_at in await connection.execute(query.having(sa.func.count() == len(groups))):
+                fetched[date] = Day(date, 0, (), fetched_at, groups, problems.get(date, ()))
         return fetched
 
-    def _select_records(self, start: datetime.date, end: datetime.date, groups: Groups) -> sa.Select[Any]:
-        _, date, *others = group_clicks.c
-        # As text, so that SQLite's dates are not parsed row by row.
-        columns = (sa.type_coerce(date, sa.Text), *others)
-        return self._select(group_clicks, start, end, *columns, groups=groups).order_by(date, group_clicks.c.group_id)
-
     def _select(
-        self,
-        table: sa.Table,
-        start: datetime.date,
-        end: datetime.date,
-        *columns: sa.ColumnElement[Any],
-        groups: Groups = None,
+        self, table: sa.Table, dates: DateRange, *columns: sa.ColumnElement[Any], groups: Groups = None
     ) -> sa.Select[Any]:
-        query = sa.select(*columns).where(table.c.account == self._account, table.c.date.between(start, end))
+        query = sa.select(*columns).where(table.c.account == self._account)
+        query = query.where(table.c.date.between(dates[0], dates[-1]))
         return query if groups is None else query.where(any_of(table.c.group_id, groups))
 
 
@@ -257,7 +244,7 @@ async def _fetch(connection: AsyncConnection, query: sa.Select[Any]) -> list[tup
     return list(cursor.fetchall())
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
+def _as_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
     if not rows:
         return (), (), (), (), ()
     dates, *others = zip(*rows, strict=True)
