@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -68,22 +68,11 @@ class Database:
         if self._engine is not None:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:
-            self._engine = self._prepare_engine()
-            # Not repeated: the URL may be wrong.
-            version = await self._try_once(lambda: self._transact(read_version, None), "opened")
-            if version is None:
-                if self._read_only:
-                    raise no_store(self._url)
-                if self.is_sqlite:
-                    await self.retry(self._use_wal, "opened")
-                version = await self.retry(lambda: self._transact(create_tables, SCHEMA_LOCK), "opened")
-            if version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
-                    f"knows {SCHEMA_VERSION}; upgrade clicksgroup"
-                )
+            await self.shield(self._open())
         except BaseException as error:
             await self.close()
+            if isinstance(error, DRIVER_ERRORS):
+                raise store_error(error, self._url, "opened") from error
             if type(error) in (TypeError, ValueError) and self._borrowed is None and self._url.query:
                 raise ConfigurationError(f"url: the driver refuses an option in it: {error}") from None
             raise
@@ -128,20 +117,15 @@ class Database:
 
     async def retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         """What `attempt` returns. A lost connection starts it again."""
-        for delay in RECONNECT_DELAYS:
+        delays = iter(RECONNECT_DELAYS)
+        while True:
             try:
                 return await self.shield(attempt())
             except DRIVER_ERRORS as error:
-                if not is_transient(error):
+                delay = next(delays, None)
+                if delay is None or not is_transient(error):
                     raise store_error(error, self._url, verb) from error
             await asyncio.sleep(delay)
-        return await self._try_once(attempt, verb)
-
-    async def _try_once(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
-        try:
-            return await self.shield(attempt())
-        except DRIVER_ERRORS as error:
-            raise store_error(error, self._url, verb) from error
 
     async def shield(self, work: Awaitable[T]) -> T:
         """Await `work`. If the caller is cancelled, it ends first, so that no connection is left in mid-statement."""
@@ -158,6 +142,26 @@ class Database:
             if not task.cancelled():
                 task.exception()
             raise
+
+    async def _open(self) -> None:
+        engine = self._borrowed or self._make_engine()
+        if self.schema is not None:
+            engine = engine.execution_options(schema_translate_map={None: self.schema})
+        if self.is_sqlite and self._borrowed is not None:
+            engine = engine.execution_options(isolation_level=_SQLITE_LEVEL)
+        self._engine = engine
+        version = await self._transact(read_version, None)
+        if version is None:
+            if self._read_only:
+                raise no_store(self._url)
+            if self.is_sqlite:
+                await self._use_wal()
+            version = await self._transact(create_tables, SCHEMA_LOCK)
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
+                f"knows {SCHEMA_VERSION}; upgrade clicksgroup"
+            )
 
     def _terminate_connections(self) -> None:
         """Abort the connections to a server that does not answer."""
@@ -204,15 +208,6 @@ class Database:
                         raise
                 await asyncio.sleep(0.01)
 
-    def _prepare_engine(self) -> AsyncEngine:
-        engine = self._borrowed or self._make_engine()
-        options: dict[str, Any] = {}
-        if self.schema is not None:
-            options["schema_translate_map"] = {None: self.schema}
-        if self.is_sqlite and self._borrowed is not None:
-            options["isolation_level"] = _SQLITE_LEVEL
-        return engine.execution_options(**options)
-
     def _make_engine(self) -> AsyncEngine:
         url = self._url
         if self.is_sqlite:
@@ -233,8 +228,6 @@ class Database:
             engine = create_async_engine(url, **options)
         except ImportError as error:
             raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
-        except SQLAlchemyError as error:
-            raise store_error(error, self._url, "opened") from error
         if not self.is_sqlite:
             sa.event.listen(engine.sync_engine, "connect", lambda c, _: self._connections.add(c.driver_connection))
         return engine
@@ -254,14 +247,10 @@ class Database:
                 f"the store {self.name} cannot be opened: there is no folder {path.parent}; create it first"
             )
         # Not left to aiosqlite: the thread of a connection that fails lives on, and may report to a closed event loop.
-        try:
-            with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
-                needs_immutable = _needs_immutable(connection, path)
-        except sqlite3.Error as error:
-            raise store_error(error, self._url, "opened") from error
-        if needs_immutable:
-            return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
-        return self._url
+        with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
+            if not _needs_immutable(connection, path):
+                return self._url
+        return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
 
 
 _SQLITE_LEVEL = "AUTOCOMMIT"

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from clicksgroup.client import ClicksClient
 
-_SYSTEM_CLOCK = Clock()
-
 
 class ClickStore:
     """Fetched clicks in SQLite or PostgreSQL. Provisional, except for the tables `group_clicks` and `click_dates`.
@@ -74,7 +72,7 @@ class ClickStore:
         settle: datetime.timedelta = datetime.timedelta(0),
         schema: str | None = None,
         read_only: bool = False,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         instance("account", account, str, example="account='shop'")
         if not account or account != storable(account):
