@@ -59,12 +59,7 @@ class Database:
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def open(self) -> None:
-        """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only.
-
-        Raises:
-            ConfigurationError: the URL has an option that the driver does not know.
-            StoreError: the store cannot be opened, or there is none and it is read-only.
-        """
+        """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only."""
         if self._engine is not None:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:

@@ -29,12 +29,7 @@ _EXAMPLES = "a path such as clicks.db, or a URL such as postgresql+asyncpg://use
 
 
 def parse_location(location: Location) -> URL:
-    """Return the URL of a location, with the driver that the store uses.
-
-    Raises:
-        ConfigurationError: not a path or URL, or one of another database or driver.
-        TypeError: another type.
-    """
+    """Return the URL of a location, with the driver that the store uses."""
     if isinstance(location, AsyncEngine):
         url = _check_url(location.url)
         _check_pool(location)

@@ -30,11 +30,7 @@ class AccountLock(abc.ABC):
         """Take the lock, and return whether it was free."""
 
     async def confirm(self) -> None:  # noqa: B027 - only one that can be lost has something to do
-        """Make sure that the lock is still held, and take it again if its connection was lost.
-
-        Raises:
-            StoreError: another process has taken it meanwhile.
-        """
+        """Take the lock again if its connection was lost; raise `StoreError` if another process has it meanwhile."""
 
     @abc.abstractmethod
     async def release(self) -> None:

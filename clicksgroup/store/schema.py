@@ -146,11 +146,7 @@ async def read_version(connection: AsyncConnection) -> int | None:
 
 
 async def create_tables(connection: AsyncConnection) -> int:
-    """Create the tables, unless another process has done so meanwhile, and return their version.
-
-    Raises:
-        StoreError: there is another table of the same name.
-    """
+    """Create the tables, unless another process has done so meanwhile, and return their version."""
     if (version := await read_version(connection)) is not None:
         return version
     schema = await connection.run_sync(_schema)

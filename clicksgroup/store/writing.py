@@ -90,9 +90,6 @@ class Writer:
         """Prepare the account for clicks of that origin, and show that there are the rights and the space to write.
 
         For that a row is written into each table and deleted again. A store of an older version is upgraded.
-
-        Raises:
-            StoreError: the store cannot be written, or the account's clicks come from another origin.
         """
         origins = sa.select(click_accounts.c.origin).where(click_accounts.c.account == self._account)
         rows = (
@@ -198,11 +195,7 @@ class Writer:
 
 
 def _rows_by_id(day: Day) -> RowsById:
-    """The rows by group id; of a group that is listed twice, the last one.
-
-    Raises:
-        StoreError: a record is of another date, or a number in it does not fit.
-    """
+    """The rows by group id, if all of them can be stored; of a group that is listed twice, the last one."""
     rows: RowsById = {}
     for record in day.records:
         if record.date != day.date:
