@@ -35,10 +35,8 @@ Groups: TypeAlias = tuple[int, ...] | None
 CHUNK_ROWS = 5000
 """Rows that a stream reads at a time, rounded up to whole dates: a date that is replaced meanwhile is never mixed."""
 
-ONE_DAY = datetime.timedelta(days=1)
-
-LAST_MIDNIGHT = datetime.timedelta(hours=12)
-"""A date ends last at UTC-12, 12 hours after it does in UTC."""
+LAST_END = datetime.timedelta(hours=36)
+"""A date ends last at UTC-12: so long after it begins in UTC."""
 
 
 @attrs.frozen
@@ -59,7 +57,7 @@ class Coverage:
 def is_final(day: Day, settle: datetime.timedelta) -> bool:
     """Whether the counts of a day could no longer change when they were fetched."""
     midnight = datetime.datetime.combine(day.date, datetime.time(), datetime.UTC)
-    return not day.problems and day.fetched_at - midnight - LAST_MIDNIGHT >= settle + ONE_DAY
+    return not day.problems and day.fetched_at - midnight - LAST_END >= settle
 
 
 class StoreStream(ItemStream[T]):
