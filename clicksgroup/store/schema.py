@@ -54,9 +54,12 @@ class UTCDateTime(sa.TypeDecorator[datetime.datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        if value is None:
+            return None
+        value = value.astimezone(datetime.UTC)
+        if dialect.name == "sqlite":
+            return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return value
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime.datetime | None:  # noqa: ARG002
         if isinstance(value, str):

@@ -39,6 +39,17 @@ RowsById: TypeAlias = dict[int, Row]
 
 _values: Callable[[GroupClicks], Row] = operator.attrgetter("group_id", "group_name", "clicks", "unique_users")
 
+_STATE = sa.select(
+    sa.select(click_dates.c.fetched_at)
+    .where(click_dates.c.account == sa.bindparam("account"), click_dates.c.date == sa.bindparam("date"))
+    .scalar_subquery(),
+    *(
+        sa.exists().where(table.c.account == sa.bindparam("account"), table.c.date == sa.bindparam("date"))
+        for table in (group_clicks, click_date_groups, click_date_failures)
+    ),
+)
+"""When a date was fetched whole, and whether there are clicks, groups and a failure of it."""
+
 
 class Writer:
     """Writes the dates of one account. Two writers of the same date wait for each other."""
@@ -54,16 +65,10 @@ class Writer:
             StoreError: it cannot be stored. `stops_all` is False where the reason is in the day itself.
         """
         rows = _rows_by_id(day)
-        state = sa.select(
-            sa.select(click_dates.c.fetched_at).where(self._on(click_dates, day.date)).scalar_subquery(),
-            *(
-                sa.exists().where(self._on(table, day.date))
-                for table in (group_clicks, click_date_groups, click_date_failures)
-            ),
-        )
+        key = {"account": self._account, "date": day.date}
 
         async def write(connection: AsyncConnection) -> None:
-            stored_at, has_clicks, has_groups, has_failed = (await connection.execute(state)).one()
+            stored_at, has_clicks, has_groups, has_failed = (await connection.execute(_STATE, key)).one()
             if stored_at is None or stored_at <= day.fetched_at:
                 if day.groups is not None:
                     await self._replace_groups(connection, day, rows, whole=stored_at is not None)
