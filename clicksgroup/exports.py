@@ -10,12 +10,14 @@ The columns are `date`, `group_id`, `group_name`, `clicks` and `unique_users`. P
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import datetime
 import itertools
 import operator
+import queue
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
@@ -41,8 +43,6 @@ ROW_GROUP_ROWS = 100_000
 """Records in a row group of Parquet, which is held in memory until it is complete."""
 
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
-
-_values = operator.attrgetter(*COLUMNS)
 
 
 @runtime_checkable
@@ -77,6 +77,8 @@ async def write_ndjson(records: Records, file: BinaryIO) -> int:
 async def write_parquet(records: Records, file: BinaryIO) -> int:
     """Write Parquet, compressed with zstd, and return the number of records.
 
+    If this is cancelled, the thread that writes has ended when this returns.
+
     Raises:
         ImportError: the extra `arrow` is missing.
     """
@@ -84,12 +86,41 @@ async def write_parquet(records: Records, file: BinaryIO) -> int:
     from arro3.core import RecordBatchReader
     from arro3.io import write_parquet
 
-    source = _BatchSource(column_chunks(records))
-    reader = RecordBatchReader.from_batches(_schema(), source.batches())
-    await source.run_in_thread(
-        lambda: write_parquet(reader, file, compression="zstd(3)", max_row_group_size=ROW_GROUP_ROWS)
+    count = 0
+    is_complete = False
+    loop = asyncio.get_running_loop()
+    source = column_chunks(records)
+    wanted = asyncio.Semaphore(0)
+    chunks: queue.SimpleQueue[Columns | None] = queue.SimpleQueue()
+
+    def batches() -> Iterator[RecordBatch]:
+        nonlocal count
+        while True:
+            loop.call_soon_threadsafe(wanted.release)
+            chunk = chunks.get()
+            if chunk is None:
+                break
+            count += len(chunk[0])
+            yield _batch(chunk)
+        if not is_complete:
+            # Else the file would get its end, and look complete.
+            raise EOFError
+
+    reader = RecordBatchReader.from_batches(_schema(), batches())
+    thread = asyncio.ensure_future(
+        asyncio.to_thread(write_parquet, reader, file, compression="zstd(3)", max_row_group_size=ROW_GROUP_ROWS)
     )
-    return source.count
+    thread.add_done_callback(lambda _: wanted.release())
+    try:
+        while await wanted.acquire() and not thread.done():
+            columns = await anext(source, None)
+            is_complete = columns is None
+            chunks.put(columns)
+    finally:
+        chunks.put(None)
+        await asyncio.gather(thread, return_exceptions=True)
+    await thread
+    return count
 
 
 async def to_arrow(records: Records) -> Table:
@@ -111,35 +142,58 @@ async def to_arrow(records: Records) -> Table:
         ImportError: the extra `arrow` is missing.
     """
     _require_arrow()
-    from arro3.core import Table
-
-    return Table.from_batches([_batch(chunk) async for chunk in column_chunks(records)], schema=_schema())
+    return _table([_batch(chunk) async for chunk in column_chunks(records)])
 
 
-class CsvWriter:
-    """Writes CSV in UTF-8 to a binary file: the header line at once, then records in as many calls as they take.
+def record_table(records: Sequence[GroupClicks]) -> Table:
+    """Return records that are at hand as an Arrow table.
 
-    Args:
-        file: where to write. It is neither flushed nor closed.
+    Raises:
+        ImportError: the extra `arrow` is missing.
     """
+    _require_arrow()
+    return _table([_batch(_as_columns(records))])
+
+
+class _RowWriter(abc.ABC):
+    """Writes records to a binary file, in as many calls as they take. The file is neither flushed nor closed."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        file.write(f"{','.join(COLUMNS)}\n".encode())
 
     def write(self, records: Iterable[GroupClicks]) -> None:
         """Append a line for each record."""
-        self._write_rows(map(_values, records))
+        self.write_rows(map(operator.attrgetter(*COLUMNS), records))
 
-    def write_columns(self, columns: Columns) -> None:
-        """Append a line for each record."""
-        self._write_rows(zip(*columns, strict=True))
+    @abc.abstractmethod
+    def write_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Append a line for each row, which holds the values of `COLUMNS`."""
 
-    def _write_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
+
+class CsvWriter(_RowWriter):
+    """Writes CSV in UTF-8 to a binary file: the header line at once, then records in as many calls as they take.
+
+    The file is neither flushed nor closed.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        file.write(f"{','.join(COLUMNS)}\n".encode())
+
+    def write_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
         text = "".join(
             [f"{date},{group_id},{_csv_field(name)},{clicks},{users}\n" for date, group_id, name, clicks, users in rows]
         )
         self._file.write(text.encode())
+
+
+class NdjsonWriter(_RowWriter):
+    """Writes one JSON object a line to a binary file. The file is neither flushed nor closed."""
+
+    def write_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        self._file.writelines(
+            orjson.dumps(dict(zip(COLUMNS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for row in rows
+        )
 
 
 # Not left to `csv`, which quotes a lone carriage return only from CPython 3.11.9 and 3.12.3 on.
@@ -153,34 +207,10 @@ def _csv_field(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-class NdjsonWriter:
-    """Writes one JSON object a line to a binary file, in as many calls as the records take.
-
-    Args:
-        file: where to write. It is neither flushed nor closed.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, records: Iterable[GroupClicks]) -> None:
-        """Append a line for each record."""
-        self._write_rows(map(_values, records))
-
-    def write_columns(self, columns: Columns) -> None:
-        """Append a line for each record."""
-        self._write_rows(zip(*columns, strict=True))
-
-    def _write_rows(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._file.writelines(
-            orjson.dumps(dict(zip(COLUMNS, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for row in rows
-        )
-
-
-async def _write_all(records: Records, writer: CsvWriter | NdjsonWriter) -> int:
+async def _write_all(records: Records, writer: _RowWriter) -> int:
     count = 0
     async for columns in column_chunks(records):
-        writer.write_columns(columns)
+        writer.write_rows(zip(*columns, strict=True))
         count += len(columns[0])
     return count
 
@@ -210,57 +240,6 @@ def _as_columns(records: Sequence[GroupClicks]) -> Columns:
     return cast("Columns", tuple([getattr(record, name) for record in records] for name in COLUMNS))
 
 
-class _BatchSource:
-    """Lets a function in a thread read the chunks of a stream that runs in the event loop, as Arrow batches."""
-
-    def __init__(self, chunks: AsyncIterator[Columns]) -> None:
-        self.count = 0
-        self._chunks = chunks
-        self._loop = asyncio.get_running_loop()
-        # Only the event loop uses these two: the thread learns too late which task reads for it.
-        self._read_task: asyncio.Task[Any] | None = None
-        self._cancelled = False
-        self._error: Exception | None = None
-
-    def batches(self) -> Iterator[RecordBatch]:
-        """Yield the batches. Only to be iterated in a thread."""
-        while (chunk := asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()) is not None:
-            self.count += len(chunk[0])
-            yield _batch(chunk)
-
-    async def run_in_thread(self, write: Callable[[], None]) -> None:
-        """Run `write`, which reads `batches`, in a thread; an error of the stream is raised as it is.
-
-        If this is cancelled, the read under way is cancelled too, and the thread has ended when this returns.
-        """
-        thread = asyncio.ensure_future(asyncio.to_thread(write))
-        try:
-            await asyncio.shield(thread)
-        except asyncio.CancelledError:
-            self._cancelled = True
-            if self._read_task is not None:
-                self._read_task.cancel()
-            await asyncio.wait([thread])
-            # Mark the exception as retrieved, or asyncio logs it.
-            if not thread.cancelled():
-                thread.exception()
-            raise
-        except Exception:
-            if self._error is not None:
-                raise self._error from None
-            raise
-
-    async def _next(self) -> Columns | None:
-        if self._cancelled:
-            raise asyncio.CancelledError
-        self._read_task = asyncio.current_task()
-        try:
-            return await anext(self._chunks, None)
-        except Exception as error:
-            self._error = error
-            raise
-
-
 def _require_arrow() -> None:
     try:
         import arro3.core
@@ -276,16 +255,10 @@ def _schema() -> Schema:
     return Schema([Field(name, type_, nullable=False) for name, type_ in zip(COLUMNS, types, strict=True)])
 
 
-def record_table(records: Sequence[GroupClicks]) -> Table:
-    """Return records that are at hand as an Arrow table.
-
-    Raises:
-        ImportError: the extra `arrow` is missing.
-    """
-    _require_arrow()
+def _table(batches: Sequence[RecordBatch]) -> Table:
     from arro3.core import Table
 
-    return Table.from_batches([_batch(_as_columns(records))], schema=_schema())
+    return Table.from_batches(batches, schema=_schema())
 
 
 def _batch(columns: Columns) -> RecordBatch:

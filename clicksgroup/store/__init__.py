@@ -15,7 +15,7 @@ except ImportError as _error:  # pragma: no cover - needs an environment without
     raise ImportError('the store needs an extra: pip install "clicksgroup[store]"') from _error
 
 from clicksgroup.store.backfill import BackfillProgress, BackfillReport
-from clicksgroup.store.coverage import Coverage
+from clicksgroup.store.reading import Coverage
 from clicksgroup.store.store import ClickStore
 
 __all__ = ["BackfillProgress", "BackfillReport", "ClickStore", "Coverage"]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import logging
 import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from clicksgroup.dates import DatesLike, date_range, parse_dates, require_begun
-from clicksgroup.errors import APIError, ClicksGroupError, StatusError, StoreError
+from clicksgroup.errors import ClicksGroupError, StoreError
 from clicksgroup.models import Day
 from clicksgroup.store.locks import AccountLock
 from clicksgroup.store.reading import Reader
@@ -77,58 +78,51 @@ class BackfillReport:
 
 @attrs.frozen
 class Clock:
-    """The time that a store uses. Tests give their own.
-
-    Args:
-        now: returns the current date and time (aware, UTC).
-        monotonic: returns seconds, to measure how long a job takes.
-    """
+    """The time that a store uses: `now` is aware, in UTC. Tests give their own."""
 
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     monotonic: Callable[[], float] = time.monotonic
 
 
+@attrs.define(eq=False)
 class Backfill:
     """One run of the job."""
 
-    def __init__(
-        self,
-        client: ClicksClient,
-        reader: Reader,
-        writer: Writer,
-        lock: AccountLock,
-        *,
-        groups: tuple[int, ...] | None,
-        settle: datetime.timedelta,
-        progress: Callable[[BackfillProgress], object] | None,
-        clock: Clock,
-    ) -> None:
-        self._client = client
-        self._reader = reader
-        self._writer = writer
-        self._lock = lock
-        self._groups = groups
-        self._settle = settle
-        self._progress = progress
-        self._clock = clock
-        self._started_at = clock.monotonic()
-        self._requests_before = client.stats.requests
-        self._fetched = 0
-        self._records = 0
-        self._failed: dict[datetime.date, ClicksGroupError] = {}
+    _client: ClicksClient
+    _reader: Reader
+    _writer: Writer
+    _lock: AccountLock
+    _groups: tuple[int, ...] | None
+    _settle: datetime.timedelta
+    _progress: Callable[[BackfillProgress], object] | None
+    _clock: Clock
+    _started_at: float = attrs.field(init=False)
+    _requests_before: int = attrs.field(init=False)
+    _asked: list[datetime.date] = attrs.field(init=False)
+    # Which failure a date met: dates that fail in the same way are of one kind.
+    _kinds: dict[datetime.date, object] = attrs.field(factory=dict, init=False)
+    _total: int = attrs.field(default=0, init=False)
+    _skipped: int = attrs.field(default=0, init=False)
+    _fetched: int = attrs.field(default=0, init=False)
+    _records: int = attrs.field(default=0, init=False)
+    _failed: dict[datetime.date, ClicksGroupError] = attrs.field(factory=dict, init=False)
 
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
         """Fetch and store the dates that are missing or not final; with `refresh`, all of them."""
-        wanted = self._check_dates(parse_dates(dates))
-        await self._writer.claim(self._client.origin, self._clock.now())
+        now = self._clock.now()
+        wanted = dict.fromkeys(parse_dates(dates))
+        for date in wanted:
+            require_begun(date, now, "dates")
+        await self._writer.claim(self._client.origin, now)
         try:
             await self._acquire_lock()
-            return await self._run(wanted, refresh=refresh)
+            return await self._run(list(wanted), refresh=refresh)
         finally:
             await self._lock.release()
 
     async def _acquire_lock(self) -> None:
         """Wait until no other backfill of the account runs, and say so."""
+        began = self._clock.monotonic()
         attempts = 0
         while not await self._lock.try_acquire():
             attempts += 1
@@ -139,31 +133,26 @@ class Backfill:
             await asyncio.sleep(LOCK_INTERVAL)
         await self._writer.put_process(f"{os.getpid()} on {socket.gethostname()}")
         if attempts:
-            logger.info("%s: the other backfill has ended; waited %.0f s for it", self._lock.name, self._seconds())
-            self._started_at = self._clock.monotonic()
-            self._requests_before = self._client.stats.requests
+            waited = self._clock.monotonic() - began
+            logger.info("%s: the other backfill has ended; waited %.0f s for it", self._lock.name, waited)
 
     async def _run(self, wanted: Sequence[datetime.date], *, refresh: bool) -> BackfillReport:
-        coverage = await self._reader.coverage(wanted, self._groups, self._settle)
-        final = set() if refresh else set(coverage.final)
-        asked = [date for date in wanted if date not in final]
-        if asked:
-            fatal = ConsecutiveFailures(asked).is_fatal
-            async with self._client.day_outcomes(asked, groups=self._groups, fatal=fatal) as stream:
+        self._started_at = self._clock.monotonic()
+        self._requests_before = self._client.stats.requests
+        final = set() if refresh else set((await self._reader.coverage(wanted, self._groups, self._settle)).final)
+        self._total, self._skipped = len(wanted), len(final)
+        self._asked = [date for date in wanted if date not in final]
+        if self._asked:
+            days = self._client.day_outcomes(self._asked, groups=self._groups, fatal=self._is_fatal)
+            async with days as stream:
                 async for date, outcome in stream:
                     await self._lock.confirm()
                     await self._store(date, outcome)
                     if self._progress is not None:
-                        self._progress(self._progress_at(date, len(wanted), len(final)))
-        return BackfillReport(len(wanted), self._fetched, len(final), self._failed, self._requests(), self._seconds())
-
-    def _check_dates(self, dates: Iterable[datetime.date]) -> list[datetime.date]:
-        now = self._clock.now()
-        wanted: dict[datetime.date, None] = {}
-        for date in dates:
-            require_begun(date, now, "dates")
-            wanted[date] = None
-        return list(wanted)
+                        self._progress(self._progress_at(date))
+        return BackfillReport(
+            self._total, self._fetched, self._skipped, self._failed, self._requests(), self._seconds()
+        )
 
     async def _store(self, date: datetime.date, outcome: Day | ClicksGroupError) -> None:
         if isinstance(outcome, Day):
@@ -186,10 +175,11 @@ class Backfill:
     def _seconds(self) -> float:
         return self._clock.monotonic() - self._started_at
 
-    def _progress_at(self, date: datetime.date, total: int, skipped: int) -> BackfillProgress:
-        done = skipped + self._fetched + len(self._failed)
+    def _progress_at(self, date: datetime.date) -> BackfillProgress:
+        done = self._skipped + self._fetched + len(self._failed)
         seconds = self._seconds()
-        return BackfillProgress(date, done, total, self._requests(), seconds, self._eta(total - done, seconds))
+        eta = self._eta(self._total - done, seconds)
+        return BackfillProgress(date, done, self._total, self._requests(), seconds, eta)
 
     def _eta(self, dates_left: int, seconds: float) -> float | None:
         """The pace so far, or what the quota allows if that is slower: at first the quota lets a burst pass."""
@@ -202,33 +192,12 @@ class Backfill:
         estimate = self._client.estimate(some_dates, group_count=math.ceil(self._records / self._fetched))
         return max(at_pace, estimate.seconds)
 
+    def _is_fatal(self, date: datetime.date, error: ClicksGroupError) -> bool:
+        """Whether all dates would meet this failure. The client calls it before it sends another request.
 
-class ConsecutiveFailures:
-    """Tells a failure that all dates would meet from one that only its own date meets.
-
-    Dates are consecutive in the order in which they are asked for. The order in which they end does not count: with
-    many requests in flight, a date that fails at its first page overtakes those that succeed.
-    """
-
-    def __init__(self, asked: Sequence[datetime.date]) -> None:
-        self._positions = {date: position for position, date in enumerate(asked)}
-        self._kinds: dict[int, object] = {}
-
-    def is_fatal(self, date: datetime.date, error: ClicksGroupError) -> bool:
-        """Whether this failure ends the job. The client calls it before it sends another request."""
-        if error.stops_all:
-            return True
-        position, kind = self._positions[date], _kind(error)
-        self._kinds[position] = kind
-        first = last = position
-        while self._kinds.get(first - 1) == kind:
-            first -= 1
-        while self._kinds.get(last + 1) == kind:
-            last += 1
-        return last - first + 1 >= SAME_FAILURE_LIMIT
-
-
-def _kind(error: ClicksGroupError) -> object:
-    if isinstance(error, APIError):
-        return type(error), error.code
-    return type(error), error.status if isinstance(error, StatusError) else None
+        Dates are consecutive in the order in which they are asked for. The order in which they end does not count: with
+        many requests in flight, a date that fails at its first page overtakes those that succeed.
+        """
+        self._kinds[date] = type(error), getattr(error, "status", None), getattr(error, "code", None)
+        runs = itertools.groupby(self._asked, self._kinds.get)
+        return error.stops_all or any(kind and len(list(run)) >= SAME_FAILURE_LIMIT for kind, run in runs)

@@ -7,20 +7,20 @@ import contextlib
 import sqlite3
 import uuid
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from clicksgroup.errors import ConfigurationError, StoreError
 from clicksgroup.store.database_errors import DRIVER_ERRORS, is_transient, no_store, store_error
 from clicksgroup.store.locations import Location, describe, is_in_memory, parse_location
-from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, Tables, create_tables, read_version
+from clicksgroup.store.schema import SCHEMA_LOCK, SCHEMA_VERSION, create_tables, read_version
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[AsyncConnection], Awaitable[T]]
@@ -43,10 +43,12 @@ class Database:
 
     def __init__(self, location: Location, schema: str | None, *, read_only: bool = False) -> None:
         self._url = parse_location(location)
+        # Where the store is, for messages.
+        self.name = describe(self._url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         if schema is not None and self.is_sqlite:
             raise ConfigurationError(f"schema: {schema!r}: SQLite has no schemas; leave it out, or use PostgreSQL")
-        self.tables = Tables.of(schema)
+        self.schema = schema
         # Of a database in memory.
         self.accounts_in_backfill: set[str] = set()
         self._read_only = read_only
@@ -56,34 +58,16 @@ class Database:
         # The connections of asyncpg in our own engine.
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    @property
-    def name(self) -> str:
-        """Where the store is, for messages."""
-        return describe(self._url)
-
     async def open(self) -> None:
-        """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only.
-
-        Raises:
-            ConfigurationError: the URL has an option that the driver does not know.
-            StoreError: the store cannot be opened, or there is none and it is read-only.
-        """
+        """Connect, refuse a newer schema, and create the tables where there are none, unless it is read-only."""
         if self._engine is not None:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:
-            self._engine = self._borrowed or self._make_engine()
-            version = await self._try_once(self._read_version, "opened")
-            if version is None:
-                if self._read_only:
-                    raise no_store(self._url)
-                version = await self._create()
-            if version > SCHEMA_VERSION:
-                raise StoreError(
-                    f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
-                    f"knows {SCHEMA_VERSION}; upgrade clicksgroup"
-                )
+            await self.shield(self._open())
         except BaseException as error:
             await self.close()
+            if isinstance(error, DRIVER_ERRORS):
+                raise store_error(error, self._url, "opened") from error
             if type(error) in (TypeError, ValueError) and self._borrowed is None and self._url.query:
                 raise ConfigurationError(f"url: the driver refuses an option in it: {error}") from None
             raise
@@ -102,6 +86,14 @@ class Database:
         """Return what `work` returns. All that it reads is of one moment."""
         return await self.retry(lambda: self._transact(work, None), "read")
 
+    async def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """Return the rows of one query."""
+
+        async def work(connection: AsyncConnection) -> Sequence[sa.Row[Any]]:
+            return (await connection.execute(query)).all()
+
+        return await self.read(work)
+
     async def write(self, work: Work[T], lock: str) -> T:
         """Run `work` in a transaction. Those with the same `lock` run one after the other.
 
@@ -112,11 +104,6 @@ class Database:
             raise StoreError(f"the store {self.name} was opened with read_only=True; open it without, to write to it")
         return await self.retry(lambda: self._transact(work, lock), "written")
 
-    async def file(self) -> str:
-        """The path of the SQLite file; empty for a database in memory."""
-        query = sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'")
-        return await self.read(lambda connection: _scalar(connection, query)) or ""
-
     async def connect_apart(self) -> AsyncConnection:
         """A connection that does not count in the pool, which may be as small as one connection."""
         connection = await self._connect().start()
@@ -125,20 +112,15 @@ class Database:
 
     async def retry(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
         """What `attempt` returns. A lost connection starts it again."""
-        for delay in RECONNECT_DELAYS:
+        delays = iter(RECONNECT_DELAYS)
+        while True:
             try:
                 return await self.shield(attempt())
             except DRIVER_ERRORS as error:
-                if not is_transient(error):
+                delay = next(delays, None)
+                if delay is None or not is_transient(error):
                     raise store_error(error, self._url, verb) from error
             await asyncio.sleep(delay)
-        return await self._try_once(attempt, verb)
-
-    async def _try_once(self, attempt: Callable[[], Awaitable[T]], verb: str) -> T:
-        try:
-            return await self.shield(attempt())
-        except DRIVER_ERRORS as error:
-            raise store_error(error, self._url, verb) from error
 
     async def shield(self, work: Awaitable[T]) -> T:
         """Await `work`. If the caller is cancelled, it ends first, so that no connection is left in mid-statement."""
@@ -148,16 +130,33 @@ class Database:
         except asyncio.CancelledError:
             # On PostgreSQL the first cancel waits for the server; the second aborts the connection.
             for _ in range(1 if self.is_sqlite else 2):
-                if not task.done():
-                    await asyncio.wait([task], timeout=CANCEL_GRACE)
-                if not task.done():
-                    task.cancel()
-            if not task.done():
-                await asyncio.wait([task])
+                await asyncio.wait([task], timeout=CANCEL_GRACE)
+                task.cancel()
+            await asyncio.wait([task])
             # Mark the exception as retrieved, or asyncio logs it.
             if not task.cancelled():
                 task.exception()
             raise
+
+    async def _open(self) -> None:
+        engine = self._borrowed or self._make_engine()
+        if self.schema is not None:
+            engine = engine.execution_options(schema_translate_map={None: self.schema})
+        if self.is_sqlite and self._borrowed is not None:
+            engine = engine.execution_options(isolation_level=_SQLITE_LEVEL)
+        self._engine = engine
+        version = await self._transact(read_version, None)
+        if version is None:
+            if self._read_only:
+                raise no_store(self._url)
+            if self.is_sqlite:
+                await self._use_wal()
+            version = await self._transact(create_tables, SCHEMA_LOCK)
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"the store {self.name} was made by a newer clicksgroup: it has schema {version}, and this version "
+                f"knows {SCHEMA_VERSION}; upgrade clicksgroup"
+            )
 
     def _terminate_connections(self) -> None:
         """Abort the connections to a server that does not answer."""
@@ -167,8 +166,8 @@ class Database:
     async def _transact(self, work: Work[T], lock: str | None) -> T:
         async with self._connect() as connection:
             if self.is_sqlite:
-                # The driver begins its own transactions too late: they read first, and fail beside another writer.
-                await self._autocommit(connection)
+                if self._borrowed is not None:
+                    await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
                 await connection.exec_driver_sql("BEGIN" if lock is None else "BEGIN IMMEDIATE")
                 result = await work(connection)
                 await connection.exec_driver_sql("COMMIT")
@@ -190,29 +189,10 @@ class Database:
             raise StoreError(f"the store {self.name} is not open; use it inside `async with`")
         return self._engine.connect()
 
-    async def _autocommit(self, connection: AsyncConnection) -> None:
-        """Prepare a connection of a borrowed engine as those of our own are made."""
-        if self._borrowed is not None:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.exec_driver_sql(f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}")
-
-    async def _read_version(self) -> int | None:
-        async with self._connect() as connection:
-            return await read_version(connection, self.tables)
-
-    async def _create(self) -> int:
-        if self.is_sqlite:
-            await self.retry(self._use_wal, "opened")
-        return await self.retry(
-            lambda: self._transact(lambda connection: create_tables(connection, self.tables), SCHEMA_LOCK),
-            "opened",
-        )
-
     async def _use_wal(self) -> None:
         loop = asyncio.get_running_loop()
+        deadline = loop.time() + BUSY_TIMEOUT
         async with self._connect() as connection:
-            await self._autocommit(connection)
-            deadline = loop.time() + BUSY_TIMEOUT
             while True:
                 try:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -230,7 +210,7 @@ class Database:
             options: dict[str, Any] = {
                 "connect_args": {"timeout": BUSY_TIMEOUT},
                 "poolclass": AsyncAdaptedQueuePool,
-                "isolation_level": "AUTOCOMMIT",
+                "isolation_level": _SQLITE_LEVEL,
             }
             if is_in_memory(url):
                 # Each connection is a database of its own, so there is only one.
@@ -243,8 +223,6 @@ class Database:
             engine = create_async_engine(url, **options)
         except ImportError as error:
             raise ImportError('a store on PostgreSQL needs an extra: pip install "clicksgroup[postgres]"') from error
-        except SQLAlchemyError as error:
-            raise store_error(error, self._url, "opened") from error
         if not self.is_sqlite:
             sa.event.listen(engine.sync_engine, "connect", lambda c, _: self._connections.add(c.driver_connection))
         return engine
@@ -264,19 +242,14 @@ class Database:
                 f"the store {self.name} cannot be opened: there is no folder {path.parent}; create it first"
             )
         # Not left to aiosqlite: the thread of a connection that fails lives on, and may report to a closed event loop.
-        try:
-            with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
-                needs_immutable = _needs_immutable(connection, path)
-        except sqlite3.Error as error:
-            raise store_error(error, self._url, "opened") from error
-        if needs_immutable:
-            return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
-        return self._url
+        with contextlib.closing(sqlite3.connect(file, timeout=0)) as connection:
+            if not _needs_immutable(connection, path):
+                return self._url
+        return self._url.set(database=path.absolute().as_uri()).update_query_dict({"immutable": "1", "uri": "true"})
 
 
-async def _scalar(connection: AsyncConnection, query: sa.TextClause) -> Any:
-    return (await connection.execute(query)).scalar()
-
+_SQLITE_LEVEL = "AUTOCOMMIT"
+"""The driver begins its own transactions too late: they read first, and fail beside another writer."""
 
 _POSTGRES_OPTIONS = {
     "timeout": BUSY_TIMEOUT,

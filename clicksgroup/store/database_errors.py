@@ -10,15 +10,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from clicksgroup.errors import StoreError
 from clicksgroup.store.locations import describe
 
+DRIVER_ERRORS: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, sqlite3.Error)
+"""What an engine and its drivers raise."""
+
 try:
     import asyncpg  # type: ignore[import-untyped]
 except ImportError:  # pragma: no cover - needs an environment without the extra
-    _ASYNCPG_ERRORS: tuple[type[BaseException], ...] = ()
+    pass
 else:
-    _ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError)
-
-DRIVER_ERRORS: tuple[type[BaseException], ...] = (SQLAlchemyError, OSError, sqlite3.Error, *_ASYNCPG_ERRORS)
-"""What an engine and its drivers raise."""
+    DRIVER_ERRORS += (asyncpg.PostgresError, asyncpg.InterfaceError)
 
 # SQLSTATEs of connections that are lost or refused for now, and of transactions that lost a race.
 _TRANSIENT_STATES = ("08", "57P01", "57P02", "57P03", "53300", "40001", "40P01")
@@ -33,8 +33,7 @@ _SHORTEST_PASSWORD = 4
 _STORED_IS_SAFE = "what was stored is safe"
 
 _ADVICE_BY_STATE = {
-    "28P01": "check user and password in the URL",
-    "28000": "check user and password in the URL",
+    "28": "check user and password in the URL",
     "3D000": "create the database first, or name another",
     "42501": "let the user create and write tables there",
     "53": f"give the server room; {_STORED_IS_SAFE}",
@@ -52,6 +51,15 @@ _ADVICE_BY_TEXT = {
 }
 
 
+class NoStoreError(StoreError):
+    """A file or database is without our tables, where they must not be created."""
+
+
+def no_store(url: URL) -> NoStoreError:
+    """Return the error that names the file or database."""
+    return NoStoreError(f"{describe(url)} holds no clicksgroup store; fill it: clicksgroup backfill START END")
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed on a new connection, or a little later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -62,33 +70,20 @@ def is_transient(error: BaseException) -> bool:
 
 
 def store_error(error: BaseException, url: URL, verb: str) -> StoreError:
-    """Return the error as one line without the password, with advice.
-
-    Args:
-        error: what the engine or driver raised.
-        url: where the store is.
-        verb: what failed: "opened", "read" or "written".
-    """
-    origin: BaseException = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    """Return the error as one line without the password, with advice; `verb` is "opened", "read" or "written"."""
+    origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     text = " ".join(str(origin).split()) or type(origin).__name__
     text = text.removeprefix(f"{type(origin)}: ")
     if url.password and len(url.password) >= _SHORTEST_PASSWORD:
         text = text.replace(url.password, "***")
     state = _sqlstate(error)
     permanent = state.startswith(_PERMANENT_STATES) or any(words in text for words in _PERMANENT_TEXTS)
+    advice = [advice for prefix, advice in _ADVICE_BY_STATE.items() if state.startswith(prefix)]
+    advice += [advice for words, advice in _ADVICE_BY_TEXT.items() if words in text]
     return StoreError(
-        f"the store {describe(url)} cannot be {verb}: {text}; {_advice(state, text)}",
+        f"the store {describe(url)} cannot be {verb}: {text}; {[*advice, _STORED_IS_SAFE][0]}",
         retryable=verb != "opened" and not permanent,
     )
-
-
-class NoStoreError(StoreError):
-    """A file or database is without our tables, where they must not be created."""
-
-
-def no_store(url: URL) -> NoStoreError:
-    """Return the error that names the file or database."""
-    return NoStoreError(f"{describe(url)} holds no clicksgroup store; fill it: clicksgroup backfill START END")
 
 
 def _sqlstate(error: BaseException | None) -> str:
@@ -98,9 +93,3 @@ def _sqlstate(error: BaseException | None) -> str:
             return state
         error = getattr(error, "orig", None) or error.__cause__
     return ""
-
-
-def _advice(state: str, text: str) -> str:
-    by_state = (advice for prefix, advice in _ADVICE_BY_STATE.items() if state.startswith(prefix))
-    by_text = (advice for words, advice in _ADVICE_BY_TEXT.items() if words in text)
-    return next(by_state, None) or next(by_text, _STORED_IS_SAFE)

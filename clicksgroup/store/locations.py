@@ -29,24 +29,21 @@ _EXAMPLES = "a path such as clicks.db, or a URL such as postgresql+asyncpg://use
 
 
 def parse_location(location: Location) -> URL:
-    """Return the URL of a location, with the driver that the store uses.
-
-    Raises:
-        ConfigurationError: not a path or URL, or one of another database or driver.
-        TypeError: another type.
-    """
+    """Return the URL of a location, with the driver that the store uses."""
     if isinstance(location, AsyncEngine):
-        return _check_engine(location)
+        url = _check_url(location.url)
+        _check_pool(location)
+        return url
     if isinstance(location, URL):
-        return _checked(location)
+        return _check_url(location)
     if not isinstance(location, (str, os.PathLike)):
         raise TypeError(f"url: expected a path, a URL or an AsyncEngine, got {type(location).__name__}")
-    path = os.fspath(location)
-    if not isinstance(path, str) or not path:
-        raise ConfigurationError(f"url: {path!r} is not a path or URL; give {_EXAMPLES}")
-    if isinstance(location, str) and "://" in path:
-        return _checked(_parse_url(path))
-    return URL.create("sqlite+aiosqlite", database=path if path == ":memory:" else str(Path(path).expanduser()))
+    if isinstance(location, str) and "://" in location:
+        return _check_url(_parse_url(location))
+    if not location:
+        raise ConfigurationError(f"url: {location!r} is not a path or URL; give {_EXAMPLES}")
+    path = location if location == ":memory:" else str(Path(location).expanduser())
+    return URL.create("sqlite+aiosqlite", database=path)
 
 
 def describe(url: URL) -> str:
@@ -63,52 +60,45 @@ def is_in_memory(url: URL) -> bool:
 
 def _parse_url(text: str) -> URL:
     try:
-        url = make_url(text)
         # Else what follows a question mark that belongs to the name of a file is left out without a word.
         if text.startswith("sqlite") and "?" in text:
             parse_qsl(text.partition("?")[2] or "?", strict_parsing=True)
+        return make_url(text)
     except (SQLAlchemyError, ValueError):
         # The text may hold a password, so the message does not repeat it.
         raise ConfigurationError(
             f"url: it is not a SQLAlchemy URL; give {_EXAMPLES}; a '?' in it begins options such as timeout=5"
         ) from None
-    return url
 
 
-def _check_engine(engine: AsyncEngine) -> URL:
+def _check_url(url: URL) -> URL:
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise ConfigurationError(
+            f"url: {url.drivername!r} is not supported; use sqlite+aiosqlite or postgresql+asyncpg"
+        )
+    url = url.set(drivername=driver)
+    query = dict(url.query)
+    if driver == "sqlite+aiosqlite" and (
+        query.get("cache") == "shared"
+        or query.get("mode") == "memory"
+        or (url.database or "").startswith("file::memory:")
+    ):
+        raise ConfigurationError(
+            "url: SQLite with a shared cache does not wait for another writer; give ':memory:', or a file"
+        )
+    if driver == "postgresql+asyncpg" and "sslmode" in query:
+        # Hosts write libpq's `sslmode`. The driver takes the same values under the name `ssl`.
+        query.setdefault("ssl", query.pop("sslmode"))
+    return url.set(query=query)
+
+
+def _check_pool(engine: AsyncEngine) -> None:
     """Refuse an engine whose connections do not work for several tasks at the same time."""
-    url = engine.url
-    if url.drivername not in _DRIVERS.values():
-        raise _unsupported(url)
-    if url.get_backend_name() == "sqlite" and is_in_memory(url):
+    if engine.dialect.name == "sqlite" and is_in_memory(engine.url):
         raise ConfigurationError("url: an engine on SQLite in memory cannot be shared; give ':memory:', or a file")
     if not isinstance(engine.pool, (AsyncAdaptedQueuePool, NullPool)):
         raise ConfigurationError(
             f"url: the engine has a {type(engine.pool).__name__}, which may give one connection to several tasks; make "
             "it with the default pool, an AsyncAdaptedQueuePool, or with a NullPool"
         )
-    return _checked(url)
-
-
-def _checked(url: URL) -> URL:
-    if url.drivername not in _DRIVERS:
-        raise _unsupported(url)
-    url = url.set(drivername=_DRIVERS[url.drivername])
-    if url.get_backend_name() == "sqlite" and (
-        url.query.get("cache") == "shared"
-        or url.query.get("mode") == "memory"
-        or (url.database or "").startswith("file::memory:")
-    ):
-        raise ConfigurationError(
-            "url: SQLite with a shared cache does not wait for another writer; give ':memory:', or a file"
-        )
-    if url.get_backend_name() == "postgresql" and "sslmode" in url.query:
-        # Hosts write libpq's `sslmode`. The driver takes the same values under the name `ssl`.
-        query = dict(url.query)
-        query.setdefault("ssl", query.pop("sslmode"))
-        url = url.set(query=query)
-    return url
-
-
-def _unsupported(url: URL) -> ConfigurationError:
-    return ConfigurationError(f"url: {url.drivername!r} is not supported; use sqlite+aiosqlite or postgresql+asyncpg")

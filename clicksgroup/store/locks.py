@@ -22,17 +22,15 @@ class AccountLock(abc.ABC):
 
     def __init__(self, database: Database, account: str) -> None:
         self.name = f"account {account!r} of the store {database.name}"
+        self._database = database
+        self._account = account
 
     @abc.abstractmethod
     async def try_acquire(self) -> bool:
         """Take the lock, and return whether it was free."""
 
     async def confirm(self) -> None:  # noqa: B027 - only one that can be lost has something to do
-        """Make sure that the lock is still held, and take it again if its connection was lost.
-
-        Raises:
-            StoreError: another process has taken it meanwhile.
-        """
+        """Take the lock again if its connection was lost; raise `StoreError` if another process has it meanwhile."""
 
     @abc.abstractmethod
     async def release(self) -> None:
@@ -43,27 +41,24 @@ async def account_lock(database: Database, account: str) -> AccountLock:
     """The lock of an account, not yet taken."""
     if not database.is_sqlite:
         return _PostgresLock(database, account)
-    file = await database.file()
+    query = sa.text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+    ((file,),) = await database.rows(query)
     return _FileLock(database, account, file) if file else _MemoryLock(database, account)
 
 
 class _MemoryLock(AccountLock):
     """A database in memory has one store, in one process."""
 
-    def __init__(self, database: Database, account: str) -> None:
-        super().__init__(database, account)
-        self._accounts = database.accounts_in_backfill
-        self._account = account
-        self._held = False
+    _held = False
 
     async def try_acquire(self) -> bool:
-        self._held = self._account not in self._accounts
-        self._accounts.add(self._account)
+        self._held = self._account not in self._database.accounts_in_backfill
+        self._database.accounts_in_backfill.add(self._account)
         return self._held
 
     async def release(self) -> None:
         if self._held:
-            self._accounts.discard(self._account)
+            self._database.accounts_in_backfill.discard(self._account)
 
 
 class _FileLock(AccountLock):
@@ -75,17 +70,14 @@ class _FileLock(AccountLock):
         self._connection: sqlite3.Connection | None = None
 
     async def try_acquire(self) -> bool:
-        connection = None
         try:
-            connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-            connection.execute("BEGIN IMMEDIATE")
+            if self._connection is None:
+                self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
-            if connection is not None:
-                connection.close()
             if "locked" in str(error):
                 return False
             raise StoreError(f"the file {self._path}, which locks the store, cannot be used: {error}") from error
-        self._connection = connection
         return True
 
     async def release(self) -> None:
@@ -101,10 +93,9 @@ class _PostgresLock(AccountLock):
 
     def __init__(self, database: Database, account: str) -> None:
         super().__init__(database, account)
-        self._database = database
         self._connection: AsyncConnection | None = None
         self._driver_connection: Any = None
-        name = f"clicksgroup backfill {database.tables.metadata.schema or ''} {account}"
+        name = f"clicksgroup backfill {database.schema or ''} {account}"
         # Some servers end a transaction that is idle for minutes.
         self._lock: sa.Select[Any] = sa.select(
             sa.func.set_config("idle_in_transaction_session_timeout", "0", True),
@@ -115,8 +106,9 @@ class _PostgresLock(AccountLock):
         return await self._database.retry(self._try_once, "written")
 
     async def confirm(self) -> None:
+        assert self._connection is not None
         with contextlib.suppress(*DRIVER_ERRORS):
-            await self._database.shield(self._check())
+            await self._database.shield(self._connection.execute(sa.select(1)))
             return
         await self.release()
         if not await self.try_acquire():
@@ -142,10 +134,6 @@ class _PostgresLock(AccountLock):
             await self.release()
             raise
         return held
-
-    async def _check(self) -> None:
-        assert self._connection is not None
-        await self._connection.execute(sa.select(1))
 
     async def _close(self, connection: AsyncConnection) -> None:
         try:

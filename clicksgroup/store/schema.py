@@ -15,7 +15,6 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-import attrs
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -51,12 +50,8 @@ class UTCDateTime(sa.TypeDecorator[datetime.datetime]):
     `2025-02-01T12:00:00.000000Z`, which sorts as time does and which SQLite's own date functions understand.
     """
 
-    impl = sa.Text
+    impl = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        kind = sa.Text() if dialect.name == "sqlite" else sa.DateTime(timezone=True)
-        return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> Any:
         if value is None:
@@ -85,114 +80,102 @@ class Problems(sa.TypeDecorator[tuple[str, ...]]):
         return tuple(orjson.loads(value)) if value else ()
 
 
-@attrs.frozen
-class Tables:
-    """The tables, in a PostgreSQL schema or in the database's default one."""
-
-    metadata: sa.MetaData
-    group_clicks: sa.Table
-    click_dates: sa.Table
-    click_date_groups: sa.Table
-    click_date_failures: sa.Table
-    click_accounts: sa.Table
-    version: sa.Table
-
-    @classmethod
-    def of(cls, schema: str | None) -> Tables:
-        metadata = sa.MetaData(schema=schema)
-        return cls(
-            metadata,
-            group_clicks=sa.Table(
-                "group_clicks",
-                metadata,
-                *_key("account", "date", "group_id"),
-                sa.Column("group_name", sa.Text, nullable=False),
-                sa.Column("clicks", sa.BigInteger, nullable=False),
-                sa.Column("unique_users", sa.BigInteger, nullable=False),
-                # SQLite keeps the rows in the order of the key: a third less to store, and quicker to read.
-                sqlite_with_rowid=False,
-            ),
-            click_dates=sa.Table(
-                "click_dates",
-                metadata,
-                *_key("account", "date"),
-                sa.Column("total_count", sa.BigInteger, nullable=False),
-                sa.Column("fetched_at", UTCDateTime, nullable=False),
-                sa.Column("problems", Problems),
-            ),
-            click_date_groups=sa.Table(
-                "click_date_groups",
-                metadata,
-                *_key("account", "date", "group_id"),
-                sa.Column("fetched_at", UTCDateTime, nullable=False),
-                sa.Column("problems", Problems),
-            ),
-            click_date_failures=sa.Table(
-                "click_date_failures",
-                metadata,
-                *_key("account", "date"),
-                sa.Column("failed_at", UTCDateTime, nullable=False),
-                sa.Column("error", sa.Text, nullable=False),
-            ),
-            click_accounts=sa.Table(
-                "click_accounts",
-                metadata,
-                *_key("account"),
-                sa.Column("origin", sa.Text, nullable=False),
-                sa.Column("backfill_process", sa.Text),
-            ),
-            version=sa.Table(
-                "clicksgroup_schema", metadata, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
-            ),
-        )
+def _key(name: str, type_: type[sa.types.TypeEngine[Any]]) -> sa.Column[Any]:
+    return sa.Column(name, type_, primary_key=True, autoincrement=False)
 
 
-async def read_version(connection: AsyncConnection, tables: Tables) -> int | None:
+# In the database's default schema: for another one, a connection translates their names.
+_metadata = sa.MetaData()
+
+group_clicks = sa.Table(
+    "group_clicks",
+    _metadata,
+    _key("account", sa.Text),
+    _key("date", sa.Date),
+    _key("group_id", sa.BigInteger),
+    sa.Column("group_name", sa.Text, nullable=False),
+    sa.Column("clicks", sa.BigInteger, nullable=False),
+    sa.Column("unique_users", sa.BigInteger, nullable=False),
+    # SQLite keeps the rows in the order of the key: a third less to store, and quicker to read.
+    sqlite_with_rowid=False,
+)
+
+click_dates = sa.Table(
+    "click_dates",
+    _metadata,
+    _key("account", sa.Text),
+    _key("date", sa.Date),
+    sa.Column("total_count", sa.BigInteger, nullable=False),
+    sa.Column("fetched_at", UTCDateTime, nullable=False),
+    sa.Column("problems", Problems),
+)
+
+click_date_groups = sa.Table(
+    "click_date_groups",
+    _metadata,
+    _key("account", sa.Text),
+    _key("date", sa.Date),
+    _key("group_id", sa.BigInteger),
+    sa.Column("fetched_at", UTCDateTime, nullable=False),
+    sa.Column("problems", Problems),
+)
+
+click_date_failures = sa.Table(
+    "click_date_failures",
+    _metadata,
+    _key("account", sa.Text),
+    _key("date", sa.Date),
+    sa.Column("failed_at", UTCDateTime, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+)
+
+click_accounts = sa.Table(
+    "click_accounts",
+    _metadata,
+    _key("account", sa.Text),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("backfill_process", sa.Text),
+)
+
+_version = sa.Table("clicksgroup_schema", _metadata, _key("version", sa.Integer))
+
+
+async def read_version(connection: AsyncConnection) -> int | None:
     """Return the version of the tables, or None where there are none."""
-    if not await _exists(connection, tables.version):
+    if not await _exists(connection, _version):
         return None
-    version: int | None = (await connection.execute(sa.select(sa.func.max(tables.version.c.version)))).scalar()
+    version: int | None = (await connection.execute(sa.select(sa.func.max(_version.c.version)))).scalar()
     return version
 
 
-async def create_tables(connection: AsyncConnection, tables: Tables) -> int:
-    """Create the tables, unless another process has done so meanwhile, and return their version.
-
-    Raises:
-        StoreError: there is another table of the same name.
-    """
-    if (version := await read_version(connection, tables)) is not None:
+async def create_tables(connection: AsyncConnection) -> int:
+    """Create the tables, unless another process has done so meanwhile, and return their version."""
+    if (version := await read_version(connection)) is not None:
         return version
-    for table in (tables.group_clicks, tables.click_dates):
+    schema = await connection.run_sync(_schema)
+    for table in (group_clicks, click_dates):
         if await _exists(connection, table):
+            name = f"{schema}.{table.name}" if schema else table.name
             raise StoreError(
-                f"the table {table.fullname} exists already and is not clicksgroup's; use another database or schema"
+                f"the table {name} exists already and is not clicksgroup's; use another database or schema"
             )
-    schema = tables.metadata.schema
     if schema is not None and not await connection.run_sync(lambda c: sa.inspect(c).has_schema(schema)):
         await connection.execute(sa.schema.CreateSchema(schema))
-    await connection.run_sync(tables.metadata.create_all)
-    await connection.execute(tables.version.insert(), {"version": SCHEMA_VERSION})
+    await connection.run_sync(_metadata.create_all)
+    await connection.execute(_version.insert(), {"version": SCHEMA_VERSION})
     return SCHEMA_VERSION
 
 
-async def upgrade_tables(connection: AsyncConnection, tables: Tables) -> None:
+async def upgrade_tables(connection: AsyncConnection) -> None:
     """Bring tables of an older version up to date. No two transactions may do it at once."""
-    if await read_version(connection, tables) == 1:
-        await connection.run_sync(tables.click_accounts.create)
-        await connection.execute(tables.version.update().values(version=SCHEMA_VERSION))
+    if await read_version(connection) == 1:
+        await connection.run_sync(click_accounts.create)
+        await connection.execute(_version.update().values(version=SCHEMA_VERSION))
 
 
 async def _exists(connection: AsyncConnection, table: sa.Table) -> bool:
-    return await connection.run_sync(lambda c: sa.inspect(c).has_table(table.name, schema=table.schema))
+    return await connection.run_sync(lambda c: sa.inspect(c).has_table(table.name, schema=_schema(c)))
 
 
-_KEY_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
-    "account": sa.Text(),
-    "date": sa.Date(),
-    "group_id": sa.BigInteger(),
-}
-
-
-def _key(*names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, _KEY_TYPES[name], primary_key=True, autoincrement=False) for name in names]
+def _schema(connection: sa.Connection) -> str | None:
+    return connection.schema_for_object(_version)

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from clicksgroup import exports
 from clicksgroup.arguments import instance, parse_groups
-from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range, parse_date
+from clicksgroup.dates import DateLike, DateRange, DatesLike, date_range, parse_date, require_begun
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Day
 from clicksgroup.store.backfill import Backfill, BackfillProgress, BackfillReport, Clock
-from clicksgroup.store.coverage import Coverage
 from clicksgroup.store.database import Database
 from clicksgroup.store.locations import Location
 from clicksgroup.store.locks import account_lock
-from clicksgroup.store.on_demand import OnDemand
-from clicksgroup.store.reading import Reader
+from clicksgroup.store.reading import Coverage, Groups, Reader, RecordStream, StoreStream, is_final
 from clicksgroup.store.schema import storable
-from clicksgroup.store.stream import RecordStream, StoreStream
 from clicksgroup.store.writing import Writer
+from clicksgroup.streams import SharedAnswer
 
 if TYPE_CHECKING:
     from arro3.core import Table
 
     from clicksgroup.client import ClicksClient
-
-_SYSTEM_CLOCK = Clock()
 
 
 class ClickStore:
@@ -76,7 +72,7 @@ class ClickStore:
         settle: datetime.timedelta = datetime.timedelta(0),
         schema: str | None = None,
         read_only: bool = False,
-        clock: Clock = _SYSTEM_CLOCK,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         instance("account", account, str, example="account='shop'")
         if not account or account != storable(account):
@@ -90,7 +86,8 @@ class ClickStore:
         self._reader = Reader(self._database, account)
         self._writer = Writer(self._database, account)
         self._clock = clock
-        self._on_demand = OnDemand(self._reader, self._writer, settle, clock)
+        # The dates that `fetch_day` works on.
+        self._pending: dict[Hashable, SharedAnswer[Any]] = {}
 
     async def __aenter__(self) -> Self:
         await self._database.open()
@@ -176,7 +173,16 @@ class ClickStore:
             RequestError: the date cannot be fetched.
         """
         instance("max_age", max_age, datetime.timedelta, type(None), example="timedelta(minutes=5)")
-        return await self._on_demand.day(client, parse_date(date), parse_groups(groups), max_age)
+        wanted, ids = parse_date(date), parse_groups(groups)
+
+        async def read_chunk(_: int) -> tuple[list[Day], None]:
+            return [await self._fetch_day(client, wanted, ids, max_age)], None
+
+        query = (id(client), wanted, ids, max_age)
+        shared: SharedAnswer[Day] = self._pending.get(query) or SharedAnswer(
+            StoreStream(read_chunk, 0), query, self._pending
+        )
+        return await shared.get()
 
     def clicks(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> RecordStream:
         """The stored records from `start` to `end`, both included, by date and group id; no request.
@@ -184,7 +190,7 @@ class ClickStore:
         This includes dates that were fetched for some groups only: `coverage` tells which dates are complete. The
         records of a date are of one moment, even if it is replaced meanwhile.
         """
-        return self._reader.clicks(*_ends(start, end), parse_groups(groups))
+        return self._reader.clicks(date_range(start, end), parse_groups(groups))
 
     def days(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> StoreStream[Day]:
         """The dates from `start` to `end` that were fetched whole or, with `groups`, for all of these; no request.
@@ -192,7 +198,7 @@ class ClickStore:
         Other dates are left out: see `coverage`. The records are in the order of their group ids. Where groups of a
         date were fetched at different times, `fetched_at` is the earliest, and `problems` are those of all.
         """
-        return self._reader.days(*_ends(start, end), parse_groups(groups))
+        return self._reader.days(date_range(start, end), parse_groups(groups))
 
     async def to_arrow(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> Table:
         """The stored records from `start` to `end`, both included, as an Arrow table: see `exports.to_arrow`.
@@ -212,7 +218,7 @@ class ClickStore:
 
     async def failures(self, start: DateLike, end: DateLike) -> dict[datetime.date, str]:
         """The dates that a backfill could not fetch and that were not fetched since, with the text of the error."""
-        return await self._reader.failures(*_ends(start, end))
+        return await self._reader.failures(date_range(start, end))
 
     async def put(self, day: Day) -> None:
         """Store a date, in one transaction.
@@ -226,7 +232,19 @@ class ClickStore:
         """
         await self._writer.put(day)
 
-
-def _ends(start: DateLike, end: DateLike) -> tuple[datetime.date, datetime.date]:
-    dates = date_range(start, end)
-    return dates[0], dates[-1]
+    async def _fetch_day(
+        self, client: ClicksClient, date: datetime.date, groups: Groups, max_age: datetime.timedelta | None
+    ) -> Day:
+        dates = date_range(date, date)
+        stored = await anext(self._reader.days(dates, groups), None)
+        now = self._clock.now()
+        if stored is not None and (
+            is_final(stored, self.settle) or (max_age is not None and now - stored.fetched_at <= max_age)
+        ):
+            return stored
+        require_begun(date, now, "date")
+        await self._writer.claim(client.origin, now)
+        fetched = await client.day(date, groups=groups)
+        await self._writer.put(fetched)
+        # As it will be read the next time. Only another program can have deleted it meanwhile.
+        return await anext(self._reader.days(dates, groups), fetched)

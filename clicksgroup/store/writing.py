@@ -15,7 +15,17 @@ from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import ClicksGroupError, StoreError
 from clicksgroup.models import Day, GroupClicks
 from clicksgroup.store.database import Database
-from clicksgroup.store.schema import SCHEMA_LOCK, any_of, storable, upgrade_tables
+from clicksgroup.store.schema import (
+    SCHEMA_LOCK,
+    any_of,
+    click_accounts,
+    click_date_failures,
+    click_date_groups,
+    click_dates,
+    group_clicks,
+    storable,
+    upgrade_tables,
+)
 
 _CHECK_DATE = datetime.date.min
 """The date of the rows that `claim` writes. No client asks for it."""
@@ -29,13 +39,23 @@ RowsById: TypeAlias = dict[int, Row]
 
 _values: Callable[[GroupClicks], Row] = operator.attrgetter("group_id", "group_name", "clicks", "unique_users")
 
+_STATE = sa.select(
+    sa.select(click_dates.c.fetched_at)
+    .where(click_dates.c.account == sa.bindparam("account"), click_dates.c.date == sa.bindparam("date"))
+    .scalar_subquery(),
+    *(
+        sa.exists().where(table.c.account == sa.bindparam("account"), table.c.date == sa.bindparam("date"))
+        for table in (group_clicks, click_date_groups, click_date_failures)
+    ),
+)
+"""When a date was fetched whole, and whether there are clicks, groups and a failure of it."""
+
 
 class Writer:
     """Writes the dates of one account. Two writers of the same date wait for each other."""
 
     def __init__(self, database: Database, account: str) -> None:
         self._database = database
-        self._tables = database.tables
         self._account = account
 
     async def put(self, day: Day) -> None:
@@ -45,17 +65,10 @@ class Writer:
             StoreError: it cannot be stored. `stops_all` is False where the reason is in the day itself.
         """
         rows = _rows_by_id(day)
-        tables = self._tables
-        clicks, dates, groups, failures = (
-            tables.group_clicks, tables.click_dates, tables.click_date_groups, tables.click_date_failures
-        )  # fmt: skip
-        state = sa.select(
-            sa.select(dates.c.fetched_at).where(self._on(dates, day.date)).scalar_subquery(),
-            *(sa.exists().where(self._on(table, day.date)) for table in (clicks, groups, failures)),
-        )
+        key = {"account": self._account, "date": day.date}
 
         async def write(connection: AsyncConnection) -> None:
-            stored_at, has_clicks, has_groups, has_failed = (await connection.execute(state)).one()
+            stored_at, has_clicks, has_groups, has_failed = (await connection.execute(_STATE, key)).one()
             if stored_at is None or stored_at <= day.fetched_at:
                 if day.groups is not None:
                     await self._replace_groups(connection, day, rows, whole=stored_at is not None)
@@ -64,20 +77,17 @@ class Writer:
                 else:
                     await self._insert_date(connection, day, rows, day.total_count)
             if has_failed:
-                await connection.execute(failures.delete().where(self._on(failures, day.date)))
+                await self._delete(connection, click_date_failures, day.date)
 
         await self._database.write(write, self._lock(day.date))
 
     async def put_failure(self, date: datetime.date, error: ClicksGroupError, failed_at: datetime.datetime) -> None:
         """Remember why a date could not be fetched."""
-        table = self._tables.click_date_failures
-        text = storable(f"{type(error).__name__}: {error}")
+        row = {"failed_at": failed_at, "error": storable(f"{type(error).__name__}: {error}")}
 
         async def write(connection: AsyncConnection) -> None:
-            await connection.execute(table.delete().where(self._on(table, date)))
-            await connection.execute(
-                table.insert(), {"account": self._account, "date": date, "failed_at": failed_at, "error": text}
-            )
+            await self._delete(connection, click_date_failures, date)
+            await connection.execute(click_date_failures.insert(), {"account": self._account, "date": date, **row})
 
         await self._database.write(write, self._lock(date))
 
@@ -85,26 +95,20 @@ class Writer:
         """Prepare the account for clicks of that origin, and show that there are the rights and the space to write.
 
         For that a row is written into each table and deleted again. A store of an older version is upgraded.
-
-        Raises:
-            StoreError: the store cannot be written, or the account's clicks come from another origin.
         """
-        tables = self._tables
-        accounts = tables.click_accounts
+        origins = sa.select(click_accounts.c.origin).where(click_accounts.c.account == self._account)
         rows = (
-            (tables.group_clicks, {"group_id": 0, "group_name": "", "clicks": 0, "unique_users": 0}),
-            (tables.click_dates, {"total_count": 0, "fetched_at": now}),
-            (tables.click_date_groups, {"group_id": 0, "fetched_at": now}),
-            (tables.click_date_failures, {"failed_at": now, "error": ""}),
+            (group_clicks, {"group_id": 0, "group_name": "", "clicks": 0, "unique_users": 0}),
+            (click_dates, {"total_count": 0, "fetched_at": now}),
+            (click_date_groups, {"group_id": 0, "fetched_at": now}),
+            (click_date_failures, {"failed_at": now, "error": ""}),
         )
 
         async def write(connection: AsyncConnection) -> None:
-            await upgrade_tables(connection, tables)
-            known = (
-                await connection.execute(sa.select(accounts.c.origin).where(accounts.c.account == self._account))
-            ).scalar()
+            await upgrade_tables(connection)
+            known = (await connection.execute(origins)).scalar()
             if known is None:
-                await connection.execute(accounts.insert(), {"account": self._account, "origin": origin})
+                await connection.execute(click_accounts.insert(), {"account": self._account, "origin": origin})
             elif known != origin:
                 raise StoreError(
                     f"the store {self._database.name}: the clicks of the account {self._account!r} come from {known}, "
@@ -112,89 +116,91 @@ class Writer:
                 )
             for table, row in rows:
                 await connection.execute(table.insert(), {"account": self._account, "date": _CHECK_DATE, **row})
-                await connection.execute(table.delete().where(self._on(table, _CHECK_DATE)))
+                await self._delete(connection, table, _CHECK_DATE)
 
         await self._database.write(write, SCHEMA_LOCK)
 
     async def put_process(self, process: str) -> None:
         """Remember the process that runs the account's backfill, for those that wait for it."""
-        accounts = self._tables.click_accounts
-        update = accounts.update().where(accounts.c.account == self._account).values(backfill_process=process)
+        own = click_accounts.c.account == self._account
 
         async def write(connection: AsyncConnection) -> None:
-            await connection.execute(update)
+            await connection.execute(click_accounts.update().where(own).values(backfill_process=process))
 
         await self._database.write(write, SCHEMA_LOCK)
 
     async def _replace_date(self, connection: AsyncConnection, day: Day, rows: RowsById) -> None:
         """Replace the whole date, but for groups that were fetched later than `day`."""
-        clicks, dates, groups = self._tables.group_clicks, self._tables.click_dates, self._tables.click_date_groups
-        older = groups.c.fetched_at <= day.fetched_at
-        await connection.execute(groups.delete().where(self._on(groups, day.date), older))
-        newer_ids = sa.select(groups.c.group_id).where(self._on(groups, day.date))
+        await self._delete(connection, click_date_groups, day.date, click_date_groups.c.fetched_at <= day.fetched_at)
+        newer_ids = sa.select(click_date_groups.c.group_id).where(self._on(click_date_groups, day.date))
         newer = set((await connection.execute(newer_ids)).scalars())
-        await connection.execute(clicks.delete().where(self._on(clicks, day.date), clicks.c.group_id.not_in(newer_ids)))
+        await self._delete(connection, group_clicks, day.date, group_clicks.c.group_id.not_in(newer_ids))
         total_count = day.total_count
         if newer:
-            kept = sa.select(sa.func.count()).select_from(clicks).where(self._on(clicks, day.date))
+            kept = sa.select(sa.func.count()).select_from(group_clicks).where(self._on(group_clicks, day.date))
             total_count += ((await connection.execute(kept)).scalar() or 0) - len(newer & rows.keys())
-        await connection.execute(dates.delete().where(self._on(dates, day.date)))
+        await self._delete(connection, click_dates, day.date)
         older_rows = {group_id: row for group_id, row in rows.items() if group_id not in newer}
         await self._insert_date(connection, day, older_rows, total_count)
 
     async def _insert_date(self, connection: AsyncConnection, day: Day, rows: RowsById, total_count: int) -> None:
-        key = {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
-        await connection.execute(self._tables.click_dates.insert(), {**key, "total_count": total_count})
+        await connection.execute(click_dates.insert(), {**self._fetched(day), "total_count": total_count})
         await self._insert_clicks(connection, day.date, list(rows.values()))
 
     async def _replace_groups(self, connection: AsyncConnection, day: Day, rows: RowsById, *, whole: bool) -> None:
         """Replace the groups of `day`, but for those that were fetched later; `whole` dates stay whole."""
-        clicks, dates, groups = self._tables.group_clicks, self._tables.click_dates, self._tables.click_date_groups
-        newer_ids = sa.select(groups.c.group_id).where(self._on(groups, day.date), groups.c.fetched_at > day.fetched_at)
+        newer_ids = sa.select(click_date_groups.c.group_id).where(
+            self._on(click_date_groups, day.date), click_date_groups.c.fetched_at > day.fetched_at
+        )
         newer = set((await connection.execute(newer_ids)).scalars())
         asked = [group_id for group_id in dict.fromkeys((*(day.groups or ()), *rows)) if group_id not in newer]
         if not asked:
             return
-        await connection.execute(groups.delete().where(self._on(groups, day.date), any_of(groups.c.group_id, asked)))
-        deleted = await connection.execute(
-            clicks.delete().where(self._on(clicks, day.date), any_of(clicks.c.group_id, asked))
-        )
+        await self._delete(connection, click_date_groups, day.date, any_of(click_date_groups.c.group_id, asked))
+        deleted = await self._delete(connection, group_clicks, day.date, any_of(group_clicks.c.group_id, asked))
         inserted = [rows[group_id] for group_id in asked if group_id in rows]
-        if whole and len(inserted) != deleted.rowcount:
-            total_count = dates.c.total_count + len(inserted) - deleted.rowcount
-            await connection.execute(dates.update().where(self._on(dates, day.date)).values(total_count=total_count))
-        key = {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
-        await connection.execute(groups.insert(), [{**key, "group_id": group_id} for group_id in asked])
+        if whole and len(inserted) != deleted:
+            total_count = click_dates.c.total_count + len(inserted) - deleted
+            update = click_dates.update().where(self._on(click_dates, day.date))
+            await connection.execute(update.values(total_count=total_count))
+        fetched = self._fetched(day)
+        await connection.execute(click_date_groups.insert(), [{**fetched, "group_id": group_id} for group_id in asked])
         await self._insert_clicks(connection, day.date, inserted)
 
     async def _insert_clicks(self, connection: AsyncConnection, date: datetime.date, rows: Sequence[Row]) -> None:
         """Insert rows in one statement. SQLAlchemy's own way, a dictionary for each row, takes twice as long."""
         if not rows:
             return
-        clicks = self._tables.group_clicks
+        names = group_clicks.c.keys()
         if connection.dialect.name == "sqlite":
             key = self._account, date.isoformat()
-            insert = f"INSERT INTO {clicks.name} ({', '.join(clicks.c.keys())}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
+            insert = f"INSERT INTO {group_clicks.name} ({', '.join(names)}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608
             await connection.exec_driver_sql(insert, [key + row for row in rows])
             return
-        columns = zip(clicks.c.values()[2:], zip(*rows, strict=True), strict=True)
+        columns = zip(group_clicks.c.values()[2:], zip(*rows, strict=True), strict=True)
         unnested = [sa.func.unnest(sa.literal(values, ARRAY(column.type))) for column, values in columns]
         selected = sa.select(sa.literal(self._account), sa.literal(date), *unnested)
-        await connection.execute(clicks.insert().from_select(clicks.c.keys(), selected))
+        await connection.execute(group_clicks.insert().from_select(names, selected))
+
+    async def _delete(
+        self, connection: AsyncConnection, table: sa.Table, date: datetime.date, *conditions: sa.ColumnElement[bool]
+    ) -> int:
+        """Delete rows of a date, and return how many they were."""
+        return (await connection.execute(table.delete().where(self._on(table, date), *conditions))).rowcount
 
     def _on(self, table: sa.Table, date: datetime.date) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.account == self._account, table.c.date == date)
+
+    def _fetched(self, day: Day) -> dict[str, object]:
+        """What is stored of the date as a whole, and of each of its groups that were asked for by id."""
+        return {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
 
     def _lock(self, date: datetime.date) -> str:
         return f"clicksgroup {self._account} {date}"
 
 
 def _rows_by_id(day: Day) -> RowsById:
-    """The rows by group id; of a group that is listed twice, the last one.
-
-    Raises:
-        StoreError: a record is of another date, or a number in it does not fit.
-    """
+    """The rows by group id, if all of them can be stored; of a group that is listed twice, the last one."""
     rows: RowsById = {}
     for record in day.records:
         if record.date != day.date:
@@ -213,8 +219,8 @@ def _rows_by_id(day: Day) -> RowsById:
 
 
 def _misfit(record: GroupClicks) -> str:
-    numbers = {name: getattr(record, name) for name in ("group_id", "clicks", "unique_users")}
-    for name, number in numbers.items():
+    for name in ("group_id", "clicks", "unique_users"):
+        number = getattr(record, name)
         if not MIN_COUNT <= number <= MAX_COUNT:
             return f"{name} {number} does not fit 64 bits"
     return f"group_id {record.group_id} is not the id of a group; the smallest is 1"

@@ -15,7 +15,7 @@ from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
 from clicksgroup.store import ClickStore
-from clicksgroup.store.stream import StoreStream
+from clicksgroup.store.reading import StoreStream
 from tests.store.databases import LONG_AFTER, TempDatabase, make_day
 
 DATES = date_range("2025-01-01", "2025-01-30")
