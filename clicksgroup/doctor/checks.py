@@ -336,15 +336,14 @@ def _check_repetition(before: PageResponse, after: PageResponse) -> Iterator[Fin
     ids = before.rows.group_ids, after.rows.group_ids
     advice = "pages may lose groups between them: use days() or backfill, which check"
     if ids[0] == ids[1]:
-        yield _Assumption.SAME_ORDER.check(True, _order(before))
+        yield _Assumption.SAME_ORDER.check(True, _sorted_by(before))
     elif sorted(ids[0]) == sorted(ids[1]):
         yield _Assumption.SAME_ORDER.check(False, "the first page came in another order", advice)
     elif totals[0] == totals[1]:
         yield _Assumption.SAME_ORDER.check(False, "the first page came with other groups", advice)
 
 
-def _order(page: PageResponse) -> str:
-    """Which field the records are sorted by."""
+def _sorted_by(page: PageResponse) -> str:
     for field, column in zip(("id", "name", "clicks", "users"), zip(*page.rows, strict=True), strict=False):
         if len(set(column)) > 1 and list(column) in (sorted(column), sorted(column, reverse=True)):
             return f"by {field}, {'ascending' if column[0] < column[-1] else 'descending'}"

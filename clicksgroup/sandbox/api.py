@@ -7,7 +7,6 @@ are the sandbox's own. No rule is shared with the client's `protocol`, so that n
 from __future__ import annotations
 
 import datetime
-import enum
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -144,55 +143,31 @@ class RateLimiter:
         return max((self._arrivals[-count] - (now - window) for count, window in limits), default=0.0)
 
 
-class Rejection(enum.Enum):
-    """Why the API rejects a request: code, message in English, message in Korean."""
-
-    DATE = (1001, "ymd must be a date in the form YYYY-MM-DD.", "ymd는 YYYY-MM-DD 형식의 날짜여야 합니다.")
-    RANGE = (
-        1002,
-        "startYmd and endYmd must be dates in the form YYYY-MM-DD, in order.",
-        "startYmd와 endYmd는 YYYY-MM-DD 형식의 날짜여야 하며 순서가 맞아야 합니다.",
-    )
-    SPAN = (1003, "The range is longer than your plan allows.", "조회 기간이 요금제에서 허용하는 범위를 초과했습니다.")
-    PAGE = (1004, "pages must be a whole number from 1.", "pages는 1 이상의 정수여야 합니다.")
-    GROUPS = (
-        1005,
-        "grpIdxList must be group ids separated by commas.",
-        "grpIdxList는 쉼표로 구분된 그룹 번호여야 합니다.",
-    )
-    GROUPS_REQUIRED = (1006, "grpIdxList is required on your plan.", "사용 중인 요금제에서는 grpIdxList가 필수입니다.")
-    TOO_MANY_GROUPS = (
-        1007,
-        "grpIdxList holds more ids than your plan allows.",
-        "grpIdxList의 그룹 수가 요금제 한도를 초과했습니다.",
-    )
-    GROUP = (1008, "grpIdx must be the id of one group.", "grpIdx는 그룹 번호 하나여야 합니다.")
-
-    def envelope(self, language: str) -> dict[str, Any]:
-        """The envelope that says so in the language of an `Accept-Language` header."""
-        code, english, korean = self.value
-        return {"code": code, "message": korean if language.lower().startswith("ko") else english, "result": None}
-
-
-def rejection(request: SeenRequest, plan: Plan) -> Rejection | None:
-    """The first rule that a request breaks, or None."""
+def rejection(request: SeenRequest, plan: Plan) -> tuple[int, str, str] | None:
+    """The first rule that a request breaks, or None: its code, and its message in English and in Korean."""
+    if request.path == V1_PATH and request.date is None:
+        return 1001, "ymd must be a date in the form YYYY-MM-DD.", "ymd는 YYYY-MM-DD 형식의 날짜여야 합니다."
     if request.path == V2_PATH:
         if request.date is None or request.end is None or request.end < request.date:
-            return Rejection.RANGE
+            english = "startYmd and endYmd must be dates in the form YYYY-MM-DD, in order."
+            return 1002, english, "startYmd와 endYmd는 YYYY-MM-DD 형식의 날짜여야 하며 순서가 맞아야 합니다."
         if (request.end - request.date).days >= (plan.totals_days or MAX_RANGE_DAYS):
-            return Rejection.SPAN
-    elif request.path != GROUPS_PATH and request.date is None:
-        return Rejection.DATE
+            english = "The range is longer than your plan allows."
+            return 1003, english, "조회 기간이 요금제에서 허용하는 범위를 초과했습니다."
     if request.page is None:
-        return Rejection.PAGE
+        return 1004, "pages must be a whole number from 1.", "pages는 1 이상의 정수여야 합니다."
     if request.path == GROUPS_PATH:
-        return None if request.groups is None or len(request.groups) == 1 else Rejection.GROUP
-    if request.groups is None:
-        return Rejection.GROUPS_REQUIRED if plan.groups_required else None
-    if not request.groups:
-        return Rejection.GROUPS
-    if plan.groups_per_request is not None and len(request.groups) > plan.groups_per_request:
-        return Rejection.TOO_MANY_GROUPS
+        if request.groups is not None and len(request.groups) != 1:
+            return 1008, "grpIdx must be the id of one group.", "grpIdx는 그룹 번호 하나여야 합니다."
+    elif request.groups is None:
+        if plan.groups_required:
+            return 1006, "grpIdxList is required on your plan.", "사용 중인 요금제에서는 grpIdxList가 필수입니다."
+    elif not request.groups:
+        english = "grpIdxList must be group ids separated by commas."
+        return 1005, english, "grpIdxList는 쉼표로 구분된 그룹 번호여야 합니다."
+    elif plan.groups_per_request is not None and len(request.groups) > plan.groups_per_request:
+        english = "grpIdxList holds more ids than your plan allows."
+        return 1007, english, "grpIdxList의 그룹 수가 요금제 한도를 초과했습니다."
     return None
 
 
@@ -200,20 +175,15 @@ def page_envelope(records: Sequence[GroupClicks | GroupTotals | Group], number: 
     """The envelope of one page; a page past the end is empty."""
     rows = records[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
     more = number * PAGE_SIZE < len(records)
-    return {
-        "code": 0,
-        "message": "",
-        "result": {
-            "extra": {
-                "pages": number,
-                "nextPages": number + 1 if more else number,
-                "nextYn": "Y" if more else "N",
-                "count": len(rows),
-                "totalCount": len(records),
-            },
-            "list": [_group_item(row) if isinstance(row, Group) else _clicks_item(row) for row in rows],
-        },
+    extra = {
+        "pages": number,
+        "nextPages": number + 1 if more else number,
+        "nextYn": "Y" if more else "N",
+        "count": len(rows),
+        "totalCount": len(records),
     }
+    items = [_group_item(row) if isinstance(row, Group) else _clicks_item(row) for row in rows]
+    return {"code": 0, "message": "", "result": {"extra": extra, "list": items}}
 
 
 def _clicks_item(row: GroupClicks | GroupTotals) -> dict[str, Any]:

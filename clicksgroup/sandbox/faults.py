@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import attrs
 import orjson
 from aiohttp import web
-from multidict import CIMultiDict
 
 from clicksgroup.dates import parse_date
 from clicksgroup.errors import ConfigurationError
@@ -81,52 +80,38 @@ class Fault:
 
     def response(self, page: bytes) -> web.Response:
         """The response to send instead of the page."""
-        headers = CIMultiDict({} if self.retry_after is None else {"Retry-After": str(self.retry_after)})
-        headers.update(self.headers or {})
         status = self.status or (200 if self.retry_after is None else 429)
         if self.body is not None:
-            page = self.body.encode() if isinstance(self.body, str) else self.body
+            response = page_response(self.body.encode() if isinstance(self.body, str) else self.body, status)
         elif self.change is not None:
-            page = orjson.dumps(self.change(orjson.loads(page)))
+            response = page_response(orjson.dumps(self.change(orjson.loads(page))), status)
         elif self.status is not None or self.retry_after is not None:
-            return _cut(html_response(status, headers), self.cut)
-        return _cut(make_response(page, status, headers), self.cut)
+            response = html_response(status)
+        else:
+            response = page_response(page)
+        if self.retry_after is not None:
+            response.headers["Retry-After"] = str(self.retry_after)
+        response.headers.update(self.headers or {})
+        if self.cut is not None:
+            body = response.body
+            assert isinstance(body, bytes)
+            response.body = body[: self.cut]
+            response.headers["Content-Length"] = str(len(body))
+            response.force_close()
+        return response
 
 
 Faults: TypeAlias = Iterable[Fault] | Callable[[SeenRequest], Fault | None]
 """Faults, of which the first that hits a request happens to it; or a function that decides for each request."""
 
 
-def fault_function(faults: Faults | None) -> Callable[[SeenRequest], Fault | None]:
-    """The function that decides for each request."""
-    if callable(faults):
-        return faults
-    listed = (faults,) if isinstance(faults, Fault) else tuple(faults or ())
-    return lambda request: next((fault for fault in listed if fault.hits(request)), None)
-
-
-def make_response(
-    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None, *, content_type: str = "application/json"
-) -> web.Response:
-    """A response; `headers` may name another content type."""
-    merged = CIMultiDict({"Content-Type": content_type})
-    merged.update(headers or {})
-    return web.Response(body=body, status=status, headers=merged)
+def page_response(body: bytes, status: int = 200) -> web.Response:
+    """A response of the API."""
+    return web.Response(body=body, status=status, content_type="application/json")
 
 
 def html_response(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response of a web server or proxy in front of the API, with the status in its body."""
     reason = f"{status} {web.Response(status=status).reason}".strip()
     body = f"<html><head><title>{reason}</title></head><body><h1>{reason}</h1></body></html>\n"
-    return make_response(body.encode(), status, headers, content_type="text/html; charset=utf-8")
-
-
-def _cut(response: web.Response, length: int | None) -> web.Response:
-    """The same, but the connection closes after so many bytes of the body; None for all of them."""
-    if length is not None:
-        body = response.body
-        assert isinstance(body, bytes)
-        response.body = body[:length]
-        response.headers["Content-Length"] = str(len(body))
-        response.force_close()
-    return response
+    return web.Response(text=body, status=status, headers=headers, content_type="text/html")
