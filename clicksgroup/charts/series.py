@@ -166,22 +166,21 @@ async def summarise(
     """
     indices = {date: index for index, date in enumerate(dates)}
     found: defaultdict[int, dict[int, int]] = defaultdict(dict)
-    # The name of each group on the last date that has a record of it.
-    names: dict[int, str] = {}
-    last_indices: dict[int, int] = {}
+    # The last date that has a record of each group, and the group's name on it.
+    named: dict[int, tuple[int, str]] = {}
     async for columns in column_chunks(records):
         for date, group, name, clicks, _ in zip(*columns, strict=True):
             index = indices.get(date)
             if index is not None:
                 found[group][index] = clicks
-                if index >= last_indices.get(group, 0):
-                    last_indices[group], names[group] = index, name
+                if index >= named.get(group, (0, ""))[0]:
+                    named[group] = index, name
     if known is None:
         whole = {index for clicks in found.values() for index in clicks}
     else:
         whole = {index for date, index in indices.items() if date in known}
     changing = frozenset(index for index in whole if dates[index] in provisional)
-    labels = _labels(names)
+    labels = _labels({group: name for group, (_, name) in named.items()})
     without_records = [0 if index in whole else None for index in range(len(dates))]
     total = sum(sum(clicks.values()) for clicks in found.values())
     series = [

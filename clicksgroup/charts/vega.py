@@ -127,7 +127,8 @@ def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) ->
     y = {
         "field": "clicks",
         "type": "quantitative",
-        "scale": {"nice": _TICKS},
+        # A group without any clicks gets an axis from 0 to 1.
+        "scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS},
         "axis": {"tickCount": _TICKS, "tickMinStep": 1, "labelExpr": "datum.value ? format(datum.value, '~s') : '0'"},
     }
     x = {
@@ -158,11 +159,7 @@ def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) ->
             ],
         },
         "layer": [
-            {
-                "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
-                # A group without any clicks gets an axis from 0 to 1.
-                "encoding": {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
-            },
+            {"mark": {"type": "area", "opacity": 0.3 if many else 0.16}},
             {
                 "mark": {"type": "line", "strokeWidth": 1.6},
                 "encoding": {"y": y | {"field": "mean" if many else "clicks"}},

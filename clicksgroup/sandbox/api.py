@@ -69,8 +69,10 @@ class SeenRequest:
             date, end = _date(query.get("startYmd")), _date(query.get("endYmd"))
         else:
             date = end = _date(query.get("ymd"))
-        groups = _ids(query.get("grpIdx" if path == GROUPS_PATH else "grpIdxList"))
-        page = _number(query.get("pages", "1"))
+        ids = query.get("grpIdx" if path == GROUPS_PATH else "grpIdxList")
+        groups = None if ids is None else _numbers(ids)
+        pages = _numbers(query.get("pages", "1"))
+        page = pages[0] if len(pages) == 1 else None
         return cls(at, path, date, end, page, groups, user_agent, name=query.get("nm"))
 
     @property
@@ -86,17 +88,10 @@ def _date(text: str | None) -> datetime.date | None:
         return None
 
 
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(_NUMBER, text) else None
-
-
-def _ids(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    return tuple(map(int, text.split(","))) if re.fullmatch(rf"{_NUMBER}(,{_NUMBER})*", text) else ()
-
-
-_NUMBER = "[1-9][0-9]{0,17}"
+def _numbers(text: str) -> tuple[int, ...]:
+    """Positive numbers with commas between them; none if the text is anything else."""
+    readable = re.fullmatch("[1-9][0-9]{0,17}(,[1-9][0-9]{0,17})*", text)
+    return tuple(map(int, text.split(","))) if readable else ()
 
 
 def identifies_caller(user_agent: str) -> bool:
