@@ -16,7 +16,8 @@ from typing import Any
 
 import attrs
 
-from clicksgroup.dates import date_range
+from clicksgroup.dates import DateRange, date_range
+from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 
 MAX_GROUPS = 10_000
@@ -59,7 +60,14 @@ _COLLAPSE_ANCHOR = datetime.date(2025, 1, 1).toordinal()
 
 def generate_records(seed: int, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
     """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
+    check_count(count)
     return tuple(_record(seed, position, date) for position in range(count))
+
+
+def check_count(count: int) -> None:
+    """Raise `ConfigurationError` for an impossible number of groups."""
+    if type(count) is not int or not 0 <= count <= MAX_GROUPS:
+        raise ConfigurationError(f"groups: {count!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
 
 
 def generate_account(seed: int, count: int) -> list[Group]:
@@ -74,8 +82,8 @@ def generate_account(seed: int, count: int) -> list[Group]:
     return account
 
 
-def sum_by_group(start: datetime.date, end: datetime.date, records: Iterable[GroupClicks]) -> list[GroupTotals]:
-    """The totals of the records of a range: clicks are added up, users are counted once.
+def sum_by_group(dates: DateRange, records: Iterable[GroupClicks]) -> list[GroupTotals]:
+    """The totals of the records of these dates: clicks are added up, users are counted once.
 
     So `unique_users` is at least that of the group's best day, and less than the sum if users came back.
     """
@@ -88,7 +96,7 @@ def sum_by_group(start: datetime.date, end: datetime.date, records: Iterable[Gro
         returning = 0.1 + 0.02 * (group_id % 8)
         once = max(max(users), int(sum(users) * len(users) ** -returning))
         clicks = sum(record.clicks for record in days)
-        totals.append(GroupTotals(start, end, group_id, days[0].group_name, clicks, once))
+        totals.append(GroupTotals(dates[0], dates[-1], group_id, days[0].group_name, clicks, once))
     return totals
 
 

@@ -9,7 +9,7 @@ import functools
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import attrs
@@ -18,22 +18,10 @@ from aiohttp import web
 
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, date_range, parse_date
-from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.sandbox.api import (
-    GROUPS_PATH,
-    MAX_URL_LENGTH,
-    V1_PATH,
-    V2_PATH,
-    RateLimiter,
-    SeenRequest,
-    identifies_caller,
-    page_envelope,
-    rejection,
-)
-from clicksgroup.sandbox.clicks import ACCOUNT_DATES, MAX_GROUPS, generate_account, generate_records, sum_by_group
-from clicksgroup.sandbox.faults import Fault, Faults, html_response, page_response
+from clicksgroup.sandbox import api, clicks
+from clicksgroup.sandbox.api import Fault, SeenRequest
 
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
@@ -89,7 +77,7 @@ class Sandbox:
         seed: int = 0,
         latency: float | Callable[[SeenRequest], float] = 0.0,
         quota: Quota | None = None,
-        faults: Faults | None = None,
+        faults: Iterable[Fault] | Callable[[SeenRequest], Fault | None] | None = None,
         *,
         port: int = 0,
         api_key: str = "sandbox-key",
@@ -100,17 +88,17 @@ class Sandbox:
         self.quota = quota or Quota.of(self.plan)
         self.api_key = api_key
         if not callable(groups):
-            _check_count(groups)
+            clicks.check_count(groups)
         self._groups: Callable[[datetime.date], int] = groups if callable(groups) else lambda _: groups
         self._seed = seed
         # The pages of a date are asked for one after the other.
-        self._records = functools.lru_cache(maxsize=64)(functools.partial(generate_records, seed))
+        self._records = functools.lru_cache(maxsize=64)(functools.partial(clicks.generate_records, seed))
         self._latency = latency
         self._faults = faults if callable(faults) else tuple(faults or ())
         self._port = port
         self._ignores_groups = ignores_groups
         self._retry_after = retry_after
-        self._rate_limiter = RateLimiter(self.quota)
+        self._rate_limiter = api.RateLimiter(self.quota)
         self._requests: list[SeenRequest] = []
         self._attempts: Counter[tuple[object, ...]] = Counter()
         self._next_arrival = asyncio.Event()
@@ -142,12 +130,12 @@ class Sandbox:
     def truth(self, date: DateLike) -> list[GroupClicks]:
         """All records of a date in the server's order. The server need not run."""
         date = parse_date(date)
-        return list(self._records(date, _check_count(self._groups(date))))
+        return list(self._records(date, self._groups(date)))
 
     def truth_totals(self, start: DateLike, end: DateLike) -> list[GroupTotals]:
         """All records of a v2 range, both ends included, in the server's order. The server need not run."""
-        first, last = parse_date(start, "start"), parse_date(end, "end")
-        return sum_by_group(first, last, (record for date in date_range(first, last) for record in self.truth(date)))
+        dates = date_range(parse_date(start, "start"), parse_date(end, "end"))
+        return clicks.sum_by_group(dates, (record for date in dates for record in self.truth(date)))
 
     def truth_groups(self, name: str | None = None) -> list[Group]:
         """The account's groups, or those whose name contains `name`, in the server's order. The server need not run.
@@ -159,7 +147,7 @@ class Sandbox:
 
     @functools.cached_property
     def _account(self) -> list[Group]:
-        return generate_account(self._seed, max(map(self._groups, ACCOUNT_DATES)))
+        return clicks.generate_account(self._seed, max(map(self._groups, clicks.ACCOUNT_DATES)))
 
     def client(self, **kwargs: Any) -> ClicksClient:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
@@ -224,7 +212,7 @@ class Sandbox:
                 # For aiohttp, which cannot send it any more.
                 return web.Response()
             page = self._page(seen, request.headers.get("Accept-Language", ""))
-            response = page_response(page) if fault is None else fault.response(page)
+            response = api.page_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
             return response
         finally:
@@ -237,14 +225,14 @@ class Sandbox:
 
     def _reject(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
         """The response to a request that does not reach the API. None if it does: then it is in flight."""
-        if len(self.url) + len(request.raw_path) > MAX_URL_LENGTH:
-            return html_response(414)
-        if seen.path not in (V1_PATH, V2_PATH, GROUPS_PATH):
-            return html_response(404)
+        if len(self.url) + len(request.raw_path) > api.MAX_URL_LENGTH:
+            return api.html_response(414)
+        if seen.path not in (api.V1_PATH, api.V2_PATH, api.GROUPS_PATH):
+            return api.html_response(404)
         if request.method != "GET":
-            return html_response(405, {"Allow": "GET"})
-        if not identifies_caller(seen.user_agent):
-            return html_response(403)
+            return api.html_response(405, {"Allow": "GET"})
+        if not api.identifies_caller(seen.user_agent):
+            return api.html_response(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
         if self._rate_limiter.acquire(seen.at):
@@ -252,20 +240,20 @@ class Sandbox:
         wait = self._rate_limiter.seconds_until_room(seen.at)
         headers = {"Retry-After": str(max(1, math.ceil(wait)))} if self._retry_after else {}
         # The body of a 429 is not documented, so there are two kinds of them here.
-        return html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
+        return api.html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
 
     def _page(self, seen: SeenRequest, language: str) -> bytes:
-        rejected = rejection(seen, self.plan)
+        rejected = api.rejection(seen, self.plan)
         if rejected is not None:
             code, english, korean = rejected
             message = korean if language.lower().startswith("ko") else english
             return orjson.dumps({"code": code, "message": message, "result": None})
         assert seen.page is not None
-        return orjson.dumps(page_envelope(self._rows(seen), seen.page))
+        return orjson.dumps(api.page_envelope(self._rows(seen), seen.page))
 
     def _rows(self, seen: SeenRequest) -> Sequence[GroupClicks | GroupTotals | Group]:
         """All rows that answer a request, on whichever page."""
-        if seen.path == GROUPS_PATH:
+        if seen.path == api.GROUPS_PATH:
             groups = self.truth_groups(seen.name)
             return groups if seen.groups is None else [group for group in groups if group.id in seen.groups]
         assert seen.date is not None
@@ -277,12 +265,6 @@ class Sandbox:
             return records
         wanted = frozenset(seen.groups)
         return [record for record in records if record.group_id in wanted]
-
-
-def _check_count(groups: int) -> int:
-    if type(groups) is not int or not 0 <= groups <= MAX_GROUPS:
-        raise ConfigurationError(f"groups: {groups!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
-    return groups
 
 
 class _SandboxClient(ClicksClient):
