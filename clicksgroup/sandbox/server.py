@@ -29,8 +29,6 @@ _SHUTDOWN_TIMEOUT = 0.05
 # aiohttp answers longer request lines with 400 before the sandbox can answer with 414.
 _MAX_LINE = 65_536
 
-_NOT_RUNNING = "the sandbox is not running; enter it first: async with Sandbox() as sandbox"
-
 
 class Sandbox:
     """A local server that behaves as the vendor documents its API, with believable clicks.
@@ -104,12 +102,13 @@ class Sandbox:
         self._next_arrival = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._url: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def url(self) -> str:
         """Where it listens, such as `http://127.0.0.1:49152`; the client's `base_url`."""
         if self._url is None:
-            raise RuntimeError(_NOT_RUNNING)
+            raise RuntimeError("the sandbox is not running; enter it first: async with Sandbox() as sandbox")
         return self._url
 
     @property
@@ -159,20 +158,21 @@ class Sandbox:
 
         It may be called from the event loop of another thread.
         """
+        if self._loop in (None, asyncio.get_running_loop()):
+            await self._wait_for_requests(count)
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._wait_for_requests(count), self._loop))
 
-        async def wait() -> None:
-            while len(self._requests) < count:
-                await self._next_arrival.wait()
-
-        if self._server is None:
-            raise RuntimeError(_NOT_RUNNING)
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wait(), self._server.get_loop()))
+    async def _wait_for_requests(self, count: int) -> None:
+        while len(self._requests) < count:
+            await self._next_arrival.wait()
 
     async def __aenter__(self) -> Self:
         if self._server is not None:
             raise RuntimeError("the sandbox is already running; enter it only once")
+        self._loop = asyncio.get_running_loop()
         self._web = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
-        self._server = await asyncio.get_running_loop().create_server(self._web, "127.0.0.1", self._port)
+        self._server = await self._loop.create_server(self._web, "127.0.0.1", self._port)
         self._url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
