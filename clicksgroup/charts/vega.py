@@ -127,8 +127,7 @@ def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) ->
     y = {
         "field": "clicks",
         "type": "quantitative",
-        # A group without any clicks gets an axis from 0 to 1.
-        "scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS},
+        "scale": {"nice": _TICKS},
         "axis": {"tickCount": _TICKS, "tickMinStep": 1, "labelExpr": "datum.value ? format(datum.value, '~s') : '0'"},
     }
     x = {
@@ -159,7 +158,11 @@ def _chart(series: Series, dates: Sequence[datetime.date], palette: _Palette) ->
             ],
         },
         "layer": [
-            {"mark": {"type": "area", "opacity": 0.3 if many else 0.16}},
+            {
+                "mark": {"type": "area", "opacity": 0.3 if many else 0.16},
+                # A group without any clicks gets an axis from 0 to 1.
+                "encoding": {"y": y | {"scale": {"domain": {"unionWith": [0, 1]}, "nice": _TICKS}}},
+            },
             {
                 "mark": {"type": "line", "strokeWidth": 1.6},
                 "encoding": {"y": y | {"field": "mean" if many else "clicks"}},
