@@ -277,25 +277,22 @@ def page_envelope(records: Sequence[GroupClicks | GroupTotals | Group], number: 
         "count": len(rows),
         "totalCount": len(records),
     }
-    items = [_group_item(row) if isinstance(row, Group) else _clicks_item(row) for row in rows]
-    return {"code": 0, "message": "", "result": {"extra": extra, "list": items}}
+    return {"code": 0, "message": "", "result": {"extra": extra, "list": [_item(row) for row in rows]}}
 
 
-def _clicks_item(row: GroupClicks | GroupTotals) -> dict[str, Any]:
-    return {"grpIdx": row.group_id, "grpNm": row.group_name, "acesCnt": row.clicks, "pernCnt": row.unique_users}
-
-
-def _group_item(group: Group) -> dict[str, Any]:
-    """A group without a memo has null, an empty text or no such field."""
-    memo: dict[str, Any] = {"memo": group.memo} if group.memo else ({"memo": None}, {"memo": ""}, {})[group.id % 3]
-    settings = {name: value for bit, (name, value) in enumerate(_SETTINGS.items()) if group.id >> bit & 1}
+def _item(row: GroupClicks | GroupTotals | Group) -> dict[str, Any]:
+    if not isinstance(row, Group):
+        return {"grpIdx": row.group_id, "grpNm": row.group_name, "acesCnt": row.clicks, "pernCnt": row.unique_users}
+    # A group without a memo has null, an empty text or no such field.
+    memo: dict[str, Any] = {"memo": row.memo} if row.memo else ({"memo": None}, {"memo": ""}, {})[row.id % 3]
+    settings = {name: value for bit, (name, value) in enumerate(_SETTINGS.items()) if row.id >> bit & 1}
     return {
-        "idx": group.id,
-        "nm": group.name,
+        "idx": row.id,
+        "nm": row.name,
         **memo,
-        "linkCnt": group.link_count,
+        "linkCnt": row.link_count,
         **settings,
-        "regYmdt": f"2024-{1 + group.id % 12:02}-{1 + group.id % 28:02} 09:{group.id % 60:02}:00",
+        "regYmdt": f"2024-{1 + row.id % 12:02}-{1 + row.id % 28:02} 09:{row.id % 60:02}:00",
         "modYmdt": "2024-12-31 18:00:00",
     }
 
