@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import unicodedata
 import warnings
-from pathlib import Path
 from typing import Any
 
 from clicksgroup.charts.series import Summary
@@ -18,26 +16,18 @@ from clicksgroup.errors import ConfigurationError
 FORMATS = ("html", "svg", "png")
 
 
-def render(
-    summary: Summary,
-    format: str,  # noqa: A002
-    *,
-    theme: str = "light",
-    top: int = 24,
-    fonts: str | os.PathLike[str] | None = None,
-) -> bytes:
+def render(summary: Summary, format: str, *, theme: str = "light", top: int = 24) -> bytes:  # noqa: A002
     """Draw one chart for each group, the largest group first, each with its own scale from 0.
 
     The file loads nothing from elsewhere. HTML and SVG use the fonts of the viewer's machine. PNG uses the fonts of
     this machine. If none of them has the characters of a name (Korean on a bare server), a warning says so: install a
-    font that has them, such as Debian's `fonts-nanum`, or name a folder with `fonts`.
+    font that has them, such as Debian's `fonts-nanum`, or give `vl_convert.register_font_directory` a folder with one.
 
     Args:
         summary: what to draw.
         format: `html`, `svg` or `png`.
         theme: `light` or `dark`.
         top: how many groups get their own chart; the others are summed as `other`.
-        fonts: a folder with more fonts for PNG.
 
     Raises:
         ConfigurationError: an unknown format or theme, or a summary without clicks.
@@ -51,13 +41,10 @@ def render(
         return chart.svg().encode()
     if format == "html":
         return _page(vl_convert, chart).encode()
-    if fonts is not None:
-        vl_convert.register_font_directory(str(Path(fonts).resolve()))
     if missing := _without_font(vl_convert, "".join(series.label for series in summary.top(top).series)):
         warnings.warn(
             f"no font on this machine has {missing[0]!r}, so the chart shows boxes instead; install a font that has "
-            "it, such as Debian's fonts-nanum for Korean, or name a folder of fonts (fonts=); HTML and SVG use the "
-            "viewer's fonts",
+            "it, such as Debian's fonts-nanum for Korean; HTML and SVG use the viewer's fonts",
             stacklevel=2,
         )
     # For screens with two pixels to the point.

@@ -24,18 +24,14 @@ Clicks: TypeAlias = tuple[int | None, ...]
 WEEK = 7
 """Days that are compared with as many days before. Whole weeks, since weekends differ."""
 
-MOST_UNFINISHED = 3
-"""How many of the last dates may be provisional because they had not ended when they were fetched.
+# The time zones of the Earth span 26 hours, so three dates at most had not ended when they were fetched.
+_MOST_UNFINISHED = 3
 
-The time zones of the Earth span 26 hours, so three dates at most are under way at a time.
-"""
+# Of the 7 days, how many must be known together with the same weekday a week earlier.
+_FEWEST_PAIRS = 4
 
-FEWEST_PAIRS = 4
-"""Of the 7 days, how many must be known together with the same weekday a week earlier."""
-
-
-MAX_RANGES = 3
-"""Ranges of dates that a note names."""
+# Ranges of dates that a note names.
+_MAX_RANGES = 3
 
 
 @attrs.frozen
@@ -92,7 +88,7 @@ class Series:
             return None
         last, before = self.clicks[end - WEEK : end], self.clicks[end - 2 * WEEK : end - WEEK]
         pairs = [(a, b) for a, b in zip(last, before, strict=True) if a is not None and b is not None]
-        if len(pairs) < FEWEST_PAIRS:
+        if len(pairs) < _FEWEST_PAIRS:
             return None
         return Change(sum(a for a, _ in pairs), sum(b for _, b in pairs))
 
@@ -107,7 +103,7 @@ class Series:
 
     def _finished_end(self) -> int:
         """The index after the last date that counts fully. Provisional dates before the last three count as known."""
-        last = self._known_indices()[-MOST_UNFINISHED:]
+        last = self._known_indices()[-_MOST_UNFINISHED:]
         return max((index + 1 for index in last if index not in self.provisional), default=min(last, default=0))
 
     def _known_indices(self) -> list[int]:
@@ -166,22 +162,21 @@ async def summarise(
     """
     indices = {date: index for index, date in enumerate(dates)}
     found: defaultdict[int, dict[int, int]] = defaultdict(dict)
-    # The name of each group on the last date that has a record of it.
-    names: dict[int, str] = {}
-    last_indices: dict[int, int] = {}
+    # The last date that has a record of each group, and the group's name on it.
+    named: dict[int, tuple[int, str]] = {}
     async for columns in column_chunks(records):
         for date, group, name, clicks, _ in zip(*columns, strict=True):
             index = indices.get(date)
             if index is not None:
                 found[group][index] = clicks
-                if index >= last_indices.get(group, 0):
-                    last_indices[group], names[group] = index, name
+                if index >= named.get(group, (0, ""))[0]:
+                    named[group] = index, name
     if known is None:
         whole = {index for clicks in found.values() for index in clicks}
     else:
         whole = {index for date, index in indices.items() if date in known}
     changing = frozenset(index for index in whole if dates[index] in provisional)
-    labels = _labels(names)
+    labels = _labels({group: name for group, (_, name) in named.items()})
     without_records = [0 if index in whole else None for index in range(len(dates))]
     total = sum(sum(clicks.values()) for clicks in found.values())
     series = [
@@ -243,7 +238,7 @@ def coverage_notes(covered: Summary | Coverage) -> list[str]:
 def _date_ranges(dates: Sequence[datetime.date]) -> str:
     """The first three ranges, and how many dates follow."""
     ranges = list(consecutive_dates(dates))
-    shown, rest = ranges[:MAX_RANGES], ranges[MAX_RANGES:]
+    shown, rest = ranges[:_MAX_RANGES], ranges[_MAX_RANGES:]
     more = f" and {sum(map(len, rest)):,} more" if rest else ""
     return ", ".join(map(date_span, shown)) + more
 

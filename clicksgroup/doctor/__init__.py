@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
@@ -15,10 +15,9 @@ from aiohttp.client_middlewares import ClientHandlerType
 from clicksgroup.attempts import read_body
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
-from clicksgroup.doctor.checks import Finding, Verdict, check_answers
-from clicksgroup.doctor.evidence import Answer, DecodedPage, Evidence
+from clicksgroup.doctor.checks import Answer, Finding, Verdict, check_answers, read_pages
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
-from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.protocol import PAGE_SIZE, PageResponse
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
 
@@ -82,17 +81,13 @@ async def examine(
         # The findings report what these warnings say.
         warnings.simplefilter("ignore", PaginationWarning)
         if await ask(1):
-            last = _last_page(recorder.answers)
+            last = max(map(_pages_of_date, read_pages(recorder.answers)), default=1)
             if last == 1 or await ask(last):
                 await ask(1)
     return check_answers(recorder.answers, ids)
 
 
-def _last_page(answers: Sequence[Answer]) -> int:
-    return max((_pages_of_date(page) for page in Evidence(answers).pages), default=1)
-
-
-def _pages_of_date(page: DecodedPage) -> int:
+def _pages_of_date(page: PageResponse) -> int:
     if page.extra.nextYn != "Y":
         return max(-(-page.extra.totalCount // PAGE_SIZE), 1)
-    return max(-(-page.extra.totalCount // (len(page.records) or PAGE_SIZE)), 2)
+    return max(-(-page.extra.totalCount // (len(page.rows) or PAGE_SIZE)), 2)

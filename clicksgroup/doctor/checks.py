@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
+import orjson
 
-from clicksgroup.doctor.evidence import UNREADABLE, Answer, DecodedPage, Evidence, show, show_ids
-from clicksgroup.protocol.error_responses import bounded
-from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.errors import APIError, DecodeError
+from clicksgroup.protocol import PAGE_SIZE, Check, Decoder, PageResponse, Query
+from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
+from clicksgroup.protocol.json_bodies import load_json
+from clicksgroup.protocol.responses import CLICK_FIELDS, COUNT_FIELDS
+from clicksgroup.retries import parse_http_date
 
 MAX_SKEW = 60.0
 """Seconds by which the server's clock may differ from this machine's."""
@@ -25,6 +30,25 @@ class Verdict(enum.Enum):
     HELD = "held"
     DIFFERS = "differs"
     NOT_SEEN = "not seen"
+
+
+@attrs.frozen
+class Answer:
+    """A recorded answer.
+
+    Args:
+        page: the number of the requested page.
+        status: the HTTP status.
+        headers: the headers, by their names in lower case.
+        body: the body after decompression.
+        received_at: seconds since the epoch, by this machine's clock.
+    """
+
+    page: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float
 
 
 @attrs.frozen
@@ -56,270 +80,271 @@ def check_answers(answers: Sequence[Answer], groups: tuple[int, ...] | None = No
         answers: those to the first page of a date, to the last if there are several, and to the first again.
         groups: the ids that were asked for, or None for all.
     """
-    evidence = Evidence(answers, groups)
-    return [_find(evidence, *check) for check in _CHECKS]
+    pages = read_pages(answers)
+    seen = [finding for answer in answers for finding in (*_check_head(answer), *_check_body(answer))]
+    if pages:
+        seen += [*_check_date(pages), *_check_groups(pages, groups)]
+    firsts = [page for page in pages if page.request.number == 1]
+    if len(firsts) > 1:
+        seen += _check_repetition(firsts[0], firsts[-1])
+    findings = []
+    for assumption in _Assumption:
+        words, lacking = assumption.value
+        found = [finding for finding in seen if finding.assumption == words]
+        differing = [finding for finding in found if finding.verdict is Verdict.DIFFERS]
+        findings.append(next(iter(differing or found), Finding(words, Verdict.NOT_SEEN, lacking)))
+    return findings
 
 
-def _find(evidence: Evidence, assumption: str, needs: tuple[str, ...], check: _Check) -> Finding:
-    seen = next(check(evidence), "")
-    if not isinstance(seen, str):
-        return Finding(assumption, Verdict.DIFFERS, *seen)
-    for need in needs:
-        if not getattr(evidence, need):
-            return Finding(assumption, Verdict.NOT_SEEN, _LACKING[need])
-    return Finding(assumption, Verdict.HELD, seen)
+def read_pages(answers: Sequence[Answer]) -> list[PageResponse]:
+    """The pages among the answers, as far as a client with `check="warn"` can read them."""
+    read = (_decode(answer, "warn") for answer in answers)
+    return [page for page in read if isinstance(page, PageResponse)]
 
 
+_NO_ANSWER = "no answer came"
+_NO_PAGE = "no page came"
+_NO_RECORD = "no record came"
+_ONE_PAGE = "one page was enough; ask about a date with more than 30 groups"
+
+
+class _Assumption(enum.Enum):
+    """What the client relies on, in the order of the findings; and why nothing may have been seen of it."""
+
+    STATUS = "the HTTP status is 200", _NO_ANSWER
+    CONTENT_TYPE = "the content type is application/json", _NO_PAGE
+    COMPRESSION = "the body is plain or gzip", _NO_ANSWER
+    ENVELOPE = "the envelope holds code, message and result", _NO_PAGE
+    CODE = "code is 0", _NO_PAGE
+    EXTRA = "extra holds whole numbers, and nextYn Y or N", _NO_PAGE
+    RECORDS = "records hold whole numbers, and a name", _NO_RECORD
+    FIELDS = "there are no fields but those documented", _NO_PAGE
+    PAGE_NUMBER = "pages is the page that was asked for", _NO_PAGE
+    COUNT = "count is the length of list", _NO_PAGE
+    PAGE_SIZE = f"a page that is not the last holds {PAGE_SIZE} records", _ONE_PAGE
+    NEXT_PAGE = "nextPages is the next page", _ONE_PAGE
+    LAST_NEXT_PAGE = "on the last page nextPages is that page", "no last page came"
+    TOTAL = "totalCount is the number of records on all pages", "no last page came"
+    GROUPS_ONCE = "a group is listed once", _NO_RECORD
+    REQUESTED_GROUPS = "no groups are listed but those asked for", "all were asked for; name some with --groups"
+    USERS = "no group has more users than clicks", _NO_RECORD
+    SAME_ORDER = "a page asked for twice lists the same order", "the first page did not come twice, or it changed"
+    SAME_TOTALS = "a page asked for twice has the same totals", "the first page did not come twice"
+    SILENT_GROUPS = "groups without clicks are left out, or listed with 0", _NO_PAGE
+    LIMIT_HEADERS = "there are no rate limit headers", _NO_ANSWER
+    CLOCKS = "the clocks agree", "no Date header"
+
+    def check(self, holds: bool, came: str, advice: str = "") -> Finding:
+        """The finding of a part of the evidence. The advice is for where it does not hold."""
+        words, _ = self.value
+        return Finding(words, Verdict.HELD, came) if holds else Finding(words, Verdict.DIFFERS, came, advice)
+
+
+_REPORT = "this version cannot read it: please report what came"
+_USE_WARN = 'it can be read with check="warn" (--check warn)'
 _WARN_GIVES_DATA = 'check="warn" (--check warn) gives the data all the same, with a warning'
 
-_Seen: TypeAlias = Iterator[str | tuple[str, str]]
-"""What a check sees: a difference with the advice what to do about it, or else what it saw that held."""
-
-_Check: TypeAlias = Callable[[Evidence], _Seen]
-_CHECKS: list[tuple[str, tuple[str, ...], _Check]] = []
-
-# Why a check cannot say anything without some evidence.
-_LACKING = {
-    "envelopes": "no page came",
-    "content_types": "no page came",
-    "pages": "no page came",
-    "records": "no record came",
-    "last": "no last page came",
-    "more": "one page was enough; ask about a date with more than 30 groups",
-    "twice": "the first page did not come twice",
-    "comparable": "the date changed in between",
-    "groups": "all were asked for; name some with --groups",
-    "skews": "no Date header",
+_STATUS_ADVICE = {
+    401: "check the API key",
+    403: "name your company or brand with user_agent (--user-agent), and check that the plan has this API",
+    429: "another program uses the key: share its quota (FileQuota, RedisQuota, --redis), or set quota= lower",
 }
 
-
-def _check(assumption: str, *needs: str) -> Callable[[_Check], None]:
-    """Add a check, which says nothing without the evidence that it needs. Findings are in the order of this file."""
-    return lambda check: _CHECKS.append((assumption, needs, check))
+_LIMIT_HEADER = re.compile("^retry-after$|rate-?limit")
 
 
-@_check("the HTTP status is 200")
-def _status(seen: Evidence) -> _Seen:
-    advice = {
-        401: "check the API key",
-        403: "name your company or brand with user_agent (--user-agent), and check that the plan has this API",
-        429: "another program uses the key: share its quota (FileQuota, RedisQuota, --redis), or set quota= lower",
-    }
-    for answer in seen.answers:
+def _check_head(answer: Answer) -> Iterator[Finding]:
+    advice = _STATUS_ADVICE.get(answer.status, "check base_url; try again later if it is 5xx")
+    yield _Assumption.STATUS.check(answer.status == 200, f"HTTP {answer.status}", advice)
+    if answer.status == 200:
+        name = answer.headers.get("content-type", "none")
+        is_json = name.partition(";")[0].strip().lower() == "application/json"
+        advice = "nothing to set: the client does not rely on it"
+        yield _Assumption.CONTENT_TYPE.check(is_json, name, advice)
+    coding = answer.headers.get("content-encoding", "identity").lower()
+    advice = "only gzip was asked for: please report what came"
+    yield _Assumption.COMPRESSION.check(coding in ("identity", "gzip"), coding, advice)
+    limits = [f"{name}: {value}" for name, value in answer.headers.items() if _LIMIT_HEADER.search(name)]
+    advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
+    yield _Assumption.LIMIT_HEADERS.check(not limits, bounded(", ".join(limits) or "none"), advice)
+    if date := parse_http_date(answer.headers.get("date", "")):
+        skew = date.timestamp() - answer.received_at
+        came = f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}"
+        advice = "set this machine's clock, or take care with today and yesterday; waiting is not affected"
+        yield _Assumption.CLOCKS.check(abs(skew) <= MAX_SKEW, came, advice)
+
+
+def _check_body(answer: Answer) -> Iterator[Finding]:
+    """What the strict and the lenient decoder say about a body, and then about the page in it."""
+    strict, lenient = _decode(answer, "strict"), _decode(answer, "warn")
+    if isinstance(strict, DecodeError):
+        # Nothing is documented about the body that comes with another status.
         if answer.status != 200:
-            yield f"HTTP {answer.status}", advice.get(answer.status, "check base_url; try again later if it is 5xx")
-    yield f"200, {len(seen.answers)} times"
+            return
+        advice = {strict.field: _USE_WARN}
+        if isinstance(lenient, DecodeError):
+            advice[lenient.field] = _REPORT
+        for field, what in advice.items():
+            yield _part(field).check(False, _came(answer, field), what)
+    if isinstance(lenient, APIError):
+        came = f"code {lenient.code}: {_show(lenient.message)}"
+        yield _Assumption.CODE.check(False, came, "do what the message says, then ask again")
+    elif isinstance(lenient, PageResponse):
+        for problem in lenient.problems:
+            yield _part(problem.partition(":")[0]).check(False, problem, _USE_WARN)
+        yield _Assumption.CODE.check(True, "")
+        yield from _check_page(lenient, load_json(answer.body, lenient.request, unchanged))
+    yield _Assumption.ENVELOPE.check(True, "")
 
 
-@_check("the content type is application/json", "content_types")
-def _content_type(seen: Evidence) -> _Seen:
-    for name in seen.content_types:
-        if name.partition(";")[0].strip().lower() != "application/json":
-            yield name, "nothing to set: the client does not rely on it"
-    yield ", ".join(seen.content_types)
+def _decode(answer: Answer, check: Check) -> PageResponse | APIError | DecodeError:
+    try:
+        return Decoder(check).read(answer.body, _ANY_DATE.page(answer.page))
+    except (APIError, DecodeError) as error:
+        return error
 
 
-@_check("the body is plain or gzip")
-def _compression(seen: Evidence) -> _Seen:
-    codings = {answer.headers.get("content-encoding", "identity").lower() for answer in seen.answers}
-    for coding in codings - {"identity", "gzip"}:
-        yield f"Content-Encoding: {coding}", "only gzip was asked for: please report what came"
-    yield ", ".join(sorted(codings))
+_ANY_DATE = Query(datetime.date.min, datetime.date.min)
 
 
-@_check("the envelope holds code, message and result", "envelopes")
-def _envelope(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        if not isinstance(message := page.body.get("message"), (str, type(None))):
-            yield f"message: {show(message)}", "nothing to set: it is shown only in errors"
-    yield from seen.mismatches["envelope"]
+def _part(field: str) -> _Assumption:
+    """The assumption about the part of a body that has a field."""
+    if "list[" in field:
+        return _Assumption.RECORDS
+    return _Assumption.EXTRA if "extra." in field else _Assumption.ENVELOPE
 
 
-@_check("code is 0", "pages")
-def _code(seen: Evidence) -> _Seen:
-    for refusal in seen.refusals:
-        yield f"code {refusal.code}: {show(refusal.message)}", "do what the message says, then ask again"
+def _came(answer: Answer, field: str) -> str:
+    """The value at the path that a `DecodeError` names."""
+    if not field:
+        return f"no JSON: {snippet(answer.body, unchanged)!r}"
+    value = load_json(answer.body, _ANY_DATE.page(1), unchanged)
+    for name in re.findall(r"[^.$\[\]]+", field):
+        try:
+            value = value[int(name) if isinstance(value, list) else name]
+        except KeyError:
+            return f"{field}: nothing"
+    return f"{'the body' if field == '$' else field}: {_show(value)}"
 
 
-@_check("extra holds whole numbers, and nextYn Y or N", "pages")
-def _extra(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        if page.extra.nextYn not in ("Y", "N"):
-            yield f"result.extra.nextYn: {show(page.extra.nextYn)}", UNREADABLE
-    yield from seen.mismatches["extra"]
+def _show(value: Any) -> str:
+    """A value as JSON, bounded."""
+    return bounded(orjson.dumps(value).decode())
 
 
-@_check("records hold whole numbers, and a name", "records")
-def _records(seen: Evidence) -> _Seen:
-    yield from seen.mismatches["records"]
-    yield f"{len(seen.records)} records"
+def _check_page(page: PageResponse, body: dict[str, Any]) -> Iterator[Finding]:
+    """A page alone. `body` is its JSON as it came."""
+    extra, size, number = page.extra, len(page.rows), page.request.number
+    yield _Assumption.EXTRA.check(extra.nextYn in ("Y", "N"), f"result.extra.nextYn: {_show(extra.nextYn)}", _REPORT)
+    if not isinstance(message := body.get("message"), (str, type(None))):
+        advice = "nothing to set: it is shown only in errors"
+        yield _Assumption.ENVELOPE.check(False, f"message: {_show(message)}", advice)
+    others = bounded(", ".join(_undocumented(body)))
+    yield _Assumption.FIELDS.check(not others, others, "nothing to set: unknown fields are ignored")
+    came = f"asked for page {number}, pages is {extra.pages}"
+    advice = "pages cannot be told apart, so this version refuses them: please report what came"
+    yield _Assumption.PAGE_NUMBER.check(extra.pages == number, came, advice)
+    yield _Assumption.COUNT.check(extra.count == size, f"count is {extra.count}, list holds {size}", _WARN_GIVES_DATA)
+    if extra.nextYn == "Y" or size > PAGE_SIZE:
+        advice = "estimates are wrong by that much; nothing else is"
+        yield _Assumption.PAGE_SIZE.check(size == PAGE_SIZE, f"page {number} holds {size}", advice)
+    if extra.nextYn == "Y":
+        came = f"page {number} says Y and nextPages {_show(extra.nextPages)}"
+        advice = "the chain of pages cannot be followed: please report what came"
+        yield _Assumption.NEXT_PAGE.check(extra.nextPages == number + 1, came, advice)
+    if extra.nextYn == "N":
+        shown = _show(extra.nextPages) if "nextPages" in body["result"]["extra"] else "nothing"
+        accepted = extra.nextPages in (None, 0, number + 1)
+        advice = "nothing to set: it is accepted" if accepted else _WARN_GIVES_DATA
+        yield _Assumption.LAST_NEXT_PAGE.check(extra.nextPages == number, f"{shown} on page {number}", advice)
+    for group_id, _, clicks, users in page.rows:
+        yield _Assumption.RECORDS.check(True, f"{size} on page {number}")
+        advice = "nothing to set: the numbers are given as they came; ask the vendor what they count"
+        came = f"grpIdx {group_id}: pernCnt {users}, acesCnt {clicks}"
+        yield _Assumption.USERS.check(users <= clicks, came, advice)
 
 
-@_check("there are no fields but those documented", "pages")
-def _no_more_fields(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        result = page.body["result"]
-        parts = [
-            ("", page.body, {"code", "message", "result"}),
-            ("result.", result, {"extra", "list"}),
-            ("result.extra.", result["extra"], {"pages", "nextPages", "nextYn", "count", "totalCount"}),
-            *(("result.list[].", row, {"grpIdx", "grpNm", "acesCnt", "pernCnt"}) for row in result["list"]),
-        ]
-        for path, part, documented in parts:
-            for name in part.keys() - documented:
-                yield f"{path}{name}: {show(part[name])}", "nothing to set: unknown fields are ignored"
+def _undocumented(body: dict[str, Any]) -> Iterator[str]:
+    """Each field that is not documented, with its value."""
+    result = body["result"]
+    parts = [
+        ("", body, {"code", "message", "result"}),
+        ("result.", result, {"extra", "list"}),
+        ("result.extra.", result["extra"], {*COUNT_FIELDS, "nextYn"}),
+        *(("result.list[].", row, {*CLICK_FIELDS}) for row in result["list"]),
+    ]
+    for path, part, documented in parts:
+        for name in part.keys() - documented:
+            yield f"{path}{name}: {_show(part[name])}"
 
 
-@_check("pages is the page that was asked for", "pages")
-def _page_number(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        if page.extra.pages != page.number:
-            yield (
-                f"asked for page {page.number}, pages is {page.extra.pages}",
-                "pages cannot be told apart, so this version refuses them: please report what came",
-            )
-    yield ", ".join(str(page.number) for page in seen.pages)
-
-
-@_check("count is the length of list", "pages")
-def _count(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        if page.extra.count != len(page.records):
-            yield f"count is {page.extra.count}, list holds {len(page.records)}", _WARN_GIVES_DATA
-
-
-@_check(f"a page that is not the last holds {PAGE_SIZE} records", "more")
-def _page_size(seen: Evidence) -> _Seen:
-    for page in seen.pages:
-        size = len(page.records)
-        if size > PAGE_SIZE or (page.extra.nextYn == "Y" and size != PAGE_SIZE):
-            yield f"page {page.number} holds {size}", "estimates are wrong by that much; nothing else is"
-
-
-@_check("nextPages is the next page", "more")
-def _next_page(seen: Evidence) -> _Seen:
-    for page in seen.more:
-        if page.extra.nextPages != page.number + 1:
-            yield (
-                f"page {page.number} says Y and nextPages {show(page.extra.nextPages)}",
-                "the chain of pages cannot be followed: please report what came",
-            )
-
-
-@_check("on the last page nextPages is that page", "last")
-def _last_next_page(seen: Evidence) -> _Seen:
-    for last in seen.last:
-        came = last.extra.nextPages
-        if came != last.number:
-            shown = "nothing" if "nextPages" not in last.body["result"]["extra"] else show(came)
-            accepted = came in (None, 0, last.number + 1)
-            yield f"{shown} on page {last.number}", "nothing to set: it is accepted" if accepted else _WARN_GIVES_DATA
-    yield ", ".join(dict.fromkeys(f"{last.extra.nextPages} on page {last.number}" for last in seen.last))
-
-
-@_check("totalCount is the number of records on all pages", "last")
-def _total(seen: Evidence) -> _Seen:
-    size = max((len(page.records) for page in seen.more), default=PAGE_SIZE)
-    for last in seen.last:
-        records = (last.number - 1) * size + len(last.records)
-        if last.extra.totalCount != records:
-            yield f"totalCount is {last.extra.totalCount}, the pages hold {records}", _WARN_GIVES_DATA
-    yield ", ".join(dict.fromkeys(str(last.extra.totalCount) for last in seen.last))
-
-
-@_check("a group is listed once", "records")
-def _groups_once(seen: Evidence) -> _Seen:
+def _check_date(pages: Sequence[PageResponse]) -> Iterator[Finding]:
+    """All pages of the date together."""
+    size = max((len(page.rows) for page in pages if page.extra.nextYn == "Y"), default=PAGE_SIZE)
+    for page in pages:
+        if page.extra.nextYn == "N":
+            records = (page.request.number - 1) * size + len(page.rows)
+            came = f"totalCount is {page.extra.totalCount}, the pages hold {records}"
+            yield _Assumption.TOTAL.check(page.extra.totalCount == records, came, _WARN_GIVES_DATA)
     # The first page as it came at first, and as it came again.
-    for pages in (seen.pages, seen.pages[::-1]):
-        by_number = {page.number: page.ids for page in pages}
-        for group_id, times in Counter(itertools.chain(*by_number.values())).items():
-            if times > 1:
-                yield f"grpIdx {group_id} twice", _WARN_GIVES_DATA
+    for ordered in (pages, pages[::-1]):
+        ids = {page.request.number: page.rows.group_ids for page in ordered}
+        for group_id, times in Counter(itertools.chain(*ids.values())).items():
+            came = f"grpIdx {group_id} twice" if times > 1 else ""
+            yield _Assumption.GROUPS_ONCE.check(times == 1, came, _WARN_GIVES_DATA)
 
 
-@_check("no groups are listed but those asked for", "groups", "records")
-def _only_requested_groups(seen: Evidence) -> _Seen:
-    asked = seen.groups or seen.listed
-    others = [group_id for group_id in seen.listed if group_id not in asked]
-    if others:
-        yield (
-            f"asked for {show_ids(asked)}, grpIdx {show_ids(others)} came too",
+def _check_groups(pages: Sequence[PageResponse], asked: tuple[int, ...] | None) -> Iterator[Finding]:
+    """The groups that were asked for and those that are listed."""
+    listed = dict.fromkeys(group_id for page in pages for group_id in page.rows.group_ids)
+    if asked:
+        others = [group_id for group_id in listed if group_id not in asked]
+        came = f"asked for {_show_ids(asked)}, grpIdx {_show_ids(others)} came too" if others else ""
+        advice = (
             "the server seems to ignore grpIdxList, which an earlier version of the vendor's page names grpIdx: "
-            'check="warn" (--check warn) keeps only the groups asked for; ask the vendor which name holds',
+            'check="warn" (--check warn) keeps only the groups asked for; ask the vendor which name holds'
         )
-
-
-@_check("no group has more users than clicks", "records")
-def _users(seen: Evidence) -> _Seen:
-    for record in seen.records:
-        if record.unique_users > record.clicks:
-            yield (
-                f"grpIdx {record.group_id}: pernCnt {record.unique_users}, acesCnt {record.clicks}",
-                "nothing to set: the numbers are given as they came; ask the vendor what they count",
-            )
-
-
-@_check("a page asked for twice lists the same order", "twice", "comparable")
-def _same_order(seen: Evidence) -> _Seen:
-    advice = "pages may lose groups between them: use days() or backfill, which check"
-    for before, after in seen.comparable:
-        if sorted(before.ids) != sorted(after.ids):
-            yield "the first page came with other groups", advice
-        if before.ids != after.ids:
-            yield "the first page came in another order", advice
-        yield _order(before)
-
-
-def _order(page: DecodedPage) -> str:
-    for field in ("group_id", "clicks", "unique_users", "group_name"):
-        column = [getattr(record, field) for record in page.records]
-        if len(set(column)) > 1 and column in (sorted(column), sorted(column, reverse=True)):
-            return f"by {field}, {'ascending' if column == sorted(column) else 'descending'}"
-    return "neither by id, clicks, users nor name"
-
-
-@_check("a page asked for twice has the same totals", "twice")
-def _same_counts(seen: Evidence) -> _Seen:
-    advice = "the date is still changing: ask about older ones, and give backfill --settle 3d"
-    for before, after in seen.twice:
-        if before.extra.totalCount != after.extra.totalCount:
-            yield f"totalCount {before.extra.totalCount}, then {after.extra.totalCount}", advice
-        records = {record.group_id: record for record in before.records}
-        for record in after.records:
-            both = (records.get(record.group_id, record), record)
-            if both[0] != record:
-                counts = [f"{one.group_name!r} acesCnt {one.clicks} pernCnt {one.unique_users}" for one in both]
-                yield f"grpIdx {record.group_id}: {', then '.join(counts)}", advice
-
-
-@_check("groups without clicks are left out, or listed with 0", "pages")
-def _silent_groups(seen: Evidence) -> _Seen:
-    for record in seen.records:
-        if record.clicks == 0:
-            yield f"listed with 0, such as {record.group_id}"
+        yield _Assumption.REQUESTED_GROUPS.check(not others, came, advice)
+    silent = [group_id for page in pages for group_id, _, clicks, _ in page.rows if clicks == 0]
     # All pages were seen if the last is the second at most.
-    left_out = set(seen.groups or ()) - {*seen.listed}
-    if left_out and seen.last and seen.last[0].number <= 2:
-        yield f"left out, such as {min(left_out)}"
-    yield "none listed"
+    whole = any(page.extra.nextYn == "N" and page.request.number <= 2 for page in pages)
+    left_out = [group_id for group_id in asked or () if group_id not in listed] if whole else []
+    for kind, ids in {"listed with 0": silent, "left out": left_out}.items():
+        if ids:
+            yield _Assumption.SILENT_GROUPS.check(True, f"{kind}, such as {ids[0]}")
+    yield _Assumption.SILENT_GROUPS.check(True, "none listed")
 
 
-@_check("there are no rate limit headers")
-def _limit_headers(seen: Evidence) -> _Seen:
-    headers = dict.fromkeys(header for answer in seen.answers for header in answer.headers.items())
-    found = [f"{name}: {value}" for name, value in headers if re.search("^retry-after$|rate-?limit", name)]
-    if found:
-        advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
-        yield bounded(", ".join(found)), advice
-    yield "none"
+def _show_ids(ids: Sequence[int]) -> str:
+    """The first five ids, and how many more there are."""
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return ", ".join(map(str, ids[:5])) + more
 
 
-@_check("the clocks agree", "skews")
-def _clock(seen: Evidence) -> _Seen:
-    for skew in seen.skews:
-        if abs(skew) > MAX_SKEW:
-            yield (
-                f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}",
-                "set this machine's clock, or take care with today and yesterday; waiting is not affected",
-            )
-    yield f"within {max([1, *(round(abs(skew)) for skew in seen.skews)])} s"
+def _check_repetition(before: PageResponse, after: PageResponse) -> Iterator[Finding]:
+    """The first page, as it came at first and at last."""
+    totals = before.extra.totalCount, after.extra.totalCount
+    advice = "the date is still changing: ask about older ones, and give backfill --settle 3d"
+    came = "totalCount {}, then {}".format(*totals)
+    yield _Assumption.SAME_TOTALS.check(totals[0] == totals[1], came, advice)
+    earlier = {row[0]: row for row in before.rows}
+    for row in after.rows:
+        both = earlier.get(row[0], row), row
+        counts = [f"{name!r} acesCnt {clicks} pernCnt {users}" for _, name, clicks, users in both]
+        came = f"grpIdx {row[0]}: {', then '.join(counts)}"
+        yield _Assumption.SAME_TOTALS.check(both[0] == row, came, advice)
+    ids = before.rows.group_ids, after.rows.group_ids
+    advice = "pages may lose groups between them: use days() or backfill, which check"
+    if ids[0] == ids[1]:
+        yield _Assumption.SAME_ORDER.check(True, _sorted_by(before))
+    elif sorted(ids[0]) == sorted(ids[1]):
+        yield _Assumption.SAME_ORDER.check(False, "the first page came in another order", advice)
+    elif totals[0] == totals[1]:
+        yield _Assumption.SAME_ORDER.check(False, "the first page came with other groups", advice)
+
+
+def _sorted_by(page: PageResponse) -> str:
+    for field, column in zip(("id", "name", "clicks", "users"), zip(*page.rows, strict=True), strict=False):
+        if len(set(column)) > 1 and list(column) in (sorted(column), sorted(column, reverse=True)):
+            return f"by {field}, {'ascending' if column[0] < column[-1] else 'descending'}"
+    return "neither by id, name, clicks nor users"

@@ -13,13 +13,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from clicksgroup.sandbox.api import Fault as Fault
     from clicksgroup.sandbox.api import SeenRequest as SeenRequest
-    from clicksgroup.sandbox.faults import Fault as Fault
     from clicksgroup.sandbox.server import Sandbox as Sandbox
 
 __all__ = ["Fault", "Sandbox", "SeenRequest"]
 
-_MODULES = {"Fault": "faults", "Sandbox": "server", "SeenRequest": "api"}
+_MODULES = {"Fault": "api", "Sandbox": "server", "SeenRequest": "api"}
 
 
 def __getattr__(name: str) -> object:

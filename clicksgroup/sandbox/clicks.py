@@ -11,12 +11,12 @@ import datetime
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
-from clicksgroup.dates import date_range
+from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 
@@ -24,7 +24,7 @@ MAX_GROUPS = 10_000
 """Most groups on a date: with more, the ids of campaigns and of permanent groups could be equal."""
 
 # The account has the groups of each position on the dates of these years.
-_ACCOUNT_DATES = date_range("2025-01-01", "2027-12-31")
+ACCOUNT_DATES = date_range("2025-01-01", "2027-12-31")
 
 _EPOCH = datetime.date(2020, 1, 1).toordinal()
 
@@ -58,124 +58,69 @@ _COLLAPSE_CYCLE, _COLLAPSE_AFTER, _COLLAPSED = 91, 63, 0.1
 _COLLAPSE_ANCHOR = datetime.date(2025, 1, 1).toordinal()
 
 
-class GeneratedClicks:
-    """The clicks of each group on each date.
+def generate_records(seed: int, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
+    """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
+    check_count(count)
+    return tuple(_record(seed, position, date) for position in range(count))
 
-    Args:
-        seed: the same seed gives the same clicks.
-        groups: how many groups a date lists: a number, or a function of the date.
+
+def check_count(count: int) -> None:
+    """Raise `ConfigurationError` for an impossible number of groups."""
+    if type(count) is not int or not 0 <= count <= MAX_GROUPS:
+        raise ConfigurationError(f"groups: {count!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
+
+
+def generate_account(seed: int, count: int) -> list[Group]:
+    """The account's groups: those that the dates of 2025 to 2027 list. Other dates list further campaigns."""
+    account = []
+    for position in range(count):
+        first, last = (_campaign(seed, position, ACCOUNT_DATES[end].toordinal()) for end in (0, -1))
+        memo, links = _draws(seed, position, 0, count=2, salt="account")
+        for number in range(first, last + 1):
+            group = _group(seed, position, number)
+            account.append(Group(group.group_id, group.name, _MEMOS[int(memo * len(_MEMOS))], 1 + int(40 * links**3)))
+    return account
+
+
+def sum_by_group(dates: DateRange, records: Iterable[GroupClicks]) -> list[GroupTotals]:
+    """The totals of the records of these dates: clicks are added up, users are counted once.
+
+    So `unique_users` is at least that of the group's best day, and less than the sum if users came back.
     """
+    by_group: dict[int, list[GroupClicks]] = {}
+    for record in records:
+        by_group.setdefault(record.group_id, []).append(record)
+    totals = []
+    for group_id, days in by_group.items():
+        users = [record.unique_users for record in days]
+        returning = 0.1 + 0.02 * (group_id % 8)
+        once = max(max(users), int(sum(users) * len(users) ** -returning))
+        clicks = sum(record.clicks for record in days)
+        totals.append(GroupTotals(dates[0], dates[-1], group_id, days[0].group_name, clicks, once))
+    return totals
 
-    def __init__(self, seed: int = 0, groups: int | Callable[[datetime.date], int] = 95) -> None:
-        self._seed = seed
-        if not callable(groups):
-            _check_count(groups)
-        self._count: Callable[[datetime.date], int] = groups if callable(groups) else lambda _: groups
-        self._group = functools.lru_cache(maxsize=4096)(self._draw_group)
-        self._campaigns = functools.lru_cache(maxsize=MAX_GROUPS)(self._draw_campaigns)
-        self._records = functools.lru_cache(maxsize=64)(self._draw_records)
 
-    def records(self, date: datetime.date) -> tuple[GroupClicks, ...]:
-        """All records of a date, in the order of positions: sorted neither by id nor by clicks."""
-        count = self._count(date)
-        _check_count(count)
-        return self._records(date, count)
-
-    def totals(self, start: datetime.date, end: datetime.date) -> list[GroupTotals]:
-        """All records of a range: clicks are added up, users are counted once.
-
-        So `unique_users` is at least that of the group's best day, and less than the sum if users came back.
-        """
-        by_group: dict[int, list[GroupClicks]] = {}
-        for date in date_range(start, end):
-            for record in self.records(date):
-                by_group.setdefault(record.group_id, []).append(record)
-        return [_total(start, end, records) for records in by_group.values()]
-
-    @functools.cached_property
-    def account(self) -> list[Group]:
-        """The account's groups: those that the dates of 2025 to 2027 list. Other dates list further campaigns.
-
-        Where the number of groups is a function of the date, these are the groups of its largest number.
-        """
-        count = max(map(self._count, _ACCOUNT_DATES))
-        return [group for position in range(count) for group in self._account_groups(position)]
-
-    def _account_groups(self, position: int) -> list[Group]:
-        first, last = (self._number(position, _ACCOUNT_DATES[end].toordinal()) for end in (0, -1))
-        groups = (self._draw_group(position, number) for number in range(first, last + 1))
-        memo, links = _draws(self._seed, position, 0, count=2, salt="account")
-        note = _MEMOS[int(memo * len(_MEMOS))]
-        return [Group(group.group_id, group.name, note, 1 + int(40 * links**3)) for group in groups]
-
-    def _draw_records(self, date: datetime.date, count: int) -> tuple[GroupClicks, ...]:
-        return tuple(self._draw_record(date, position) for position in range(count))
-
-    def _draw_record(self, date: datetime.date, position: int) -> GroupClicks:
-        ordinal = date.toordinal()
-        group = self._group(position, self._number(position, ordinal))
-        noise, people = _draws(self._seed, position, ordinal, count=2)
-        level = (
-            group.level
-            * group.week[date.weekday()]
-            * math.exp(group.swing * math.sin((ordinal - group.phase) / group.period))
-            * group.life(ordinal)
-            * self._burst(position, ordinal, group)
-            * math.exp(0.36 * (noise - 0.5))
-        )
-        if position == _COLLAPSING and (ordinal - _COLLAPSE_ANCHOR) % _COLLAPSE_CYCLE >= _COLLAPSE_AFTER:
-            level *= _COLLAPSED
-        clicks = round(level)
-        unique_users = min(clicks, math.ceil(clicks * (group.users_per_click + 0.05 * (people - 0.5))))
-        return GroupClicks(date, group.group_id, group.name, clicks, unique_users)
-
-    def _burst(self, position: int, ordinal: int, group: _SandboxGroup) -> float:
-        """Now and then a link is shared: three days with many clicks follow, fewer each day."""
-        cycle, day = divmod(ordinal, group.burst_every)
-        when, strength = _draws(self._seed, position, cycle, count=2, salt="burst")
-        since = day - int(when * (group.burst_every - 2))
-        return 1 + (0.5 + 2.0 * strength**2) * 0.45**since if 0 <= since < 3 else 1.0
-
-    def _number(self, position: int, ordinal: int) -> int:
-        """Which campaign of a position runs on a day. Number 0 runs on the epoch; a permanent group has no other."""
-        days, first = self._campaigns(position)
-        return (ordinal - first) // days if days else 0
-
-    def _draw_campaigns(self, position: int) -> tuple[int, int]:
-        """How many days each campaign takes, and the day on which number 0 begins. 0 where the group is permanent."""
-        kind, length, phase = _draws(self._seed, position, 0, count=3, salt="place")
-        if position < len(_EXAMPLES) or _is_hard(position) or kind < 0.6:
-            return 0, 0
-        days = 40 + int(110 * length)
-        return days, _EPOCH - int(days * phase)
-
-    def _draw_group(self, position: int, number: int) -> _SandboxGroup:
-        size, week, swing, phase, period, users, burst = _draws(self._seed, position, number, count=7, salt="group")
-        (id_offset,) = _draws(self._seed, position, 0, count=1, salt="id")
-        group = _SandboxGroup(
-            211 + 7 * (position - len(_EXAMPLES)) + int(7 * id_offset),
-            _permanent_name(position),
-            level=4.0 * 2700.0 ** (size**1.7),
-            week=(_SHOPPING, _SHOPPING, _OFFICE, _LEISURE)[int(week * 4)],
-            swing=0.1 + 0.6 * swing,
-            period=(420 + 700 * period) / math.tau,
-            phase=1000 * phase,
-            users_per_click=0.72 + 0.22 * users,
-            burst_every=30 + int(70 * burst),
-        )
-        if position < len(_EXAMPLES):
-            return attrs.evolve(group, **_EXAMPLES[position])
-        days, first = self._campaigns(position)
-        if not days:
-            return group
-        start = first + number * days
-        # Ids of campaigns before and after the epoch alternate: all are positive, and those of today are short.
-        group_id = 100_000 * (1 + 2 * number if number >= 0 else -2 * number) + group.group_id
-        return attrs.evolve(group, group_id=group_id, name=_campaign_name(position, start), start=start, days=days)
+def _record(seed: int, position: int, date: datetime.date) -> GroupClicks:
+    day = date.toordinal()
+    group = _group(seed, position, _campaign(seed, position, day))
+    noise, people = _draws(seed, position, day, count=2)
+    level = (
+        group.level
+        * group.week[date.weekday()]
+        * math.exp(group.swing * math.sin((day - group.phase) / group.period))
+        * _life(group, day)
+        * _burst(seed, position, day, group.burst_every)
+        * math.exp(0.36 * (noise - 0.5))
+    )
+    if position == _COLLAPSING and (day - _COLLAPSE_ANCHOR) % _COLLAPSE_CYCLE >= _COLLAPSE_AFTER:
+        level *= _COLLAPSED
+    clicks = round(level)
+    unique_users = min(clicks, math.ceil(clicks * (group.users_per_click + 0.05 * (people - 0.5))))
+    return GroupClicks(date, group.group_id, group.name, clicks, unique_users)
 
 
 @attrs.frozen
-class _SandboxGroup:
+class _Group:
     """The traits of a group. `start` and `days` are those of a campaign."""
 
     group_id: int
@@ -190,20 +135,65 @@ class _SandboxGroup:
     start: int = 0
     days: int = 0
 
-    def life(self, ordinal: int) -> float:
-        """A campaign grows for three days, is strongest then, and fades."""
-        if not self.days:
-            return 1.0
-        age = ordinal - self.start
-        return min(1.0, (age + 1) / 3) * (0.08 + 1.9 * math.exp(-2.6 * age / self.days))
+
+def _life(group: _Group, day: int) -> float:
+    """A campaign grows for three days, is strongest then, and fades."""
+    if not group.days:
+        return 1.0
+    age = day - group.start
+    return min(1.0, (age + 1) / 3) * (0.08 + 1.9 * math.exp(-2.6 * age / group.days))
 
 
-def _total(start: datetime.date, end: datetime.date, records: list[GroupClicks]) -> GroupTotals:
-    last = records[-1]
-    users = [record.unique_users for record in records]
-    returning = 0.1 + 0.02 * (last.group_id % 8)
-    once = max(max(users), int(sum(users) * len(users) ** -returning))
-    return GroupTotals(start, end, last.group_id, last.group_name, sum(record.clicks for record in records), once)
+def _burst(seed: int, position: int, day: int, every: int) -> float:
+    """Now and then a link is shared: three days with many clicks follow, fewer each day."""
+    cycle, day_of_cycle = divmod(day, every)
+    when, strength = _draws(seed, position, cycle, count=2, salt="burst")
+    since = day_of_cycle - int(when * (every - 2))
+    return 1 + (0.5 + 2.0 * strength**2) * 0.45**since if 0 <= since < 3 else 1.0
+
+
+@functools.lru_cache(maxsize=MAX_GROUPS)
+def _campaigns(seed: int, position: int) -> tuple[int, int]:
+    """How many days each campaign takes, and the day on which number 0 begins. 0 where the group is permanent."""
+    kind, length, phase = _draws(seed, position, 0, count=3, salt="place")
+    if position < len(_EXAMPLES) or _is_hard(position) or kind < 0.6:
+        return 0, 0
+    days = 40 + int(110 * length)
+    return days, _EPOCH - int(days * phase)
+
+
+def _campaign(seed: int, position: int, day: int) -> int:
+    """Which campaign of a position runs on a day. Number 0 runs on the epoch; a permanent group has no other."""
+    days, first = _campaigns(seed, position)
+    return (day - first) // days if days else 0
+
+
+@functools.lru_cache(maxsize=MAX_GROUPS)
+def _group(seed: int, position: int, number: int) -> _Group:
+    size, week, swing, phase, period, users, burst = _draws(seed, position, number, count=7, salt="group")
+    (id_offset,) = _draws(seed, position, 0, count=1, salt="id")
+    group = _Group(
+        211 + 7 * (position - len(_EXAMPLES)) + int(7 * id_offset),
+        _name(position),
+        level=4.0 * 2700.0 ** (size**1.7),
+        week=(_SHOPPING, _SHOPPING, _OFFICE, _LEISURE)[int(week * 4)],
+        swing=0.1 + 0.6 * swing,
+        period=(420 + 700 * period) / math.tau,
+        phase=1000 * phase,
+        users_per_click=0.72 + 0.22 * users,
+        burst_every=30 + int(70 * burst),
+    )
+    if position < len(_EXAMPLES):
+        return attrs.evolve(group, **_EXAMPLES[position])
+    days, first = _campaigns(seed, position)
+    if not days:
+        return group
+    # Ids of campaigns before and after the epoch alternate: all are positive, and those of today are short.
+    group_id = 100_000 * (1 + 2 * number if number >= 0 else -2 * number) + group.group_id
+    start = first + number * days
+    began = datetime.date.fromordinal(max(start, 1))
+    month = f"{began.year}년 {began.month}월" if position % 2 else f"{began.year}-{began.month:02}"
+    return attrs.evolve(group, group_id=group_id, name=f"{group.name} {month}", start=start, days=days)
 
 
 def _draws(seed: int, position: int, when: int, *, count: int, salt: str = "") -> list[float]:
@@ -212,40 +202,24 @@ def _draws(seed: int, position: int, when: int, *, count: int, salt: str = "") -
     return [int.from_bytes(digest[i : i + 4], "big") / 2**32 for i in range(0, 4 * count, 4)]
 
 
-def _check_count(count: int) -> None:
-    if type(count) is not int or not 0 <= count <= MAX_GROUPS:
-        raise ConfigurationError(f"groups: {count!r} is not a whole number from 0 to {MAX_GROUPS:,}, such as 95")
-
-
 def _is_hard(position: int) -> bool:
     """Whether the group at a position has one of the hard names. Such a group is permanent."""
     return position % 9 == 5
 
 
-def _permanent_name(position: int) -> str:
+def _name(position: int) -> str:
+    """A name that no other position has. One in nine is hard; of the others every other one is Korean."""
     if _is_hard(position):
         repeat, which = divmod(position // 9, len(_HARD))
-        return _HARD[which] + (f" {repeat + 1}" if repeat else "")
-    return _name(position)
+        name = _HARD[which]
+    else:
+        things, channels = (_KOREAN_THINGS, _KOREAN_CHANNELS) if position % 2 else (_ENGLISH_THINGS, _ENGLISH_CHANNELS)
+        # The lengths are coprime, so stepping through both lists meets every pair before one repeats.
+        repeat, which = divmod(position // 2, len(things) * len(channels))
+        name = f"{things[which % len(things)]} {channels[which % len(channels)]}"
+    return f"{name} {repeat + 1}" if repeat else name
 
 
-def _campaign_name(position: int, start: int) -> str:
-    began = datetime.date.fromordinal(max(start, 1))
-    month = f"{began.year}년 {began.month}월" if position % 2 else f"{began.year}-{began.month:02}"
-    return f"{_name(position)} {month}"
-
-
-def _name(position: int) -> str:
-    """A name that no other position has. Every other one is Korean."""
-    number = position // 2
-    things, channels = (_KOREAN_THINGS, _KOREAN_CHANNELS) if position % 2 else (_ENGLISH_THINGS, _ENGLISH_CHANNELS)
-    # The lengths are coprime, so stepping through both lists meets every pair before one repeats.
-    repeat = number // (len(things) * len(channels))
-    name = f"{things[number % len(things)]} {channels[number % len(channels)]}"
-    return name + (f" {repeat + 1}" if repeat else "")
-
-
-# One in nine names is hard.
 _HARD = (
     '"Buy 2, get 1" coupon',
     "여름 휴가 특가 🏖️",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import attrs
@@ -15,22 +17,11 @@ import orjson
 from aiohttp import web
 
 from clicksgroup.client import ClicksClient
-from clicksgroup.dates import DateLike, parse_date
+from clicksgroup.dates import DateLike, date_range, parse_date
 from clicksgroup.models import Group, GroupClicks, GroupTotals
 from clicksgroup.plans import Plan, Quota
-from clicksgroup.sandbox.api import (
-    GROUPS_PATH,
-    MAX_URL_LENGTH,
-    V1_PATH,
-    V2_PATH,
-    RateLimiter,
-    SeenRequest,
-    identifies_caller,
-    page_envelope,
-    rejection,
-)
-from clicksgroup.sandbox.clicks import GeneratedClicks
-from clicksgroup.sandbox.faults import Faults, fault_function, html_response, make_response
+from clicksgroup.sandbox import api, clicks
+from clicksgroup.sandbox.api import Fault, SeenRequest
 
 # Seconds that open requests get when the server stops.
 _SHUTDOWN_TIMEOUT = 0.05
@@ -84,7 +75,7 @@ class Sandbox:
         seed: int = 0,
         latency: float | Callable[[SeenRequest], float] = 0.0,
         quota: Quota | None = None,
-        faults: Faults | None = None,
+        faults: Iterable[Fault] | Callable[[SeenRequest], Fault | None] | None = None,
         *,
         port: int = 0,
         api_key: str = "sandbox-key",
@@ -94,17 +85,22 @@ class Sandbox:
         self.plan = Plan.parse(plan)
         self.quota = quota or Quota.of(self.plan)
         self.api_key = api_key
-        self._clicks = GeneratedClicks(seed, groups)
+        if not callable(groups):
+            clicks.check_count(groups)
+        self._groups: Callable[[datetime.date], int] = groups if callable(groups) else lambda _: groups
+        self._seed = seed
+        # The pages of a date are asked for one after the other.
+        self._records = functools.lru_cache(maxsize=64)(functools.partial(clicks.generate_records, seed))
         self._latency = latency
-        self._fault_for = fault_function(faults)
+        self._faults = faults if callable(faults) else tuple(faults or ())
         self._port = port
         self._ignores_groups = ignores_groups
         self._retry_after = retry_after
-        self._rate_limiter = RateLimiter(self.quota)
+        self._rate_limiter = api.RateLimiter(self.quota)
         self._requests: list[SeenRequest] = []
-        self._attempts: dict[tuple[object, ...], int] = {}
+        self._attempts: Counter[tuple[object, ...]] = Counter()
         self._next_arrival = asyncio.Event()
-        self._runner: web.ServerRunner | None = None
+        self._server: asyncio.Server | None = None
         self._url: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -132,18 +128,25 @@ class Sandbox:
 
     def truth(self, date: DateLike) -> list[GroupClicks]:
         """All records of a date in the server's order. The server need not run."""
-        return list(self._clicks.records(parse_date(date)))
+        date = parse_date(date)
+        return list(self._records(date, self._groups(date)))
 
     def truth_totals(self, start: DateLike, end: DateLike) -> list[GroupTotals]:
         """All records of a v2 range, both ends included, in the server's order. The server need not run."""
-        return self._clicks.totals(parse_date(start, "start"), parse_date(end, "end"))
+        dates = date_range(parse_date(start, "start"), parse_date(end, "end"))
+        return clicks.sum_by_group(dates, (record for date in dates for record in self.truth(date)))
 
     def truth_groups(self, name: str | None = None) -> list[Group]:
         """The account's groups, or those whose name contains `name`, in the server's order. The server need not run.
 
-        They are the groups that the dates of 2025 to 2027 list.
+        They are the groups that the dates of 2025 to 2027 list; where their number is a function of the date, those of
+        its largest number.
         """
-        return [group for group in self._clicks.account if name is None or name in group.name]
+        return [group for group in self._account if name is None or name in group.name]
+
+    @functools.cached_property
+    def _account(self) -> list[Group]:
+        return clicks.generate_account(self._seed, max(map(self._groups, clicks.ACCOUNT_DATES)))
 
     def client(self, **kwargs: Any) -> ClicksClient:
         """A client with this server's URL, key, plan and quota. Other arguments are those of `ClicksClient`."""
@@ -158,35 +161,32 @@ class Sandbox:
         if self._loop in (None, asyncio.get_running_loop()):
             await self._wait_for_requests(count)
         else:
-            waiting = asyncio.run_coroutine_threadsafe(self._wait_for_requests(count), self._loop)
-            await asyncio.wrap_future(waiting)
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._wait_for_requests(count), self._loop))
 
     async def _wait_for_requests(self, count: int) -> None:
         while len(self._requests) < count:
             await self._next_arrival.wait()
 
     async def __aenter__(self) -> Self:
-        if self._runner is not None:
+        if self._server is not None:
             raise RuntimeError("the sandbox is already running; enter it only once")
         self._loop = asyncio.get_running_loop()
-        server = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
-        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_TIMEOUT)
-        try:
-            await self._runner.setup()
-            await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        except BaseException:
-            await self.__aexit__()
-            raise
-        self._url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self._web = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
+        self._server = await self._loop.create_server(self._web, "127.0.0.1", self._port)
+        self._url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        if self._server is not None:
+            self._server.close()
+            # Requests that have arrived are handled before idle connections are closed.
+            await asyncio.sleep(0)
+            self._web.pre_shutdown()
+            await self._web.shutdown(_SHUTDOWN_TIMEOUT)
+            self._server = None
 
     def __repr__(self) -> str:
-        return f"<Sandbox {self.plan.value} {self._url if self._runner is not None else 'not running'}>"
+        return f"<Sandbox {self.plan.value} {'not running' if self._server is None else self._url}>"
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         now = asyncio.get_running_loop().time()
@@ -200,8 +200,8 @@ class Sandbox:
             self._requests[index] = attrs.evolve(seen, status=rejected.status)
             return rejected
         try:
-            attempt = self._attempts[seen.page_key] = self._attempts.get(seen.page_key, 0) + 1
-            seen = self._requests[index] = attrs.evolve(seen, attempt=attempt)
+            self._attempts[seen.page_key] += 1
+            seen = self._requests[index] = attrs.evolve(seen, attempt=self._attempts[seen.page_key])
             fault = self._fault_for(seen)
             delay = (self._latency(seen) if callable(self._latency) else self._latency) + (fault.delay if fault else 0)
             if delay > 0:
@@ -212,22 +212,27 @@ class Sandbox:
                 # For aiohttp, which cannot send it any more.
                 return web.Response()
             page = self._page(seen, request.headers.get("Accept-Language", ""))
-            response = make_response(page) if fault is None else fault.response(page)
+            response = api.page_response(page) if fault is None else fault.response(page)
             self._requests[index] = attrs.evolve(seen, status=response.status)
             return response
         finally:
             self._rate_limiter.release()
 
+    def _fault_for(self, seen: SeenRequest) -> Fault | None:
+        if callable(self._faults):
+            return self._faults(seen)
+        return next((fault for fault in self._faults if fault.hits(seen)), None)
+
     def _reject(self, request: web.BaseRequest, seen: SeenRequest) -> web.Response | None:
         """The response to a request that does not reach the API. None if it does: then it is in flight."""
-        if len(self.url) + len(request.raw_path) > MAX_URL_LENGTH:
-            return html_response(414)
-        if seen.path not in (V1_PATH, V2_PATH, GROUPS_PATH):
-            return html_response(404)
+        if len(self.url) + len(request.raw_path) > api.MAX_URL_LENGTH:
+            return api.html_response(414)
+        if seen.path not in (api.V1_PATH, api.V2_PATH, api.GROUPS_PATH):
+            return api.html_response(404)
         if request.method != "GET":
-            return html_response(405, {"Allow": "GET"})
-        if not identifies_caller(seen.user_agent):
-            return html_response(403)
+            return api.html_response(405, {"Allow": "GET"})
+        if not api.identifies_caller(seen.user_agent):
+            return api.html_response(403)
         if request.headers.get("Authorization") != f"APIKey {self.api_key}":
             return web.Response(status=401)
         if self._rate_limiter.acquire(seen.at):
@@ -235,25 +240,26 @@ class Sandbox:
         wait = self._rate_limiter.seconds_until_room(seen.at)
         headers = {"Retry-After": str(max(1, math.ceil(wait)))} if self._retry_after else {}
         # The body of a 429 is not documented, so there are two kinds of them here.
-        return html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
+        return api.html_response(429, headers) if wait > 0 else web.Response(status=429, headers=headers)
 
     def _page(self, seen: SeenRequest, language: str) -> bytes:
-        rejected = rejection(seen, self.plan)
+        rejected = api.rejection(seen, self.plan)
         if rejected is not None:
-            return orjson.dumps(rejected.envelope(language))
+            code, english, korean = rejected
+            message = korean if language.lower().startswith("ko") else english
+            return orjson.dumps({"code": code, "message": message, "result": None})
         assert seen.page is not None
-        return orjson.dumps(page_envelope(self._rows(seen), seen.page))
+        return orjson.dumps(api.page_envelope(self._rows(seen), seen.page))
 
     def _rows(self, seen: SeenRequest) -> Sequence[GroupClicks | GroupTotals | Group]:
         """All rows that answer a request, on whichever page."""
-        if seen.path == GROUPS_PATH:
+        if seen.path == api.GROUPS_PATH:
             groups = self.truth_groups(seen.name)
             return groups if seen.groups is None else [group for group in groups if group.id in seen.groups]
-        date, end = seen.date, seen.end
-        assert date is not None
-        assert end is not None
+        assert seen.date is not None
+        assert seen.end is not None
         records: Sequence[GroupClicks | GroupTotals] = (
-            self._clicks.records(date) if date == end else self._clicks.totals(date, end)
+            self.truth(seen.date) if seen.date == seen.end else self.truth_totals(seen.date, seen.end)
         )
         if seen.groups is None or self._ignores_groups:
             return records
@@ -276,12 +282,9 @@ def run_in_thread(sandbox: Sandbox) -> Iterator[Sandbox]:
     thread = threading.Thread(target=loop.run_forever, name="clicks_sandbox", daemon=True)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
-        try:
-            yield sandbox
-        finally:
-            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
+        yield asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
     finally:
+        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from clicksgroup.dates import date_range
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.sandbox import Sandbox
-from clicksgroup.sandbox.clicks import GeneratedClicks
 
 YEAR = date_range("2025-01-01", "2025-12-31")
 
@@ -38,17 +37,17 @@ def test_another_seed() -> None:
 
 def test_date_alone() -> None:
     """A date does not depend on what was asked before."""
-    alone, late = GeneratedClicks(), GeneratedClicks()
+    alone, late = Sandbox(), Sandbox()
     for date in YEAR[:100]:
-        late.records(date)
-    assert alone.records(YEAR[200]) == late.records(YEAR[200])
+        late.truth(date)
+    assert alone.truth(YEAR[200]) == late.truth(YEAR[200])
 
 
 @settings(deadline=None)
 @given(st.dates(), st.integers(0, 70), st.integers(0, 5))
 def test_any_date(date: datetime.date, groups: int, seed: int) -> None:
     """Any date lists exactly as many groups as it should, all of them possible."""
-    records = GeneratedClicks(seed, groups).records(date)
+    records = Sandbox(groups, seed=seed).truth(date)
     assert len(records) == groups == len({record.group_id for record in records})
     for record in records:
         assert record.date == date
@@ -79,28 +78,28 @@ def test_impossible_groups(groups: object) -> None:
 
 def test_unique_ids() -> None:
     """No two groups share an id, even with the most groups."""
-    records = GeneratedClicks(0, 10_000).records(datetime.date(2025, 1, 3))
+    records = Sandbox(10_000).truth(datetime.date(2025, 1, 3))
     assert len({record.group_id for record in records}) == 10_000
 
 
 def test_campaigns() -> None:
     """Groups come and go while their number stays."""
-    clicks = GeneratedClicks(groups=60)
-    first, last = ({record.group_id for record in clicks.records(date)} for date in (YEAR[0], YEAR[-1]))
+    sandbox = Sandbox(groups=60)
+    first, last = ({record.group_id for record in sandbox.truth(date)} for date in (YEAR[0], YEAR[-1]))
     assert len(first) == len(last) == 60
     assert 10 <= len(first - last) <= 40
 
 
 def test_names_are_kept() -> None:
     """A group keeps its name."""
-    clicks = GeneratedClicks(groups=40)
-    named = {(record.group_id, record.group_name) for date in YEAR for record in clicks.records(date)}
+    sandbox = Sandbox(groups=40)
+    named = {(record.group_id, record.group_name) for date in YEAR for record in sandbox.truth(date)}
     assert len(named) == len({group_id for group_id, _ in named})
 
 
 def test_names() -> None:
     """Names are unique, in English and Korean, and some are hard to print or store."""
-    everything = [record.group_name for record in GeneratedClicks(groups=1000).records(YEAR[0])]
+    everything = [record.group_name for record in Sandbox(groups=1000).truth(YEAR[0])]
     assert len(set(everything)) == 1000
     names = everything[:60]
     assert sum(any("가" <= letter <= "힣" for letter in name) for name in names) >= 15
@@ -147,10 +146,10 @@ def test_bursts() -> None:
 @given(st.dates(datetime.date(2024, 1, 1), datetime.date(2026, 1, 1)), st.integers(0, 30))
 def test_totals(start: datetime.date, days: int) -> None:
     """Totals add clicks and count users once."""
-    clicks = GeneratedClicks(groups=12)
+    sandbox = Sandbox(groups=12)
     end = start + datetime.timedelta(days)
-    records = [record for date in date_range(start, end) for record in clicks.records(date)]
-    totals = clicks.totals(start, end)
+    records = [record for date in date_range(start, end) for record in sandbox.truth(date)]
+    totals = sandbox.truth_totals(start, end)
     assert {total.group_id for total in totals} == {record.group_id for record in records}
     for total in totals:
         mine = [record for record in records if record.group_id == total.group_id]
@@ -161,9 +160,9 @@ def test_totals(start: datetime.date, days: int) -> None:
 
 
 def _series(groups: int) -> dict[int, dict[datetime.date, int]]:
-    clicks = GeneratedClicks(groups=groups)
+    sandbox = Sandbox(groups=groups)
     series: dict[int, dict[datetime.date, int]] = {}
     for date in YEAR:
-        for record in clicks.records(date):
+        for record in sandbox.truth(date):
             series.setdefault(record.group_id, {})[date] = record.clicks
     return series
