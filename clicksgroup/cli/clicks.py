@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -52,6 +53,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
     add them over dates or groups; `totals` counts each once over a range.
     """
+    began = time.monotonic()
     async with open_client(access) as opened:
         ids = await find_ids(access, groups, opened)
         progress = _PagesProgress(opened, len(dates))
@@ -61,7 +63,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
         records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
         requests = format_count(opened.client.stats.requests, "request")
         source = "made up by the sandbox" if access.sandbox else None
-        note(joined(records, requests, format_duration(opened.seconds), source), "dim")
+        note(joined(records, requests, format_duration(time.monotonic() - began), source), "dim")
 
 
 @attrs.define
@@ -73,37 +75,31 @@ class _PagesProgress:
     dates: int = 0
     pages: int = 0
     records: int = 0
-    pages_of_date: int = 0
     last: Page | None = None
 
     async def records_of(self, pages: Stream[Page]) -> AsyncIterator[Sequence[GroupClicks]]:
         async for page in pages:
             if self.last is None or self.last.date != page.date:
                 self.dates += 1
-                self.pages_of_date = 0
             self.last = page
             self.pages += 1
-            self.pages_of_date += 1
             self.records += len(page)
             yield page.records
 
     def state(self) -> State:
-        done = self.dates - 1 if self.last is not None and self.last.next_number is not None else self.dates
+        done, left = 0, None
+        if self.last is not None:
+            done = self.dates if self.last.next_number is None else self.dates - 1
+            left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.last.number, 0)
+            pages = (self.pages + left_of_date) * self.total / self.dates
+            # The stream fetches ahead of its reader, so these are more than were read.
+            left = self.opened.seconds_left(math.ceil(pages - self.opened.client.stats.pages))
         parts = (
             f"{done:,} of {format_count(self.total, 'date')}",
             format_count(self.pages, "page"),
             format_count(self.records, "record"),
         )
-        return State(parts, self.opened.quota.next_request, self._seconds_left())
-
-    def _seconds_left(self) -> float | None:
-        if self.last is None:
-            return None
-        left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.pages_of_date, 0)
-        pages = (self.pages + left_of_date) * self.total / self.dates
-        # The stream fetches ahead of its reader, so these are more than were read.
-        fetched = self.opened.client.stats.pages
-        return self.opened.seconds_left(math.ceil(pages - fetched))
+        return State(parts, self.opened.quota.next_request, left)
 
 
 @click.command(
@@ -151,15 +147,8 @@ async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: 
 
 
 async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, record: type[T]) -> None:
-    count = 0
+    def state() -> State:
+        return State([format_count(opened.client.stats.requests, "request")], opened.quota.next_request)
 
-    async def one_by_one() -> AsyncIterator[Sequence[T]]:
-        nonlocal count
-        async for one in stream:
-            count += 1
-            yield [one]
-
-    async with showing(lambda: State([format_count(count, "group")], opened.quota.next_request)), aclosing(stream):
-        await output.write(one_by_one(), record)
-    if is_interactive():
-        note(f"{format_count(count, 'group')} · {format_count(opened.client.stats.requests, 'request')}", "dim")
+    async with showing(state), aclosing(stream):
+        await output.write(([one] async for one in stream), record)

@@ -72,10 +72,11 @@ def is_interactive() -> bool:
 
 def printable(text: str) -> str:
     """Text from outside on one line, without the control characters that would command the terminal."""
-    return "".join(_REPLACED.get(unicodedata.category(char), char) for char in " ".join(text.split()))
+    return "".join("\N{REPLACEMENT CHARACTER}" if _is_control(char) else char for char in " ".join(text.split()))
 
 
-_REPLACED = dict.fromkeys(("Cc", "Cs", "Zl", "Zp"), "\N{REPLACEMENT CHARACTER}")
+def _is_control(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def joined(*parts: str | None) -> str:

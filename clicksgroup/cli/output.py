@@ -1,33 +1,25 @@
-"""Where records go, and in which format: a table for people, CSV, NDJSON or Parquet for programs."""
+"""In which format records are written: a table for people, CSV, NDJSON or Parquet for programs."""
 
 from __future__ import annotations
 
-import asyncio
 import codecs
-import contextlib
 import csv
-import errno
 import functools
 import io
-import os
-import secrets
-import select
-import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar
 
 import attrs
 import click
 import orjson
-from rich.console import Console
+from rich.text import Text
 
 from clicksgroup import exports
-from clicksgroup.cli.console import note, stdout
+from clicksgroup.cli.console import printable, stdout
+from clicksgroup.cli.files import STDOUT, is_special, open_to_write, send
 from clicksgroup.cli.options import gathered
-from clicksgroup.cli.progress import hide_progress
-from clicksgroup.cli.tables import TableWriter
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
 
@@ -40,16 +32,33 @@ SMALL_FORMATS = FORMATS[:3]
 
 ENDINGS = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".txt": "table"}
 
-STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
-"""Names of stdout."""
-
-PIPE_BUF = getattr(select, "PIPE_BUF", 512)
-"""Bytes that a pipe takes without blocking once it is reported as ready (Python's documentation of `select`)."""
-
-READER_INTERVAL = 0.1
-"""Seconds between two attempts to open a named pipe that has no reader. The system does not tell when it has one."""
+NARROW = 72
+"""Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
 
 _FILE_WIDTH = 120
+_LONGEST_NAME = 48
+_SHORTEST_NAME = 5
+
+# The heading of each attribute that a table shows, and the width of its column at the least. A name, of width 0, gets
+# the room that is left.
+_COLUMNS = {
+    "date": ("date      ", 10),
+    "group_id": ("id", 6),
+    "id": ("id", 6),
+    "group_name": ("group", 0),
+    "name": ("group", 0),
+    "memo": ("memo", 0),
+    "link_count": ("links", 6),
+    "clicks": ("clicks", 11),
+    "unique_users": ("unique users", 12),
+}
+_NARROW_COLUMNS = _COLUMNS | {
+    "group_id": ("id", 5),
+    "id": ("id", 5),
+    "link_count": ("links", 5),
+    "clicks": ("clicks", 7),
+    "unique_users": ("users", 7),
+}
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
@@ -114,40 +123,42 @@ class Output:
     async def write(self, batches: Batches, record: type = GroupClicks) -> None:
         """Write records of a class as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), record)
+            await self._write(batches, sys.stdout.buffer, record)
             return
         try:
             async with open_to_write(self.file) as file:
                 if self.form == "parquet":
                     await exports.write_parquet((one async for records in batches for one in records), file)
                 else:
-                    plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                    await self._write(batches, file, plain, record)
+                    await self._write(batches, file, record)
         except BrokenPipeError:
             raise click.ClickException(f"-o: {self.file}: its reader has closed it before the end") from None
 
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, record: type) -> None:
+    async def _write(self, batches: Batches, file: BinaryIO, record: type) -> None:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        table = TableWriter(buffer, console, record) if self.form == "table" else None
-        write = table.write if table is not None else _writing(self.form, buffer, record)
+        write = self._writer(buffer, record)
+        is_empty = True
         async for records in batches:
-            write([_harmless(one) for one in records] if self.excel else records)
-            await send(buffer, file)
-        if table is not None:
-            table.end()
+            if records:
+                is_empty = False
+                write([_harmless(one) for one in records] if self.excel else records)
+                await send(buffer, file)
+        if is_empty and self.form == "table":
+            buffer.write(b"no records\n")
         await send(buffer, file)
 
-
-def _writing(form: str, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
-    """A function that writes records of a class into the buffer, after the header."""
-    if form == "ndjson":
-        return lambda records: buffer.writelines(map(_json_line, records))
-    if record is GroupClicks:
-        return exports.CsvWriter(buffer).write
-    buffer.write(_csv_line(field.name for field in attrs.fields(record)))
-    return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
+    def _writer(self, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
+        """A function that writes records of a class into the buffer, after the header."""
+        if self.form == "table":
+            return _TableWriter(buffer, record, _FILE_WIDTH if self.file else stdout().width).write
+        if self.form == "ndjson":
+            return lambda records: buffer.writelines(map(_json_line, records))
+        if record is GroupClicks:
+            return exports.CsvWriter(buffer).write
+        buffer.write(_csv_line(field.name for field in attrs.fields(record)))
+        return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
 
 
 def _json_line(record: Any) -> bytes:
@@ -167,108 +178,47 @@ def _harmless(record: Any) -> Any:
     return attrs.evolve(record, **formulas) if formulas else record
 
 
-async def send(buffer: io.BytesIO, file: BinaryIO) -> None:
-    """Move what is in the buffer to a file, a pipe or a terminal, without blocking the event loop."""
-    data = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    # On a terminal, no other line may come between the rows of a page.
-    size = len(data) if file.isatty() else PIPE_BUF
-    while data:
-        await _wait_until_writable(file)
-        if file.isatty():
-            hide_progress()
-        # A raw file may take less than it was given.
-        data = data[file.write(data[:size]) :]
-        file.flush()
+class _TableWriter:
+    """Writes rows whose columns keep their places, unless a later number needs more room. No number is cut."""
+
+    def __init__(self, buffer: io.BytesIO, record: type, width: int) -> None:
+        columns = _NARROW_COLUMNS if width < NARROW else _COLUMNS
+        self._buffer = buffer
+        self._names = [field.name for field in attrs.fields(record) if field.name in columns]
+        self._header = [columns[name][0] for name in self._names]
+        self._widths = [columns[name][1] for name in self._names]
+        self._gap = " " if width < NARROW else "  "
+        self._room = width - len(self._gap) * (len(self._names) - 1)
+        self._begun = False
+
+    def write(self, records: Sequence[Any]) -> None:
+        """Append a row for each record, after the header."""
+        rows = [[_cell(name, getattr(record, name)) for name in self._names] for record in records]
+        for i, width in enumerate(self._widths):
+            if width:
+                self._widths[i] = max(width, *(len(row[i]) for row in rows))
+        if not self._begun:
+            self._buffer.write(self._line(self._header).encode())
+            self._begun = True
+        self._buffer.writelines(self._line(row).encode() for row in rows)
+
+    def _line(self, cells: Sequence[str]) -> str:
+        name_width = (self._room - sum(self._widths)) // self._widths.count(0)
+        name_width = max(min(name_width, _LONGEST_NAME), _SHORTEST_NAME)
+        columns = zip(cells, self._widths, strict=True)
+        return (
+            self._gap.join(cell.rjust(width) if width else _fitted(cell, name_width) for cell, width in columns) + "\n"
+        )
 
 
-async def _wait_until_writable(file: BinaryIO) -> None:
-    loop, writable = asyncio.get_running_loop(), asyncio.Event()
-    try:
-        loop.add_writer(file.fileno(), writable.set)
-    except (OSError, NotImplementedError):
-        # A file on disk never blocks. On Windows an event loop cannot watch a pipe.
-        return
-    try:
-        await writable.wait()
-    finally:
-        loop.remove_writer(file.fileno())
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, int):
+        return str(value) if name in ("id", "group_id") else f"{value:,}"
+    return printable(str(value)) or ("" if name == "memo" else "(no name)")
 
 
-def is_special(name: str) -> bool:
-    """Whether it is a device, a pipe or an open file (`/dev/fd/3`), which cannot be replaced."""
-    mode = _mode(name)
-    opened = Path(name).absolute().parts[1:2] in (("dev",), ("proc",))
-    return mode != 0 and (opened or not stat.S_ISREG(mode))
-
-
-@contextlib.asynccontextmanager
-async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
-    """A file to write. A regular file replaces an older one of that name when the block ends without an error.
-
-    Raises:
-        ConfigurationError: it cannot be written there.
-    """
-    mode = _mode(name)
-    if not name or stat.S_ISDIR(mode):
-        raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
-    opened = await _open_special(name, is_pipe=stat.S_ISFIFO(mode)) if is_special(name) else _replacing(name, mode)
-    with opened as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def _replacing(name: str, mode: int) -> Iterator[BinaryIO]:
-    if mode and not mode & 0o222:
-        raise ConfigurationError(f"-o: cannot write {name}: it is read-only; name another file")
-    # The target of a symbolic link is replaced, not the link.
-    target = Path(name).resolve()
-    part = target.with_name(f".clicksgroup-{secrets.token_hex(4)}.part")
-    try:
-        stream = part.open("xb")
-    except OSError as error:
-        raise _cannot_write(name, error) from None
-    try:
-        with stream:
-            if mode:
-                part.chmod(stat.S_IMODE(mode))
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _mode(name: str) -> int:
-    """Its kind and permissions; 0 if it does not exist."""
-    try:
-        return Path(name).stat().st_mode
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise _cannot_write(name, error) from None
-
-
-async def _open_special(name: str, *, is_pipe: bool) -> BinaryIO:
-    """Open it without replacing it. A named pipe is opened once it has a reader, and does not block meanwhile."""
-    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    said = False
-    while True:
-        try:
-            number = os.open(name, flags)
-        except OSError as error:
-            if error.errno != errno.ENXIO or not is_pipe:
-                raise _cannot_write(name, error) from None
-        else:
-            os.set_blocking(number, True)
-            return cast("BinaryIO", os.fdopen(number, "wb", buffering=0))
-        if not said:
-            note(f"waiting for a program that reads {name}")
-            said = True
-        await asyncio.sleep(READER_INTERVAL)
-
-
-def _cannot_write(name: str, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}")
+def _fitted(text: str, width: int) -> str:
+    """The text in so many columns of the terminal."""
+    fitted = Text(text)
+    fitted.truncate(width, overflow="ellipsis", pad=True)
+    return fitted.plain

@@ -54,14 +54,14 @@ class State:
     left: float | None = None
     done: float | None = None
 
-    def text(self, width: float = float("inf")) -> str:
+    def text(self, width: float = math.inf) -> str:
         """`3 of 31 dates · 3 requests · next request in 12 s · about 2 h left`; in few columns less of it."""
         first, *others = self.parts
         wait = self.next_request
         waiting = f"next request in {format_duration(wait)}" if wait is not None and wait >= LONG_WAIT else None
         left = f"about {format_duration(self.left)} left" if self.left is not None else None
-        texts = [joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
         last = left or waiting
+        texts = [joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
         texts += [joined(first, last), last or first]
         return next((text for text in texts if len(text) <= width), texts[-1])
 
@@ -123,18 +123,14 @@ class WatchedQuota(SharedQuota):
         super().__init__(inner.quota)
         self._inner = inner
         self._waiting = 0
-        self._waiting_since = 0.0
-        self._waited = 0.0
-        # When it was asked first: a job may have waited for another one before.
-        self._began: float | None = None
+        self._busy = 0.0
+        # None while callers wait, and before the first request: a job may have to wait for another one.
+        self._busy_since: float | None = None
 
     @property
     def seconds_busy(self) -> float:
         """Seconds since the first request in which no caller waited."""
-        if self._began is None:
-            return 0.0
-        waited = self._waited + (_now() - self._waiting_since if self._waiting else 0.0)
-        return max(_now() - self._began - waited, 0.0)
+        return self._busy + (0.0 if self._busy_since is None else _now() - self._busy_since)
 
     @property
     def next_request(self) -> float | None:
@@ -142,17 +138,14 @@ class WatchedQuota(SharedQuota):
         return self.seconds_until(1) if self._waiting else None
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        if self._began is None:
-            self._began = _now()
-        if not self._waiting:
-            self._waiting_since = _now()
+        self._busy, self._busy_since = self.seconds_busy, None
         self._waiting += 1
         try:
             return await self._inner.acquire(max_pause)
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._waited += _now() - self._waiting_since
+                self._busy_since = _now()
 
     def forecast(self) -> Forecast:
         return self._inner.forecast()
@@ -166,28 +159,22 @@ class WatchedQuota(SharedQuota):
 
 @attrs.frozen
 class OpenedClient:
-    """A client, the quota that its requests wait for, and how long they take."""
+    """A client, and the quota that its requests wait for."""
 
     client: ClicksClient
     quota: WatchedQuota
-    opened_at: float = attrs.field(factory=_now)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since it was opened."""
-        return _now() - self.opened_at
 
     def seconds_left(self, requests: int) -> float:
         """Seconds until so many more requests are answered, at the pace so far and as the quota allows."""
-        stats, quota = self.client.stats, self.quota
+        stats, in_flight = self.client.stats, self.quota.quota.in_flight
         if requests <= 0:
             return 0.0
         # Requests that start together are answered together.
-        rounds = math.ceil(stats.pages / quota.quota.in_flight)
-        each = quota.seconds_busy / (rounds * quota.quota.in_flight) if rounds else 0.0
+        rounds = math.ceil(stats.pages / in_flight)
+        each = self.quota.seconds_busy / (rounds * in_flight) if rounds else 0.0
         # The quota counts those in flight already.
         waiting = requests - max(stats.requests - stats.pages - stats.retries, 0)
-        delayed = [quota.seconds_until(i) + (waiting - i + 1) * each for i in self._last_window(waiting)]
+        delayed = [self.quota.seconds_until(i) + (waiting - i + 1) * each for i in self._last_window(waiting)]
         return max(each * requests, *delayed, 0.0)
 
     def _last_window(self, requests: int) -> Iterable[int]:

@@ -12,7 +12,8 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
-from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
+from clicksgroup.cli.files import STDOUT, open_to_write, send
+from clicksgroup.cli.output import Output, output_options
 from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
