@@ -33,18 +33,11 @@ SANDBOX_IN_FLIGHT = 4
 
 @attrs.frozen
 class Access:
-    """How a command reaches the API.
-
-    Args:
-        sandbox: ask a sandbox on this machine instead.
-        plan: the plan that was named, or None.
-        limits: pairs of requests and seconds, instead of the plan's; empty for the plan's.
-        in_flight: how many requests may be open at once; None for as many as the plan allows.
-        api_key_file: where the key is; None for the environment, `-` for stdin.
-    """
+    """How a command reaches the API, or a sandbox on this machine instead."""
 
     sandbox: bool
     plan: str | None = None
+    # Pairs of requests and seconds, instead of the plan's.
     limits: tuple[tuple[int, float], ...] = ()
     in_flight: int | None = None
     redis: str | None = None
@@ -53,6 +46,7 @@ class Access:
     api_version: Any = "v1"
     check: Any = "strict"
     proxy: str | None = None
+    # None for the key of the environment, `-` for stdin.
     api_key_file: str | None = None
 
     @property
@@ -70,14 +64,7 @@ class Access:
 
 @attrs.frozen
 class StoreChoice:
-    """Which store, whose dates in it, and which of them are final.
-
-    Args:
-        location: a file or a URL; None if none was named.
-        account: the name that keeps the dates of several keys apart.
-        settle: how long after its end a date must have been fetched to be final.
-        sandbox: without a location, read made-up clicks.
-    """
+    """Which store, whose dates in it, and which of them are final. A sandbox without a location has made-up clicks."""
 
     location: str | None
     account: str
@@ -87,8 +74,6 @@ class StoreChoice:
 
 def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[[F], F]:
     """Options that a command receives as one argument: `name`, which `make` makes of their values."""
-    add_options = together(*options)
-    values = [str(parameter.name) for parameter in click.command(add_options(lambda: None)).params]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -96,33 +81,21 @@ def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[
             made = make(**{value: kwargs.pop(value) for value in values})
             return command(*args, **{name: made}, **kwargs)
 
-        return add_options(cast("F", wrapped))
+        return together(*options)(cast("F", wrapped))
 
+    values = [str(parameter.name) for parameter in click.command(together(*options)(lambda: None)).params]
     return decorate
 
 
 def together(*decorators: Any) -> Callable[[F], F]:
     """Several decorators as one, in the order in which --help lists them."""
-
-    def decorate(command: F) -> F:
-        return functools.reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), command)
-
-    return decorate
-
-
-_TIMEZONE = click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE",
-    help="Time zone of today and yesterday, such as Asia/Seoul.",
-)  # fmt: skip
+    return lambda command: functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), command)
 
 
 def dates(*, optional: bool = False, begun: bool = False, longest: int | None = None) -> Callable[[F], F]:
     """The arguments START and END; the command receives `dates`, None where START is optional and missing.
 
-    Args:
-        optional: START may be missing.
-        begun: refuse dates that have not begun anywhere on Earth.
-        longest: days that every plan allows to ask for at once.
+    With `begun`, dates that have not begun anywhere on Earth are refused. Every plan allows to ask for `longest` days.
     """
 
     def parse(start: str | None, end: str | None, tz: str) -> DateRange | None:
@@ -133,8 +106,14 @@ def dates(*, optional: bool = False, begun: bool = False, longest: int | None = 
         return span
 
     return gathered(
-        "dates", parse, click.argument("start", required=not optional), click.argument("end", required=False), _TIMEZONE
-    )
+        "dates", parse,
+        click.argument("start", required=not optional),
+        click.argument("end", required=False),
+        click.option(
+            "--tz", default="UTC", show_default=True, metavar="ZONE",
+            help="Time zone of today and yesterday, such as Asia/Seoul.",
+        ),
+    )  # fmt: skip
 
 
 def _unless_sandbox(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -152,7 +131,6 @@ quiet = click.option(
     "-q", "--quiet", is_flag=True, expose_value=False, callback=_set_verbosity,
     help="Print nothing but data and errors, so that a cron job that succeeds sends no mail.",
 )  # fmt: skip
-
 
 verbose = together(
     click.option(
@@ -181,7 +159,19 @@ def _complete_plans(context: click.Context, parameter: click.Parameter, incomple
     return [plan.value for plan in Plan if plan.value.startswith(incomplete)]
 
 
-_QUOTA: tuple[Any, ...] = (
+QUOTA: tuple[Any, ...] = (
+    click.option(
+        "--quota", "limits", multiple=True, type=parse_limit, metavar="N/SECONDS",
+        help="At most N requests in SECONDS, such as 24/60 or 1250/1h, instead of the plan's documented quota. "
+        "Repeat it for several limits.",
+    ),
+    click.option(
+        "--in-flight", type=click.IntRange(1), metavar="N", show_default="the plan's",
+        help="At most N requests that are open at once.",
+    ),
+)  # fmt: skip
+
+_PLAN: tuple[Any, ...] = (
     click.option(
         "--sandbox", is_flag=True, is_eager=True,
         help="Use made-up clicks from a sandbox on this machine. No key is needed.",
@@ -190,14 +180,6 @@ _QUOTA: tuple[Any, ...] = (
         "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN", shell_complete=_complete_plans,
         callback=_unless_sandbox, show_default="personal, which is safe on every plan",
         help="personal, premium, business, business_plus or enterprise: its rules and its quota.",
-    ),
-    click.option(
-        "--quota", "limits", multiple=True, type=parse_limit, metavar="N/SECONDS",
-        help="Send at most N requests in SECONDS, such as 24/60 or 1250/1h, instead of the plan's documented quota. "
-        "Repeat it for several limits.",
-    ),
-    click.option("--in-flight", type=click.IntRange(1), metavar="N", show_default="the plan's",
-        help="Keep at most N requests open at once.",
     ),
 )  # fmt: skip
 
@@ -235,14 +217,11 @@ _CHECK = click.option(
     help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
 )  # fmt: skip
 
-access = gathered("access", Access, *_QUOTA, *_CONNECTION, _CHECK)
+access = gathered("access", Access, *_PLAN, *QUOTA, *_CONNECTION, _CHECK)
 """The options of a command that sends requests; it receives one `access`."""
 
-access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_QUOTA, *_CONNECTION)
-"""The same without --check."""
-
-access_without_key = gathered("access", Access, *_QUOTA)
-"""Only the options that say how many requests may be sent."""
+access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_PLAN, *QUOTA, *_CONNECTION)
+access_without_key = gathered("access", Access, *_PLAN, *QUOTA)
 
 _STORE: tuple[Any, ...] = (
     click.option(

@@ -28,7 +28,7 @@ GroupChoice: TypeAlias = tuple[int, ...] | Literal["all"] | None
 ONE_DAY = datetime.timedelta(days=1)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)", re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])", re.ASCII)
 _REQUESTS = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _GROUP_ID = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
 _DATE_OR_MONTH = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?", re.ASCII)
@@ -77,13 +77,9 @@ def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
     try:
         return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        if not zoneinfo.available_timezones():
-            raise ConfigurationError(
-                f"--tz: {zone!r} cannot be looked up: this system has no time zone data; pip install tzdata"
-            ) from None
-        raise ConfigurationError(
-            f"--tz: {zone!r} is not a time zone that this system knows; name one such as Asia/Seoul or UTC"
-        ) from None
+        has_data = bool(zoneinfo.available_timezones())
+        advice = "name one such as Asia/Seoul or UTC" if has_data else "it knows none: pip install tzdata"
+        raise ConfigurationError(f"--tz: {zone!r} is not a time zone that this system knows; {advice}") from None
 
 
 def _first_and_last(text: str, name: str, today: datetime.date) -> tuple[datetime.date, datetime.date]:
@@ -107,8 +103,8 @@ def _first_and_last(text: str, name: str, today: datetime.date) -> tuple[datetim
 
 def parse_duration(text: str) -> datetime.timedelta:
     """`3d`, `12h`, `30m`, `90s`; `0` needs no unit."""
-    seconds = 0.0 if text == "0" else _seconds(text)
-    if seconds is None or seconds > _MAX_SECONDS:
+    seconds = _seconds("0s" if text == "0" else text)
+    if seconds is None:
         raise click.BadParameter(f"{text!r} is not a duration; write a number and a unit, such as 3d, 12h, 30m or 90s")
     return datetime.timedelta(seconds=seconds)
 
@@ -116,10 +112,16 @@ def parse_duration(text: str) -> datetime.timedelta:
 def parse_limit(text: str) -> tuple[int, float]:
     """`24/60` is 24 requests in 60 seconds; `1250/1h` is understood too."""
     count, _, window = text.partition("/")
-    seconds = _seconds(window, default_unit="s")
-    if not _REQUESTS.fullmatch(count) or not seconds or seconds > _MAX_SECONDS:
+    seconds = _seconds(window) or _seconds(f"{window}s")
+    if not _REQUESTS.fullmatch(count) or not seconds:
         raise click.BadParameter(f"{text!r} is not a limit; write REQUESTS/SECONDS, such as 24/60 or 1250/1h")
     return int(count), seconds
+
+
+def _seconds(text: str) -> float | None:
+    found = _DURATION.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else math.inf
+    return seconds if seconds <= _MAX_SECONDS else None
 
 
 def parse_groups(text: str) -> GroupChoice:
@@ -142,14 +144,6 @@ def parse_proxy(url: str) -> str | None:
     if url and not usable:
         raise click.BadParameter("it is not the URL of an HTTP proxy; write one such as http://proxy.example:3128")
     return url or None
-
-
-def _seconds(text: str, default_unit: str = "") -> float | None:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        return None
-    unit = found[2] or default_unit
-    return float(found[1]) * _UNITS[unit] if unit else None
 
 
 def read_key(file: str | None) -> Secret:
