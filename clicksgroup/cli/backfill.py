@@ -14,7 +14,7 @@ from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
 from clicksgroup.cli.parsing import ALL, GroupChoice
 from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, is_missing_file, make_store, open_client
+from clicksgroup.cli.resources import find_ids, make_store, open_client
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, consecutive_dates
@@ -102,14 +102,14 @@ async def backfill(
 
 @attrs.define
 class _DatesProgress:
-    """How many of the `total` dates are done, and how many requests each takes."""
+    """How many of the `total` dates are done, and how many pages all of them will take."""
 
     opened: OpenedClient
     total: int
     done: int = 0
     # Final already when the job began.
     skipped: int = 0
-    pages_per_date: float | None = None
+    pages: float | None = None
 
     def update(self, latest: BackfillProgress) -> None:
         if not self.done:
@@ -117,15 +117,13 @@ class _DatesProgress:
         self.done = latest.done
         # The other requests in flight may be ahead with the next date, or not.
         ahead = (self.opened.quota.quota.in_flight - 1) / 2
-        self.pages_per_date = max((self.opened.client.stats.pages - ahead) / (self.done - self.skipped), 1.0)
+        pages_per_date = max((self.opened.client.stats.pages - ahead) / (self.done - self.skipped), 1.0)
+        self.pages = pages_per_date * (self.total - self.skipped)
 
     def state(self) -> State:
         stats = self.opened.client.stats
         parts = (f"{self.done:,} of {format_count(self.total, 'date')}", format_count(stats.requests, "request"))
-        left = None
-        if self.pages_per_date is not None:
-            pages = self.pages_per_date * (self.total - self.skipped)
-            left = self.opened.seconds_left(math.ceil(pages - stats.pages))
+        left = None if self.pages is None else self.opened.seconds_left(math.ceil(self.pages - stats.pages))
         return State(parts, self.opened.quota.next_request, left, self.done / self.total)
 
 
@@ -199,7 +197,9 @@ async def _print_cost(
     as_json: bool,
     with_dates: bool = False,
 ) -> None:
-    missing, groups_of_latest = await _find_missing(dates, choice, ids, refresh=refresh)
+    missing, groups_of_latest = await _find_missing(dates, choice, ids)
+    if refresh:
+        missing = dates
     if group_count is None and ids is None:
         group_count = groups_of_latest
     client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
@@ -221,18 +221,10 @@ async def _print_cost(
 
 
 async def _find_missing(
-    dates: DateRange,
-    choice: options.StoreChoice,
-    ids: tuple[int, ...] | None,
-    *,
-    refresh: bool,
+    dates: DateRange, choice: options.StoreChoice, ids: tuple[int, ...] | None
 ) -> tuple[Sequence[datetime.date], int | None]:
-    """The dates that a backfill would ask for, and how many groups the latest date of the store has.
-
-    Where there is no store yet, these are all dates, and None. Nothing is created.
-    """
-    location = choice.location
-    if not location or location == ":memory:" or is_missing_file(location):
+    """The dates that are not final in the store, and how many groups its latest date has. Nothing is created."""
+    if not choice.location:
         return dates, None
     from clicksgroup.store.database_errors import NoStoreError
 
@@ -244,5 +236,4 @@ async def _find_missing(
     except NoStoreError:
         # A backfill would create the tables.
         return dates, None
-    missing = dates if refresh else sorted([*coverage.provisional, *coverage.missing])
-    return missing, latest[0] if latest else None
+    return sorted([*coverage.provisional, *coverage.missing]), latest[0] if latest else None

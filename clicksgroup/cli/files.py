@@ -69,11 +69,7 @@ def is_special(name: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
-    """A file to write. A regular file replaces an older one of that name when the block ends without an error.
-
-    Raises:
-        ConfigurationError: it cannot be written there.
-    """
+    """A file to write. A regular file replaces an older one of that name when the block ends without an error."""
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(await _open_special(name) if is_special(name) else _replacing(Path(name)))

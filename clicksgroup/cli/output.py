@@ -39,26 +39,21 @@ _FILE_WIDTH = 120
 _LONGEST_NAME = 48
 _SHORTEST_NAME = 5
 
-# The heading of each attribute that a table shows, and the width of its column at the least. A name, of width 0, gets
-# the room that is left.
-_COLUMNS = {
-    "date": ("date      ", 10),
-    "group_id": ("id", 6),
-    "id": ("id", 6),
-    "group_name": ("group", 0),
-    "name": ("group", 0),
-    "memo": ("memo", 0),
-    "link_count": ("links", 6),
-    "clicks": ("clicks", 11),
-    "unique_users": ("unique users", 12),
+# What a table calls the attributes that it shows. A column is as wide as its heading at the least, so that it keeps its
+# place. A name gets the room that is left.
+_NAMES = ("group_name", "name", "memo")
+_HEADINGS = {
+    "date": "date      ",
+    "group_id": "    id",
+    "id": "    id",
+    "group_name": "group",
+    "name": "group",
+    "memo": "memo",
+    "link_count": " links",
+    "clicks": "     clicks",
+    "unique_users": "unique users",
 }
-_NARROW_COLUMNS = _COLUMNS | {
-    "group_id": ("id", 5),
-    "id": ("id", 5),
-    "link_count": ("links", 5),
-    "clicks": ("clicks", 7),
-    "unique_users": ("users", 7),
-}
+_NARROW_HEADINGS = _HEADINGS | {"group_id": "   id", "id": "   id", "clicks": " clicks", "unique_users": "  users"}
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
@@ -96,11 +91,7 @@ class Output:
 
     @classmethod
     def chosen(cls, endings: Mapping[str, str], form: str | None, file: str | None, excel: bool) -> Output:
-        """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
-
-        Raises:
-            ConfigurationError: format, ending and `excel` do not agree, or nothing says the format of a file.
-        """
+        """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere."""
         file = None if file in STDOUT else file
         suffix = Path(file or "").suffix.lower()
         ending = endings.get(suffix)
@@ -182,33 +173,27 @@ class _TableWriter:
     """Writes rows whose columns keep their places, unless a later number needs more room. No number is cut."""
 
     def __init__(self, buffer: io.BytesIO, record: type, width: int) -> None:
-        columns = _NARROW_COLUMNS if width < NARROW else _COLUMNS
+        headings = _NARROW_HEADINGS if width < NARROW else _HEADINGS
         self._buffer = buffer
-        self._names = [field.name for field in attrs.fields(record) if field.name in columns]
-        self._header = [columns[name][0] for name in self._names]
-        self._widths = [columns[name][1] for name in self._names]
+        self._names = [field.name for field in attrs.fields(record) if field.name in headings]
+        self._header: list[list[str]] = [[headings[name] for name in self._names]]
+        self._widths = [0 if name in _NAMES else len(headings[name]) for name in self._names]
         self._gap = " " if width < NARROW else "  "
         self._room = width - len(self._gap) * (len(self._names) - 1)
-        self._begun = False
 
     def write(self, records: Sequence[Any]) -> None:
         """Append a row for each record, after the header."""
-        rows = [[_cell(name, getattr(record, name)) for name in self._names] for record in records]
+        rows = self._header + [[_cell(name, getattr(record, name)) for name in self._names] for record in records]
+        self._header = []
         for i, width in enumerate(self._widths):
             if width:
                 self._widths[i] = max(width, *(len(row[i]) for row in rows))
-        if not self._begun:
-            self._buffer.write(self._line(self._header).encode())
-            self._begun = True
-        self._buffer.writelines(self._line(row).encode() for row in rows)
-
-    def _line(self, cells: Sequence[str]) -> str:
         name_width = (self._room - sum(self._widths)) // self._widths.count(0)
         name_width = max(min(name_width, _LONGEST_NAME), _SHORTEST_NAME)
-        columns = zip(cells, self._widths, strict=True)
-        return (
-            self._gap.join(cell.rjust(width) if width else _fitted(cell, name_width) for cell, width in columns) + "\n"
-        )
+        for row in rows:
+            columns = zip(row, self._widths, strict=True)
+            cells = [cell.rjust(width) if width else _fitted(cell, name_width) for cell, width in columns]
+            self._buffer.write(f"{self._gap.join(cells)}\n".encode())
 
 
 def _cell(name: str, value: object) -> str:

@@ -35,11 +35,7 @@ _DATE_OR_MONTH = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?", re.ASCII)
 
 
 def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
-    """The dates from START to END, both included. Without END they are those of START: one date or a whole month.
-
-    Raises:
-        ConfigurationError: START or END is not a date, or END is before START.
-    """
+    """The dates from START to END, both included. Without END they are those of START: one date or a whole month."""
     first, last = _first_and_last(start, "START", today)
     if end is not None:
         last = _first_and_last(end, "END", today)[1]
@@ -50,12 +46,7 @@ def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
 
 
 def require_begun(dates: DateRange, today: datetime.date, *, longest: int | None = None) -> None:
-    """Refuse dates that have not begun anywhere on Earth, before a request is spent on them.
-
-    Raises:
-        ConfigurationError: there is such a date. The message suggests what is not refused as well: at most `longest`
-            days, up to `today` where the user is.
-    """
+    """Refuse dates that have not begun anywhere on Earth, and suggest others: up to today, at most `longest` days."""
     latest = latest_date(datetime.datetime.now(datetime.UTC))
     if dates[-1] <= latest:
         return
@@ -66,19 +57,14 @@ def require_begun(dates: DateRange, today: datetime.date, *, longest: int | None
 
 
 def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
-    """Today's date in a time zone, such as `Asia/Seoul`.
-
-    Raises:
-        ConfigurationError: there is no such time zone.
-    """
+    """Today's date in a time zone, such as `Asia/Seoul`."""
     now = now or datetime.datetime.now(datetime.UTC)
     if zone.upper() == "UTC":
         return now.astimezone(datetime.UTC).date()
     try:
         return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        has_data = bool(zoneinfo.available_timezones())
-        advice = "name one such as Asia/Seoul or UTC" if has_data else "it knows none: pip install tzdata"
+        advice = "name one such as Asia/Seoul or UTC" if zoneinfo.available_timezones() else "pip install tzdata"
         raise ConfigurationError(f"--tz: {zone!r} is not a time zone that this system knows; {advice}") from None
 
 
@@ -147,11 +133,7 @@ def parse_proxy(url: str) -> str | None:
 
 
 def read_key(file: str | None) -> Secret:
-    """The API key, from a file (`-` for stdin) or from the environment.
-
-    Raises:
-        ConfigurationError: there is no key, or the file cannot be read.
-    """
+    """The API key, from a file (`-` for stdin) or from the environment."""
     if file is None:
         key = os.environ.get("CLICKSGROUP_API_KEY", "")
         if not key:

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
+from clicksgroup.cli.console import format_count, is_quiet, note, print_json, say, stdout
 from clicksgroup.cli.files import STDOUT, open_to_write, send
 from clicksgroup.cli.output import Output, output_options
 from clicksgroup.cli.resources import open_store_to_read
@@ -188,9 +188,5 @@ async def chart(
     if file is None or form is None:
         stdout().print(charts.table(summary, top=top or _rows_that_fit(lines)))
         return
-    drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
     async with open_to_write(file) as stream:
-        await send(io.BytesIO(drawn), stream)
-    if is_interactive():
-        shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
-        note(f"{printable(file)}: {shown}", "dim")
+        await send(io.BytesIO(charts.render(summary, form, theme=theme, top=top or FILE_TOP)), stream)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
@@ -35,34 +35,36 @@ SANDBOX_DAYS = 90
 
 @contextlib.asynccontextmanager
 async def open_client(
-    access: Access, *middlewares: ClientMiddlewareType, retry: RetryPolicy | None = None
+    access: Access,
+    *middlewares: ClientMiddlewareType,
+    retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
 ) -> AsyncIterator[OpenedClient]:
     """A client as the options describe it. It shares its quota with all processes that use the same key."""
-    # The proxy that was named, and no other: variables of the environment are ignored.
-    proxy = None if access.sandbox else access.proxy
     async with contextlib.AsyncExitStack() as stack:
-        session = aiohttp.ClientSession(proxy=proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar())
-        common: dict[str, Any] = {
-            "session": await stack.enter_async_context(session),
-            "user_agent": access.user_agent,
-            "api_version": access.api_version,
-            "check": access.check,
-            "retry": retry or RetryPolicy(),
-        }
         if access.sandbox:
             from clicksgroup.quota.local import LocalQuota
             from clicksgroup.sandbox import Sandbox
 
-            sandbox = await stack.enter_async_context(Sandbox(plan=access.plan_in_force, quota=access.quota))
+            server = await stack.enter_async_context(Sandbox(plan=access.plan_in_force, quota=access.quota))
             quota = WatchedQuota(LocalQuota(access.quota, asyncio.get_running_loop()))
-            client = sandbox.client(quota=quota, **common)
+            make_client, proxy = server.client, None
         else:
             key = read_key(access.api_key_file)
             quota = WatchedQuota(_shared_quota(access, key))
-            client = ClicksClient(key, plan=access.plan_in_force, quota=quota, base_url=access.base_url, **common)
-        opened = OpenedClient(await stack.enter_async_context(client), quota)
+            make_client = functools.partial(ClicksClient, key, plan=access.plan_in_force, base_url=access.base_url)
+            # The proxy that was named, and no other: variables of the environment are ignored.
+            proxy = access.proxy
+        session = aiohttp.ClientSession(proxy=proxy, middlewares=middlewares, cookie_jar=aiohttp.DummyCookieJar())
+        client = make_client(
+            session=await stack.enter_async_context(session),
+            quota=quota,
+            user_agent=access.user_agent,
+            api_version=access.api_version,
+            check=access.check,
+            retry=retry,
+        )
         try:
-            yield opened
+            yield OpenedClient(await stack.enter_async_context(client), quota)
         except TransportError as error:
             if not access.sandbox and (hint := _proxy_hint(access)):
                 error.add_note(hint)
@@ -107,9 +109,6 @@ async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | N
     """The ids to ask for; None for all groups. `all` lists the account's groups where the plan wants names.
 
     A client is opened for that if none is given.
-
-    Raises:
-        ConfigurationError: the plan wants names, and there are none.
     """
     plan = access.plan_in_force
     if groups is None and plan.groups_required:
@@ -130,11 +129,7 @@ async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | N
 
 
 def make_store(choice: StoreChoice, *, in_memory: bool = False, read_only: bool = False) -> ClickStore:
-    """The store that was named, or one in memory.
-
-    Raises:
-        ConfigurationError: none was named.
-    """
+    """The store that was named, or one in memory."""
     from clicksgroup.store import ClickStore
 
     location = ":memory:" if in_memory else choice.location
@@ -151,27 +146,21 @@ async def open_store_to_read(
 
     Without a named store, a sandbox fills one in memory first.
     """
-    if choice.sandbox and choice.location is None:
-        async with make_store(choice, in_memory=True) as store:
-            today = datetime.datetime.now(datetime.UTC).date()
-            dates = dates or date_range(today - SANDBOX_DAYS * ONE_DAY, today - ONE_DAY)
-            async with open_client(Access(sandbox=True)) as opened:
-                await store.backfill(opened.client, dates)
+    from clicksgroup.store.database_errors import NoStoreError
+
+    is_made_up = choice.sandbox and choice.location is None
+    try:
+        async with make_store(choice, in_memory=is_made_up, read_only=not is_made_up) as store:
+            if is_made_up:
+                today = datetime.datetime.now(datetime.UTC).date()
+                dates = dates or date_range(today - SANDBOX_DAYS * ONE_DAY, today - ONE_DAY)
+                async with open_client(Access(sandbox=True)) as opened:
+                    await store.backfill(opened.client, dates)
+            dates = dates or await store.span()
+            if dates is None:
+                raise ConfigurationError(
+                    f"the store has no dates of the account {choice.account!r}; fill it: clicksgroup backfill START END"
+                )
             yield store, dates
-        return
-    if choice.location and is_missing_file(choice.location):
-        raise ConfigurationError(
-            f"--store: there is no file {choice.location}; make it: clicksgroup backfill START END"
-        )
-    async with make_store(choice, read_only=True) as store:
-        dates = dates or await store.span()
-        if dates is None:
-            raise ConfigurationError(
-                f"the store has no dates of the account {choice.account!r}; fill it: clicksgroup backfill START END"
-            )
-        yield store, dates
-
-
-def is_missing_file(location: str) -> bool:
-    """Whether a store is named by a path, and there is no file."""
-    return "://" not in location and location != ":memory:" and not Path(location).expanduser().exists()
+    except NoStoreError as error:
+        raise ConfigurationError(f"--store: {error}") from None

@@ -104,11 +104,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _run_until_signal(work: Work) -> int | None:
-    """Run work to its end. The first signal cancels it, the second aborts it.
-
-    Raises:
-        Interrupted: a signal ended it.
-    """
+    """Run work to its end. The first signal cancels it, the second aborts it."""
     received = signal.SIGINT
 
     async def main() -> int | None:
