@@ -11,10 +11,9 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
+from clicksgroup.cli.console import State, format_count, format_duration, joined, note, print_json, say, showing
 from clicksgroup.cli.parsing import ALL, GroupChoice
-from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, make_store, open_client
+from clicksgroup.cli.resources import OpenedClient, find_ids, make_store, open_client
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, consecutive_dates

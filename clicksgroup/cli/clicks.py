@@ -12,11 +12,10 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, format_duration, is_interactive, joined, note
+from clicksgroup.cli.console import State, format_count, format_duration, is_interactive, joined, note, showing
 from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
 from clicksgroup.cli.parsing import GroupChoice
-from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, open_client
+from clicksgroup.cli.resources import OpenedClient, find_ids, open_client
 from clicksgroup.cli.run import run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError

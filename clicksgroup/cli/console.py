@@ -1,20 +1,41 @@
-"""Output for people: lines on stderr, tables on stdout, numbers and durations in words."""
+"""Output for people: lines and the progress on stderr, tables on stdout, numbers and durations in words."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import IO
 
+import attrs
 import click
 import orjson
 from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 VERBOSITY = "clicksgroup.verbosity"
 """The key in click's context under which `-v` leaves how much of the log is wanted, and `--quiet` leaves -1."""
+
+QUIET_SECONDS = 1.0
+"""Work that ends sooner shows no progress."""
+
+TICK_SECONDS = 0.5
+"""Seconds between two updates of the live line."""
+
+LINE_SECONDS = 60.0
+"""Seconds between two lines of progress where stderr is no terminal."""
+
+LONG_WAIT = 1.0
+"""Seconds until the next request from which on the progress says so."""
+
+_WIDEST_BAR = 72
 
 
 class _Console(Console):
@@ -117,3 +138,77 @@ def discard(stream: IO[str]) -> None:
     # A stream that is not a file has nothing left in a buffer.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@attrs.frozen
+class State:
+    """How far a job is.
+
+    Args:
+        parts: how much is done, the most important first.
+        next_request: seconds until the quota allows the next request; None if none waits for it.
+        left: seconds that the job will take; None where that is not known.
+        done: the share that is done, from 0 to 1, for a bar.
+    """
+
+    parts: Sequence[str]
+    next_request: float | None = None
+    left: float | None = None
+    done: float | None = None
+
+    def text(self, width: float = math.inf) -> str:
+        """`3 of 31 dates · 3 requests · next request in 12 s · about 2 h left`; in few columns less of it."""
+        first, *others = self.parts
+        wait = self.next_request
+        waiting = f"next request in {format_duration(wait)}" if wait is not None and wait >= LONG_WAIT else None
+        left = f"about {format_duration(self.left)} left" if self.left is not None else None
+        last = left or waiting
+        texts = [joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
+        texts += [joined(first, last), last or first]
+        return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+@contextlib.asynccontextmanager
+async def showing(state: Callable[[], State]) -> AsyncIterator[None]:
+    """Show the state of the job while the block runs, and not before `QUIET_SECONDS` have passed."""
+    task = asyncio.create_task(_show(state))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        hide_progress()
+
+
+async def _show(state: Callable[[], State]) -> None:
+    if is_quiet():
+        return
+    if not is_interactive():
+        while True:
+            await asyncio.sleep(LINE_SECONDS)
+            say(state().text())
+    await asyncio.sleep(QUIET_SECONDS)
+    while True:
+        with unless_gone():
+            _live.start()
+            _live.update(_drawn(state()), refresh=True)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+# The line at the bottom of the terminal, redrawn in place.
+_live = Live(console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+def _drawn(state: State) -> Table:
+    """The line, with a bar above it if the share that is done is known."""
+    drawn = Table.grid()
+    if state.done is not None:
+        drawn.add_row(ProgressBar(total=1, completed=state.done, width=min(stderr.width, _WIDEST_BAR)))
+    drawn.add_row(Text(state.text(stderr.width), style="dim", no_wrap=True, overflow="ellipsis"))
+    return drawn
+
+
+def hide_progress() -> None:
+    """Remove the line from the terminal, until it is drawn again."""
+    with unless_gone():
+        _live.stop()

@@ -12,8 +12,7 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, is_quiet, note, print_json, say, stdout
-from clicksgroup.cli.files import STDOUT, open_to_write, send
-from clicksgroup.cli.output import Output, output_options
+from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
 from clicksgroup.cli.resources import open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange

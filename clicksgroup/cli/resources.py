@@ -1,4 +1,4 @@
-"""The resources of a command: a client with its quota, the ids of groups, or a store."""
+"""The resources of a command: a client with its quota and the time that it still needs, ids of groups, or a store."""
 
 from __future__ import annotations
 
@@ -6,28 +6,35 @@ import asyncio
 import contextlib
 import datetime
 import functools
+import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
+import attrs
 from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
-from clicksgroup.cli.progress import OpenedClient, WatchedQuota
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError, TransportError
-from clicksgroup.quota.shared import SharedQuota
+from clicksgroup.quota.ledger import Forecast
+from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import Secret, origin_of, parse_base_url, request_headers
 
 # The store, the sandbox and Redis are imported where they are used: they need extras or take time to load.
 if TYPE_CHECKING:
     from clicksgroup.store import ClickStore
+
+MANY_REQUESTS = 1000
+"""So many requests make the last window a small part of the time."""
+
+WINDOW_SAMPLES = 12
 
 SANDBOX_DAYS = 90
 """Dates that a sandbox shows where none are named."""
@@ -164,3 +171,77 @@ async def open_store_to_read(
             yield store, dates
     except NoStoreError as error:
         raise ConfigurationError(f"--store: {error}") from None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class WatchedQuota(SharedQuota):
+    """A quota that also knows whether, and how long, callers have been waiting for it."""
+
+    def __init__(self, inner: SharedQuota) -> None:
+        super().__init__(inner.quota)
+        self._inner = inner
+        self._waiting = 0
+        self._busy = 0.0
+        # None while callers wait, and before the first request: a job may have to wait for another one.
+        self._busy_since: float | None = None
+
+    @property
+    def seconds_busy(self) -> float:
+        """Seconds since the first request in which no caller waited."""
+        return self._busy + (0.0 if self._busy_since is None else _now() - self._busy_since)
+
+    @property
+    def next_request(self) -> float | None:
+        """Seconds until the caller that is next may send its request; None if nobody waits."""
+        return self.seconds_until(1) if self._waiting else None
+
+    async def acquire(self, max_pause: float = math.inf) -> Slot:
+        self._busy, self._busy_since = self.seconds_busy, None
+        self._waiting += 1
+        try:
+            return await self._inner.acquire(max_pause)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._busy_since = _now()
+
+    def forecast(self) -> Forecast:
+        return self._inner.forecast()
+
+    async def on_open(self) -> None:
+        await self._inner.__aenter__()
+
+    async def on_close(self) -> None:
+        await self._inner.__aexit__(None, None, None)
+
+
+@attrs.frozen
+class OpenedClient:
+    """A client, and the quota that its requests wait for."""
+
+    client: ClicksClient
+    quota: WatchedQuota
+
+    def seconds_left(self, requests: int) -> float:
+        """Seconds until so many more requests are answered, at the pace so far and as the quota allows."""
+        stats, in_flight = self.client.stats, self.quota.quota.in_flight
+        if requests <= 0:
+            return 0.0
+        # Requests that start together are answered together.
+        rounds = math.ceil(stats.pages / in_flight)
+        each = self.quota.seconds_busy / (rounds * in_flight) if rounds else 0.0
+        # The quota counts those in flight already.
+        waiting = requests - max(stats.requests - stats.pages - stats.retries, 0)
+        delayed = [self.quota.seconds_until(i) + (waiting - i + 1) * each for i in self._last_window(waiting)]
+        return max(each * requests, *delayed, 0.0)
+
+    def _last_window(self, requests: int) -> Iterable[int]:
+        """Some of the requests that fit a window: any of them may be the last that the quota delays."""
+        if requests > MANY_REQUESTS:
+            return [requests]
+        counts = [count for count, _ in self.quota.quota.limits]
+        samples = (range(requests, max(requests - n, 0), -math.ceil(n / WINDOW_SAMPLES)) for n in counts)
+        return set().union(*samples)
