@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -120,10 +119,8 @@ class _DatesProgress:
         self.pages = pages_per_date * (self.total - self.skipped)
 
     def state(self) -> State:
-        stats = self.opened.client.stats
-        parts = (f"{self.done:,} of {format_count(self.total, 'date')}", format_count(stats.requests, "request"))
-        left = None if self.pages is None else self.opened.seconds_left(math.ceil(self.pages - stats.pages))
-        return State(parts, self.opened.quota.next_request, left, self.done / self.total)
+        parts = (f"{self.done:,} of {format_count(self.total, 'date')}", self.opened.requests_sent)
+        return self.opened.state(parts, self.pages, self.done / self.total)
 
 
 def _print_report(report: BackfillReport, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any
 
 import attrs
 import click
@@ -23,8 +23,6 @@ from clicksgroup.models import Group, GroupClicks, GroupTotals, Page
 from clicksgroup.plans import Plan
 from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.streams import Stream
-
-T = TypeVar("T", Group, GroupTotals)
 
 
 @click.command(
@@ -60,9 +58,8 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
             await output.write(progress.records_of(pages))
     if is_interactive():
         records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
-        requests = format_count(opened.client.stats.requests, "request")
         source = "made up by the sandbox" if access.sandbox else None
-        note(joined(records, requests, format_duration(time.monotonic() - began), source), "dim")
+        note(joined(records, opened.requests_sent, format_duration(time.monotonic() - began), source), "dim")
 
 
 @attrs.define
@@ -86,19 +83,17 @@ class _PagesProgress:
             yield page.records
 
     def state(self) -> State:
-        done, left = 0, None
+        done, pages = 0, None
         if self.last is not None:
             done = self.dates if self.last.next_number is None else self.dates - 1
             left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.last.number, 0)
             pages = (self.pages + left_of_date) * self.total / self.dates
-            # The stream fetches ahead of its reader, so these are more than were read.
-            left = self.opened.seconds_left(math.ceil(pages - self.opened.client.stats.pages))
         parts = (
             f"{done:,} of {format_count(self.total, 'date')}",
             format_count(self.pages, "page"),
             format_count(self.records, "record"),
         )
-        return State(parts, self.opened.quota.next_request, left)
+        return self.opened.state(parts, pages)
 
 
 @click.command(
@@ -145,9 +140,6 @@ async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: 
         await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, GroupTotals)
 
 
-async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, record: type[T]) -> None:
-    def state() -> State:
-        return State([format_count(opened.client.stats.requests, "request")], opened.quota.next_request)
-
-    async with showing(state), aclosing(stream):
+async def _write_all(opened: OpenedClient, stream: Stream[Any], output: Output, record: type) -> None:
+    async with showing(lambda: opened.state([opened.requests_sent])), aclosing(stream):
         await output.write(([one] async for one in stream), record)

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import math
 import os
+import re
 import sys
-import unicodedata
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import IO
 
@@ -36,6 +36,7 @@ LONG_WAIT = 1.0
 """Seconds until the next request from which on the progress says so."""
 
 _WIDEST_BAR = 72
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _Console(Console):
@@ -93,11 +94,7 @@ def is_interactive() -> bool:
 
 def printable(text: str) -> str:
     """Text from outside on one line, without the control characters that would command the terminal."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if _is_control(char) else char for char in " ".join(text.split()))
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs")
+    return _CONTROL_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
 def joined(*parts: str | None) -> str:
@@ -126,13 +123,6 @@ def format_duration(seconds: float) -> str:
     return f"{days} days {hours} h" if hours else f"{days} days"
 
 
-def use_utf8() -> None:
-    """Write UTF-8 to stdout and stderr whatever the locale is. A character that cannot be encoded is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
 def discard(stream: IO[str]) -> None:
     """Send the rest of a stream's buffer nowhere, so that the exit neither blocks nor fails on it."""
     # A stream that is not a file has nothing left in a buffer.
@@ -142,17 +132,12 @@ def discard(stream: IO[str]) -> None:
 
 @attrs.frozen
 class State:
-    """How far a job is.
-
-    Args:
-        parts: how much is done, the most important first.
-        next_request: seconds until the quota allows the next request; None if none waits for it.
-        left: seconds that the job will take; None where that is not known.
-        done: the share that is done, from 0 to 1, for a bar.
-    """
+    """How far a job is: what is done, the most important first, and the share of it, from 0 to 1, for a bar."""
 
     parts: Sequence[str]
+    # Seconds until the quota allows the next request; None if none waits for it.
     next_request: float | None = None
+    # Seconds that the job will still take.
     left: float | None = None
     done: float | None = None
 

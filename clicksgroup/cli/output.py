@@ -131,14 +131,11 @@ class Output:
         if self.file is None:
             await self._write(batches, sys.stdout.buffer, record)
             return
-        try:
-            async with open_to_write(self.file) as file:
-                if self.form == "parquet":
-                    await exports.write_parquet((one async for records in batches for one in records), file)
-                else:
-                    await self._write(batches, file, record)
-        except BrokenPipeError:
-            raise click.ClickException(f"-o: {self.file}: its reader has closed it before the end") from None
+        async with open_to_write(self.file) as file:
+            if self.form == "parquet":
+                await exports.write_parquet((one async for records in batches for one in records), file)
+            else:
+                await self._write(batches, file, record)
 
     async def _write(self, batches: Batches, file: BinaryIO, record: type) -> None:
         buffer = io.BytesIO()
@@ -271,7 +268,10 @@ async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
             file = stack.enter_context(await _open_special(name) if is_special(name) else _replacing(Path(name)))
         except OSError as error:
             raise ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}") from None
-        yield file
+        try:
+            yield file
+        except BrokenPipeError:
+            raise click.ClickException(f"-o: {name}: its reader has closed it before the end") from None
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import datetime
 import functools
 import math
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
@@ -17,6 +17,7 @@ import aiohttp
 import attrs
 from aiohttp.client_middlewares import ClientMiddlewareType
 
+from clicksgroup.cli.console import State, format_count
 from clicksgroup.cli.options import Access, StoreChoice
 from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
 from clicksgroup.client import ClicksClient
@@ -224,6 +225,16 @@ class OpenedClient:
 
     client: ClicksClient
     quota: WatchedQuota
+
+    @property
+    def requests_sent(self) -> str:
+        """`1,460 requests`."""
+        return format_count(self.client.stats.requests, "request")
+
+    def state(self, parts: Sequence[str], pages: float | None = None, done: float | None = None) -> State:
+        """How far a job is that takes so many pages in all."""
+        left = None if pages is None else self.seconds_left(math.ceil(pages - self.client.stats.pages))
+        return State(parts, self.quota.next_request, left, done)
 
     def seconds_left(self, requests: int) -> float:
         """Seconds until so many more requests are answered, at the pace so far and as the quota allows."""

@@ -34,7 +34,6 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 """Signals that end the work. SIGHUP comes when its terminal is closed, unless `nohup` ignores it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -146,7 +145,8 @@ def _log_on_stderr() -> Iterator[None]:
     """Print the log and warnings (not with --quiet), with -v pauses of the quota too, with -vv each request too."""
     logger, handler = logging.getLogger("clicksgroup"), _StderrHandler()
     level = logger.level
-    logger.setLevel(_LEVELS[min(click.get_current_context().meta.get(VERBOSITY, 0), 2)])
+    # ERROR, WARNING, INFO and DEBUG are 10 apart.
+    logger.setLevel(logging.WARNING - 10 * min(click.get_current_context().meta.get(VERBOSITY, 0), 2))
     logger.addHandler(handler)
     with warnings.catch_warnings():
         # The client warns once of each kind of problem, however many pages have it.
