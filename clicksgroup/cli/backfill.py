@@ -10,7 +10,7 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import State, format_count, format_duration, joined, note, print_json, say, showing
+from clicksgroup.cli.console import State, format_count, format_duration, note, print_json, say, say_failures, showing
 from clicksgroup.cli.parsing import ALL, GroupChoice
 from clicksgroup.cli.resources import OpenedClient, find_ids, make_store, open_client
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
@@ -20,9 +20,6 @@ from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clicksgroup.store import BackfillProgress, BackfillReport
-
-MAX_FAILURES = 10
-"""Failed dates that are named."""
 
 _RUN_AGAIN = "run the same command again to go on where it stopped"
 _RUN_AGAIN_FOR_FAILED = "run the same command again to fetch the dates that failed"
@@ -124,23 +121,17 @@ class _DatesProgress:
 
 
 def _print_report(report: BackfillReport, *, as_json: bool) -> None:
-    failed = len(report.failed)
-    for date in sorted(report.failed)[:MAX_FAILURES]:
-        say(f"failed: {report.failed[date]}", "red")
-    if failed > MAX_FAILURES:
-        say(f"… and {format_count(failed - MAX_FAILURES, 'date')} more: clicksgroup status shows which", "red")
+    errors = {date: str(error) for date, error in sorted(report.failed.items())}
+    say_failures([f"failed: {error}" for error in errors.values()])
     if as_json:
-        errors = {str(date): str(error) for date, error in sorted(report.failed.items())}
         print_json(attrs.asdict(report, recurse=False) | {"failed": errors})
         return
     note(
-        joined(
-            f"{format_count(report.fetched, 'date')} fetched",
-            f"{report.skipped:,} final already" if report.skipped else None,
-            f"{failed:,} failed" if failed else None,
-            format_count(report.requests, "request"),
-            format_duration(report.seconds),
-        )
+        f"{format_count(report.fetched, 'date')} fetched",
+        f"{report.skipped:,} final already" if report.skipped else None,
+        f"{len(errors):,} failed" if errors else None,
+        format_count(report.requests, "request"),
+        format_duration(report.seconds),
     )
 
 

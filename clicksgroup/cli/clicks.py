@@ -12,7 +12,7 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import State, format_count, format_duration, is_interactive, joined, note, showing
+from clicksgroup.cli.console import State, format_count, format_duration, is_interactive, note, showing
 from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
 from clicksgroup.cli.parsing import GroupChoice
 from clicksgroup.cli.resources import OpenedClient, find_ids, open_client
@@ -59,7 +59,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     if is_interactive():
         records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
         source = "made up by the sandbox" if access.sandbox else None
-        note(joined(records, opened.requests_sent, format_duration(time.monotonic() - began), source), "dim")
+        note(records, opened.requests_sent, format_duration(time.monotonic() - began), source, style="dim")
 
 
 @attrs.define

@@ -23,6 +23,9 @@ from rich.text import Text
 VERBOSITY = "clicksgroup.verbosity"
 """The key in click's context under which `-v` leaves how much of the log is wanted, and `--quiet` leaves -1."""
 
+MAX_FAILURES = 10
+"""Failed dates that are named."""
+
 QUIET_SECONDS = 1.0
 """Work that ends sooner shows no progress."""
 
@@ -54,10 +57,20 @@ def say(line: str, style: str | None = None) -> None:
         stderr.print(printable(line), style=style, soft_wrap=True)
 
 
-def note(line: str, style: str | None = None) -> None:
-    """The same for what a user can do without: nothing is printed with --quiet."""
+def note(*parts: str | None, style: str | None = None) -> None:
+    """Print the parts that are not empty, as one line, unless --quiet was given: a user can do without it."""
     if not is_quiet():
-        say(line, style)
+        say(_joined(*parts), style)
+
+
+def say_failures(failures: Sequence[str]) -> None:
+    """Name dates that failed, as far as a terminal has room for them."""
+    for failure in failures[:MAX_FAILURES]:
+        say(failure, "red")
+    if len(failures) > MAX_FAILURES:
+        say(
+            f"… and {format_count(len(failures) - MAX_FAILURES, 'date')} more: clicksgroup status --json has all", "red"
+        )
 
 
 def is_quiet() -> bool:
@@ -97,8 +110,7 @@ def printable(text: str) -> str:
     return _CONTROL_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
-def joined(*parts: str | None) -> str:
-    """The parts that are not empty, as one line."""
+def _joined(*parts: str | None) -> str:
     return " · ".join(part for part in parts if part)
 
 
@@ -148,8 +160,8 @@ class State:
         waiting = f"next request in {format_duration(wait)}" if wait is not None and wait >= LONG_WAIT else None
         left = f"about {format_duration(self.left)} left" if self.left is not None else None
         last = left or waiting
-        texts = [joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
-        texts += [joined(first, last), last or first]
+        texts = [_joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
+        texts += [_joined(first, last), last or first]
         return next((text for text in texts if len(text) <= width), texts[-1])
 
 

@@ -58,7 +58,7 @@ async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool
         )
     recorder = Recorder()
     async with open_client(access, recorder, retry=RetryPolicy(attempts=1)) as opened:
-        note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", "dim")
+        note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", style="dim")
         findings = await examine(opened.client, recorder, day, groups=groups)
         sent = opened.client.stats.requests
     if as_json:
