@@ -11,8 +11,16 @@ import click
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import State, format_count, format_duration, note, print_json, say, say_failures, showing
-from clicksgroup.cli.parsing import ALL, GroupChoice
-from clicksgroup.cli.resources import OpenedClient, find_ids, make_store, open_client
+from clicksgroup.cli.resources import (
+    ALL,
+    Access,
+    GroupChoice,
+    OpenedClient,
+    StoreChoice,
+    find_ids,
+    make_store,
+    open_client,
+)
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, consecutive_dates
@@ -56,12 +64,12 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 @run_async
 async def backfill(
     dates: DateRange,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: GroupChoice,
     refresh: bool,
     dry_run: bool,
     as_json: bool,
-    access: options.Access,
+    access: Access,
 ) -> int | None:
     """Fetch the dates from START to END that the store lacks, or that were fetched before they were final.
 
@@ -158,9 +166,9 @@ async def estimate(
     dates: DateRange,
     groups: GroupChoice,
     group_count: int | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     as_json: bool,
-    access: options.Access,
+    access: Access,
 ) -> None:
     """Show how many requests the dates from START to END take, and how long they last within the quota.
 
@@ -175,8 +183,8 @@ async def estimate(
 
 async def _print_cost(
     dates: DateRange,
-    choice: options.StoreChoice,
-    access: options.Access,
+    choice: StoreChoice,
+    access: Access,
     ids: tuple[int, ...] | None,
     group_count: int | None = None,
     *,
@@ -208,7 +216,7 @@ async def _print_cost(
 
 
 async def _find_missing(
-    dates: DateRange, choice: options.StoreChoice, ids: tuple[int, ...] | None
+    dates: DateRange, choice: StoreChoice, ids: tuple[int, ...] | None
 ) -> tuple[Sequence[datetime.date], int | None]:
     """The dates that are not final in the store, and how many groups its latest date has. Nothing is created."""
     if not choice.location:

@@ -14,8 +14,7 @@ import click
 from clicksgroup.cli import options
 from clicksgroup.cli.console import State, format_count, format_duration, is_interactive, note, showing
 from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
-from clicksgroup.cli.parsing import GroupChoice
-from clicksgroup.cli.resources import OpenedClient, find_ids, open_client
+from clicksgroup.cli.resources import Access, GroupChoice, OpenedClient, find_ids, open_client
 from clicksgroup.cli.run import run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
@@ -41,7 +40,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
+async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: Access) -> None:
     """Print the clicks of each group from START to END, both included.
 
     START and END are 2025-01-31, 2025-01 (the whole month), today or yesterday. Without END, only the dates of START
@@ -108,7 +107,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def groups(name: str | None, output: Output, access: options.Access) -> None:
+async def groups(name: str | None, output: Output, access: Access) -> None:
     """List the link groups of the account: id, name, memo and number of links. 30 groups take one request."""
     if name is not None and not name:
         raise ConfigurationError("--name: it is empty; leave it out for all groups")
@@ -129,7 +128,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
+async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: Access) -> None:
     """Print for each group the clicks and the unique users of all dates from START to END.
 
     Each person counts once over the whole range, which no sum over dates can give. A range has at most 7 days on

@@ -13,7 +13,7 @@ import click
 from clicksgroup.cli import options
 from clicksgroup.cli.console import is_quiet, note, print_json, say_failures, stdout
 from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
-from clicksgroup.cli.resources import open_store_to_read
+from clicksgroup.cli.resources import StoreChoice, open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
@@ -48,7 +48,7 @@ failed (at the last attempt, with the error).""",
 @run_async
 async def status(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     check: bool,
     as_json: bool,
@@ -91,7 +91,7 @@ Examples:
 @run_async
 async def export(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     output: Output,
 ) -> None:
@@ -151,7 +151,7 @@ Examples:
 @run_async
 async def chart(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     top: int | None,
     file: str | None,

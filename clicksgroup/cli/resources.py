@@ -9,20 +9,20 @@ import functools
 import math
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
 import aiohttp
 import attrs
+import click
 from aiohttp.client_middlewares import ClientMiddlewareType
 
 from clicksgroup.cli.console import State, format_count
-from clicksgroup.cli.options import Access, StoreChoice
-from clicksgroup.cli.parsing import ALL, ONE_DAY, GroupChoice, read_key
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, date_range
 from clicksgroup.errors import ConfigurationError, TransportError
+from clicksgroup.plans import Plan, Quota
 from clicksgroup.quota.ledger import Forecast
 from clicksgroup.quota.shared import SharedQuota, Slot
 from clicksgroup.retries import RetryPolicy
@@ -32,6 +32,15 @@ from clicksgroup.settings import Secret, origin_of, parse_base_url, request_head
 if TYPE_CHECKING:
     from clicksgroup.store import ClickStore
 
+ALL: Literal["all"] = "all"
+GroupChoice: TypeAlias = tuple[int, ...] | Literal["all"] | None
+"""The ids of groups that were named; None if --groups was not given."""
+
+ONE_DAY = datetime.timedelta(days=1)
+
+SANDBOX_IN_FLIGHT = 4
+"""The only limit of a sandbox without --plan: it is there to try things out."""
+
 MANY_REQUESTS = 1000
 """So many requests make the last window a small part of the time."""
 
@@ -39,6 +48,39 @@ WINDOW_SAMPLES = 12
 
 SANDBOX_DAYS = 90
 """Dates that a sandbox shows where none are named."""
+
+_MAX_KEY_BYTES = 4096
+
+
+@attrs.frozen
+class Access:
+    """How a command reaches the API, or a sandbox on this machine instead."""
+
+    sandbox: bool
+    plan: str | None = None
+    # Pairs of requests and seconds, instead of the plan's.
+    limits: tuple[tuple[int, float], ...] = ()
+    in_flight: int | None = None
+    redis: str | None = None
+    base_url: str | None = None
+    user_agent: str | None = None
+    api_version: Any = "v1"
+    check: Any = "strict"
+    proxy: str | None = None
+    # None for the key of the environment, `-` for stdin.
+    api_key_file: str | None = None
+
+    @property
+    def plan_in_force(self) -> Plan:
+        """The plan that was named, or the default."""
+        return Plan.parse(self.plan or (Plan.BUSINESS if self.sandbox else Plan.PERSONAL))
+
+    @property
+    def quota(self) -> Quota:
+        """The plan's documented quota, as far as the options do not replace it. A sandbox without a plan is fast."""
+        unlimited = self.sandbox and self.plan is None
+        documented = Quota(in_flight=SANDBOX_IN_FLIGHT) if unlimited else Quota.of(self.plan_in_force)
+        return Quota(*(self.limits or documented.limits), in_flight=self.in_flight or documented.in_flight)
 
 
 @contextlib.asynccontextmanager
@@ -94,6 +136,32 @@ def _proxy_hint(access: Access) -> str | None:
     )
 
 
+def read_key(file: str | None) -> Secret:
+    """The API key, from a file (`-` for stdin) or from the environment."""
+    if file is None:
+        key = os.environ.get("CLICKSGROUP_API_KEY", "")
+        if not key:
+            raise ConfigurationError(
+                "there is no API key: set CLICKSGROUP_API_KEY, or name a file with --api-key-file; "
+                "to try without a key, add --sandbox"
+            )
+        return Secret(key)
+    try:
+        # `-` is stdin to click.
+        with click.open_file(file, "rb") as stream:
+            raw = stream.read(_MAX_KEY_BYTES + 1)
+        key = raw.decode("utf-8-sig").rstrip("\r\n")
+    except RuntimeError:
+        raise ConfigurationError("--api-key-file: stdin is closed; name a file, or pipe the key into -") from None
+    except OSError as error:
+        raise ConfigurationError(f"--api-key-file: cannot read {file}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--api-key-file: {file} is not a text file in UTF-8") from None
+    if not key or len(raw) > _MAX_KEY_BYTES:
+        raise ConfigurationError(f"--api-key-file: {file} {'is empty' if not key else 'is too long for a key'}")
+    return Secret(key)
+
+
 def _shared_quota(access: Access, key: Secret) -> SharedQuota:
     from clicksgroup.quota.file import FileQuota, default_name, default_path
 
@@ -134,6 +202,16 @@ async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | N
     if not ids:
         raise ConfigurationError("--groups all: the account has no groups")
     return tuple(ids)
+
+
+@attrs.frozen
+class StoreChoice:
+    """Which store, whose dates in it, and which of them are final. A sandbox without a location has made-up clicks."""
+
+    location: str | None
+    account: str
+    settle: datetime.timedelta = datetime.timedelta(0)
+    sandbox: bool = False
 
 
 def make_store(choice: StoreChoice, *, in_memory: bool = False, read_only: bool = False) -> ClickStore:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, note, print_json, printable, say, stdout
-from clicksgroup.cli.resources import open_client
+from clicksgroup.cli.resources import Access, open_client
 from clicksgroup.cli.run import FAILED, run_async
 from clicksgroup.dates import has_begun, parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
@@ -42,7 +42,7 @@ Examples:
 @options.access_that_warns
 @options.verbose
 @run_async
-async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> int | None:
+async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: Access) -> int | None:
     """Ask for one date (by default the day before yesterday) and check each assumption about the service.
 
     This client was written from the vendor's documentation alone. Each assumption held, differs (then the command says
@@ -97,7 +97,7 @@ Examples:
     "--groups", type=click.IntRange(0, 10_000), default=95, show_default=True, metavar="N", help="Groups of each date."
 )
 @options.gathered(
-    "access", functools.partial(options.Access, sandbox=False),
+    "access", functools.partial(Access, sandbox=False),
     click.option(
         "--plan", default="business", show_default=True, metavar="PLAN", help="Plan whose rules and quota hold."
     ),
@@ -113,7 +113,7 @@ Examples:
     "--port", type=click.IntRange(0, 65535), default=0, show_default="any free port", help="Port to listen on."
 )
 @run_async
-async def sandbox(groups: int, access: options.Access, seed: int, latency: float, port: int) -> None:
+async def sandbox(groups: int, access: Access, seed: int, latency: float, port: int) -> None:
     """Run a server that behaves as the vendor documents its API, until it is interrupted.
 
     It listens on this machine only. It checks the key, the User-Agent and the plan, answers 429 to requests over the
