@@ -226,7 +226,7 @@ QUOTA: tuple[Any, ...] = (
     ),
     click.option(
         "--in-flight", type=click.IntRange(1), metavar="N", show_default="the plan's",
-        help="At most N requests that are open at once.",
+        help="At most N open requests.",
     ),
 )  # fmt: skip
 
