@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any, NoReturn
 
@@ -14,7 +15,6 @@ except ImportError as error:
     raise ImportError('the command line needs an extra: pip install "clicksgroup[cli]"') from error
 
 from clicksgroup.cli import backfill, clicks, reading, service
-from clicksgroup.cli.console import use_utf8
 from clicksgroup.cli.run import exit_on_error
 from clicksgroup.settings import package_version
 
@@ -25,7 +25,10 @@ class _Commands(click.Group):
     """Every error is one line on stderr, wrong usage included."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
-        use_utf8()
+        for stream in (sys.stdout, sys.stderr):
+            # UTF-8 whatever the locale is. A character that cannot be encoded is escaped.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         with exit_on_error():
             call: Any = super().main
             sys.exit(call(*args, **(options | {"standalone_mode": False})) or 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,17 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, format_duration, joined, note, print_json, say
-from clicksgroup.cli.parsing import ALL, GroupChoice
-from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, is_missing_file, make_store, open_client
+from clicksgroup.cli.console import State, format_count, format_duration, note, print_json, say, say_failures, showing
+from clicksgroup.cli.resources import (
+    ALL,
+    Access,
+    GroupChoice,
+    OpenedClient,
+    StoreChoice,
+    find_ids,
+    make_store,
+    open_client,
+)
 from clicksgroup.cli.run import ADVICE, FAILED, INCOMPLETE, run_async
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateRange, consecutive_dates
@@ -22,9 +28,6 @@ from clicksgroup.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from clicksgroup.store import BackfillProgress, BackfillReport
-
-MAX_FAILURES = 10
-"""Failed dates that are named."""
 
 _RUN_AGAIN = "run the same command again to go on where it stopped"
 _RUN_AGAIN_FOR_FAILED = "run the same command again to fetch the dates that failed"
@@ -61,12 +64,12 @@ missing (the dates to ask for), requests, seconds, at_least.""",
 @run_async
 async def backfill(
     dates: DateRange,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: GroupChoice,
     refresh: bool,
     dry_run: bool,
     as_json: bool,
-    access: options.Access,
+    access: Access,
 ) -> int | None:
     """Fetch the dates from START to END that the store lacks, or that were fetched before they were final.
 
@@ -102,14 +105,14 @@ async def backfill(
 
 @attrs.define
 class _DatesProgress:
-    """How many of the `total` dates are done, and how many requests each takes."""
+    """How many of the `total` dates are done, and how many pages all of them will take."""
 
     opened: OpenedClient
     total: int
     done: int = 0
     # Final already when the job began.
     skipped: int = 0
-    pages_per_date: float | None = None
+    pages: float | None = None
 
     def update(self, latest: BackfillProgress) -> None:
         if not self.done:
@@ -117,36 +120,26 @@ class _DatesProgress:
         self.done = latest.done
         # The other requests in flight may be ahead with the next date, or not.
         ahead = (self.opened.quota.quota.in_flight - 1) / 2
-        self.pages_per_date = max((self.opened.client.stats.pages - ahead) / (self.done - self.skipped), 1.0)
+        pages_per_date = max((self.opened.client.stats.pages - ahead) / (self.done - self.skipped), 1.0)
+        self.pages = pages_per_date * (self.total - self.skipped)
 
     def state(self) -> State:
-        stats = self.opened.client.stats
-        parts = (f"{self.done:,} of {format_count(self.total, 'date')}", format_count(stats.requests, "request"))
-        left = None
-        if self.pages_per_date is not None:
-            pages = self.pages_per_date * (self.total - self.skipped)
-            left = self.opened.seconds_left(math.ceil(pages - stats.pages))
-        return State(parts, self.opened.quota.next_request, left, self.done / self.total)
+        parts = (f"{self.done:,} of {format_count(self.total, 'date')}", self.opened.requests_sent)
+        return self.opened.state(parts, self.pages, self.done / self.total)
 
 
 def _print_report(report: BackfillReport, *, as_json: bool) -> None:
-    failed = len(report.failed)
-    for date in sorted(report.failed)[:MAX_FAILURES]:
-        say(f"failed: {report.failed[date]}", "red")
-    if failed > MAX_FAILURES:
-        say(f"… and {format_count(failed - MAX_FAILURES, 'date')} more: clicksgroup status shows which", "red")
+    errors = {date: str(error) for date, error in sorted(report.failed.items())}
+    say_failures([f"failed: {error}" for error in errors.values()])
     if as_json:
-        errors = {str(date): str(error) for date, error in sorted(report.failed.items())}
         print_json(attrs.asdict(report, recurse=False) | {"failed": errors})
         return
     note(
-        joined(
-            f"{format_count(report.fetched, 'date')} fetched",
-            f"{report.skipped:,} final already" if report.skipped else None,
-            f"{failed:,} failed" if failed else None,
-            format_count(report.requests, "request"),
-            format_duration(report.seconds),
-        )
+        f"{format_count(report.fetched, 'date')} fetched",
+        f"{report.skipped:,} final already" if report.skipped else None,
+        f"{len(errors):,} failed" if errors else None,
+        format_count(report.requests, "request"),
+        format_duration(report.seconds),
     )
 
 
@@ -173,9 +166,9 @@ async def estimate(
     dates: DateRange,
     groups: GroupChoice,
     group_count: int | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     as_json: bool,
-    access: options.Access,
+    access: Access,
 ) -> None:
     """Show how many requests the dates from START to END take, and how long they last within the quota.
 
@@ -190,8 +183,8 @@ async def estimate(
 
 async def _print_cost(
     dates: DateRange,
-    choice: options.StoreChoice,
-    access: options.Access,
+    choice: StoreChoice,
+    access: Access,
     ids: tuple[int, ...] | None,
     group_count: int | None = None,
     *,
@@ -199,7 +192,9 @@ async def _print_cost(
     as_json: bool,
     with_dates: bool = False,
 ) -> None:
-    missing, groups_of_latest = await _find_missing(dates, choice, ids, refresh=refresh)
+    missing, groups_of_latest = await _find_missing(dates, choice, ids)
+    if refresh:
+        missing = dates
     if group_count is None and ids is None:
         group_count = groups_of_latest
     client = ClicksClient("unused", plan=access.plan_in_force, quota=access.quota)
@@ -221,18 +216,10 @@ async def _print_cost(
 
 
 async def _find_missing(
-    dates: DateRange,
-    choice: options.StoreChoice,
-    ids: tuple[int, ...] | None,
-    *,
-    refresh: bool,
+    dates: DateRange, choice: StoreChoice, ids: tuple[int, ...] | None
 ) -> tuple[Sequence[datetime.date], int | None]:
-    """The dates that a backfill would ask for, and how many groups the latest date of the store has.
-
-    Where there is no store yet, these are all dates, and None. Nothing is created.
-    """
-    location = choice.location
-    if not location or location == ":memory:" or is_missing_file(location):
+    """The dates that are not final in the store, and how many groups its latest date has. Nothing is created."""
+    if not choice.location:
         return dates, None
     from clicksgroup.store.database_errors import NoStoreError
 
@@ -244,5 +231,4 @@ async def _find_missing(
     except NoStoreError:
         # A backfill would create the tables.
         return dates, None
-    missing = dates if refresh else sorted([*coverage.provisional, *coverage.missing])
-    return missing, latest[0] if latest else None
+    return sorted([*coverage.provisional, *coverage.missing]), latest[0] if latest else None

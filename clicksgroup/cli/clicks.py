@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any
 
 import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, format_duration, is_interactive, joined, note
+from clicksgroup.cli.console import State, format_count, format_duration, is_interactive, note, showing
 from clicksgroup.cli.output import SMALL_FORMATS, Output, output_options
-from clicksgroup.cli.parsing import GroupChoice
-from clicksgroup.cli.progress import OpenedClient, State, showing
-from clicksgroup.cli.resources import find_ids, open_client
+from clicksgroup.cli.resources import Access, GroupChoice, OpenedClient, find_ids, open_client
 from clicksgroup.cli.run import run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
@@ -23,8 +22,6 @@ from clicksgroup.models import Group, GroupClicks, GroupTotals, Page
 from clicksgroup.plans import Plan
 from clicksgroup.protocol.requests import PAGE_SIZE
 from clicksgroup.streams import Stream
-
-T = TypeVar("T", Group, GroupTotals)
 
 
 @click.command(
@@ -43,7 +40,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
+async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: Access) -> None:
     """Print the clicks of each group from START to END, both included.
 
     START and END are 2025-01-31, 2025-01 (the whole month), today or yesterday. Without END, only the dates of START
@@ -52,6 +49,7 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
     Nothing is stored. For many dates use `backfill`, which continues where it stopped. Unique users are people: never
     add them over dates or groups; `totals` counts each once over a range.
     """
+    began = time.monotonic()
     async with open_client(access) as opened:
         ids = await find_ids(access, groups, opened)
         progress = _PagesProgress(opened, len(dates))
@@ -59,9 +57,8 @@ async def clicks(dates: DateRange, groups: GroupChoice, output: Output, access: 
             await output.write(progress.records_of(pages))
     if is_interactive():
         records = f"{format_count(progress.records, 'record')} of {format_count(progress.dates, 'date')}"
-        requests = format_count(opened.client.stats.requests, "request")
         source = "made up by the sandbox" if access.sandbox else None
-        note(joined(records, requests, format_duration(opened.seconds), source), "dim")
+        note(records, opened.requests_sent, format_duration(time.monotonic() - began), source, style="dim")
 
 
 @attrs.define
@@ -73,37 +70,29 @@ class _PagesProgress:
     dates: int = 0
     pages: int = 0
     records: int = 0
-    pages_of_date: int = 0
     last: Page | None = None
 
     async def records_of(self, pages: Stream[Page]) -> AsyncIterator[Sequence[GroupClicks]]:
         async for page in pages:
             if self.last is None or self.last.date != page.date:
                 self.dates += 1
-                self.pages_of_date = 0
             self.last = page
             self.pages += 1
-            self.pages_of_date += 1
             self.records += len(page)
             yield page.records
 
     def state(self) -> State:
-        done = self.dates - 1 if self.last is not None and self.last.next_number is not None else self.dates
+        done, pages = 0, None
+        if self.last is not None:
+            done = self.dates if self.last.next_number is None else self.dates - 1
+            left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.last.number, 0)
+            pages = (self.pages + left_of_date) * self.total / self.dates
         parts = (
             f"{done:,} of {format_count(self.total, 'date')}",
             format_count(self.pages, "page"),
             format_count(self.records, "record"),
         )
-        return State(parts, self.opened.quota.next_request, self._seconds_left())
-
-    def _seconds_left(self) -> float | None:
-        if self.last is None:
-            return None
-        left_of_date = max(math.ceil(self.last.total_count / PAGE_SIZE) - self.pages_of_date, 0)
-        pages = (self.pages + left_of_date) * self.total / self.dates
-        # The stream fetches ahead of its reader, so these are more than were read.
-        fetched = self.opened.client.stats.pages
-        return self.opened.seconds_left(math.ceil(pages - fetched))
+        return self.opened.state(parts, pages)
 
 
 @click.command(
@@ -118,7 +107,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def groups(name: str | None, output: Output, access: options.Access) -> None:
+async def groups(name: str | None, output: Output, access: Access) -> None:
     """List the link groups of the account: id, name, memo and number of links. 30 groups take one request."""
     if name is not None and not name:
         raise ConfigurationError("--name: it is empty; leave it out for all groups")
@@ -139,7 +128,7 @@ Examples:
 @options.access
 @options.verbose
 @run_async
-async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: options.Access) -> None:
+async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: Access) -> None:
     """Print for each group the clicks and the unique users of all dates from START to END.
 
     Each person counts once over the whole range, which no sum over dates can give. A range has at most 7 days on
@@ -150,16 +139,6 @@ async def totals(dates: DateRange, groups: GroupChoice, output: Output, access: 
         await _write_all(opened, opened.client.totals(dates[0], dates[-1], groups=ids), output, GroupTotals)
 
 
-async def _write_all(opened: OpenedClient, stream: Stream[T], output: Output, record: type[T]) -> None:
-    count = 0
-
-    async def one_by_one() -> AsyncIterator[Sequence[T]]:
-        nonlocal count
-        async for one in stream:
-            count += 1
-            yield [one]
-
-    async with showing(lambda: State([format_count(count, "group")], opened.quota.next_request)), aclosing(stream):
-        await output.write(one_by_one(), record)
-    if is_interactive():
-        note(f"{format_count(count, 'group')} · {format_count(opened.client.stats.requests, 'request')}", "dim")
+async def _write_all(opened: OpenedClient, stream: Stream[Any], output: Output, record: type) -> None:
+    async with showing(lambda: opened.state([opened.requests_sent])), aclosing(stream):
+        await output.write(([one] async for one in stream), record)

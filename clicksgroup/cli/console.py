@@ -1,20 +1,45 @@
-"""Output for people: lines on stderr, tables on stdout, numbers and durations in words."""
+"""Output for people: lines and the progress on stderr, tables on stdout, numbers and durations in words."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import os
+import re
 import sys
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import IO
 
+import attrs
 import click
 import orjson
 from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 VERBOSITY = "clicksgroup.verbosity"
 """The key in click's context under which `-v` leaves how much of the log is wanted, and `--quiet` leaves -1."""
+
+MAX_FAILURES = 10
+"""Failed dates that are named."""
+
+QUIET_SECONDS = 1.0
+"""Work that ends sooner shows no progress."""
+
+TICK_SECONDS = 0.5
+"""Seconds between two updates of the live line."""
+
+LINE_SECONDS = 60.0
+"""Seconds between two lines of progress where stderr is no terminal."""
+
+LONG_WAIT = 1.0
+"""Seconds until the next request from which on the progress says so."""
+
+_WIDEST_BAR = 72
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _Console(Console):
@@ -32,10 +57,20 @@ def say(line: str, style: str | None = None) -> None:
         stderr.print(printable(line), style=style, soft_wrap=True)
 
 
-def note(line: str, style: str | None = None) -> None:
-    """The same for what a user can do without: nothing is printed with --quiet."""
+def note(*parts: str | None, style: str | None = None) -> None:
+    """Print the parts that are not empty, as one line, unless --quiet was given: a user can do without it."""
     if not is_quiet():
-        say(line, style)
+        say(_joined(*parts), style)
+
+
+def say_failures(failures: Sequence[str]) -> None:
+    """Name dates that failed, as far as a terminal has room for them."""
+    for failure in failures[:MAX_FAILURES]:
+        say(failure, "red")
+    if len(failures) > MAX_FAILURES:
+        say(
+            f"… and {format_count(len(failures) - MAX_FAILURES, 'date')} more: clicksgroup status --json has all", "red"
+        )
 
 
 def is_quiet() -> bool:
@@ -72,14 +107,10 @@ def is_interactive() -> bool:
 
 def printable(text: str) -> str:
     """Text from outside on one line, without the control characters that would command the terminal."""
-    return "".join(_REPLACED.get(unicodedata.category(char), char) for char in " ".join(text.split()))
+    return _CONTROL_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
 
 
-_REPLACED = dict.fromkeys(("Cc", "Cs", "Zl", "Zp"), "\N{REPLACEMENT CHARACTER}")
-
-
-def joined(*parts: str | None) -> str:
-    """The parts that are not empty, as one line."""
+def _joined(*parts: str | None) -> str:
     return " · ".join(part for part in parts if part)
 
 
@@ -104,15 +135,77 @@ def format_duration(seconds: float) -> str:
     return f"{days} days {hours} h" if hours else f"{days} days"
 
 
-def use_utf8() -> None:
-    """Write UTF-8 to stdout and stderr whatever the locale is. A character that cannot be encoded is escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
 def discard(stream: IO[str]) -> None:
     """Send the rest of a stream's buffer nowhere, so that the exit neither blocks nor fails on it."""
     # A stream that is not a file has nothing left in a buffer.
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@attrs.frozen
+class State:
+    """How far a job is: what is done, the most important first, and the share of it, from 0 to 1, for a bar."""
+
+    parts: Sequence[str]
+    # Seconds until the quota allows the next request; None if none waits for it.
+    next_request: float | None = None
+    # Seconds that the job will still take.
+    left: float | None = None
+    done: float | None = None
+
+    def text(self, width: float = math.inf) -> str:
+        """`3 of 31 dates · 3 requests · next request in 12 s · about 2 h left`; in few columns less of it."""
+        first, *others = self.parts
+        wait = self.next_request
+        waiting = f"next request in {format_duration(wait)}" if wait is not None and wait >= LONG_WAIT else None
+        left = f"about {format_duration(self.left)} left" if self.left is not None else None
+        last = left or waiting
+        texts = [_joined(first, *others[:count], waiting, left) for count in range(len(others), -1, -1)]
+        texts += [_joined(first, last), last or first]
+        return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+@contextlib.asynccontextmanager
+async def showing(state: Callable[[], State]) -> AsyncIterator[None]:
+    """Show the state of the job while the block runs, and not before `QUIET_SECONDS` have passed."""
+    task = asyncio.create_task(_show(state))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        hide_progress()
+
+
+async def _show(state: Callable[[], State]) -> None:
+    if is_quiet():
+        return
+    if not is_interactive():
+        while True:
+            await asyncio.sleep(LINE_SECONDS)
+            say(state().text())
+    await asyncio.sleep(QUIET_SECONDS)
+    while True:
+        with unless_gone():
+            _live.start()
+            _live.update(_drawn(state()), refresh=True)
+        await asyncio.sleep(TICK_SECONDS)
+
+
+# The line at the bottom of the terminal, redrawn in place.
+_live = Live(console=stderr, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+def _drawn(state: State) -> Table:
+    """The line, with a bar above it if the share that is done is known."""
+    drawn = Table.grid()
+    if state.done is not None:
+        drawn.add_row(ProgressBar(total=1, completed=state.done, width=min(stderr.width, _WIDEST_BAR)))
+    drawn.add_row(Text(state.text(stderr.width), style="dim", no_wrap=True, overflow="ellipsis"))
+    return drawn
+
+
+def hide_progress() -> None:
+    """Remove the line from the terminal, until it is drawn again."""
+    with unless_gone():
+        _live.stop()

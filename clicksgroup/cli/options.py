@@ -1,94 +1,138 @@
-"""The options and arguments that commands share."""
+"""The arguments and options that commands share, and the parsers of their values."""
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import functools
+import math
+import re
+import zoneinfo
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
-import attrs
 import click
 from click.core import ParameterSource
 
 from clicksgroup.cli.console import VERBOSITY
-from clicksgroup.cli.parsing import (
-    ALL,
-    parse_dates,
-    parse_duration,
-    parse_groups,
-    parse_limit,
-    parse_proxy,
-    require_begun,
-    today_in,
-)
-from clicksgroup.dates import DateRange
-from clicksgroup.plans import Plan, Quota
+from clicksgroup.cli.resources import ALL, ONE_DAY, Access, GroupChoice, StoreChoice
+from clicksgroup.dates import DateRange, date_range, latest_date, parse_date
+from clicksgroup.errors import ConfigurationError
+from clicksgroup.plans import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SANDBOX_IN_FLIGHT = 4
-"""The only limit of a sandbox without --plan: it is there to try things out."""
+_MAX_SECONDS = 10 * 365 * 86400
+"""Ten years: a longer duration is a typing error."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])", re.ASCII)
+_REQUESTS = re.compile(r"[1-9]\d{0,8}", re.ASCII)
+_GROUP_ID = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
+_DATE_OR_MONTH = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?", re.ASCII)
 
 
-@attrs.frozen
-class Access:
-    """How a command reaches the API.
-
-    Args:
-        sandbox: ask a sandbox on this machine instead.
-        plan: the plan that was named, or None.
-        limits: pairs of requests and seconds, instead of the plan's; empty for the plan's.
-        in_flight: how many requests may be open at once; None for as many as the plan allows.
-        api_key_file: where the key is; None for the environment, `-` for stdin.
-    """
-
-    sandbox: bool
-    plan: str | None = None
-    limits: tuple[tuple[int, float], ...] = ()
-    in_flight: int | None = None
-    redis: str | None = None
-    base_url: str | None = None
-    user_agent: str | None = None
-    api_version: Any = "v1"
-    check: Any = "strict"
-    proxy: str | None = None
-    api_key_file: str | None = None
-
-    @property
-    def plan_in_force(self) -> Plan:
-        """The plan that was named, or the default."""
-        return Plan.parse(self.plan or (Plan.BUSINESS if self.sandbox else Plan.PERSONAL))
-
-    @property
-    def quota(self) -> Quota:
-        """The plan's documented quota, as far as the options do not replace it. A sandbox without a plan is fast."""
-        unlimited = self.sandbox and self.plan is None
-        documented = Quota(in_flight=SANDBOX_IN_FLIGHT) if unlimited else Quota.of(self.plan_in_force)
-        return Quota(*(self.limits or documented.limits), in_flight=self.in_flight or documented.in_flight)
+def parse_dates(start: str, end: str | None, today: datetime.date) -> DateRange:
+    """The dates from START to END, both included. Without END they are those of START: one date or a whole month."""
+    first, last = _first_and_last(start, "START", today)
+    if end is not None:
+        last = _first_and_last(end, "END", today)[1]
+    if last < first:
+        advice = "; swap them" if first <= today else ", which has not begun"
+        raise ConfigurationError(f"END: {last} is before START, {first}{advice}")
+    return date_range(first, last)
 
 
-@attrs.frozen
-class StoreChoice:
-    """Which store, whose dates in it, and which of them are final.
+def require_begun(dates: DateRange, today: datetime.date, *, longest: int | None = None) -> None:
+    """Refuse dates that have not begun anywhere on Earth, and suggest others: up to today, at most `longest` days."""
+    latest = latest_date(datetime.datetime.now(datetime.UTC))
+    if dates[-1] <= latest:
+        return
+    ends = {"yesterday": today - ONE_DAY, "today": today}
+    accepted = [word for word, end in ends.items() if 0 <= (end - dates[0]).days < (longest or math.inf)]
+    advice = f"write {dates[0]} {accepted[0]}" if accepted else f"the latest date to ask for is {latest}"
+    raise ConfigurationError(f"END: {dates[-1]} has not begun anywhere on Earth; {advice}")
 
-    Args:
-        location: a file or a URL; None if none was named.
-        account: the name that keeps the dates of several keys apart.
-        settle: how long after its end a date must have been fetched to be final.
-        sandbox: without a location, read made-up clicks.
-    """
 
-    location: str | None
-    account: str
-    settle: datetime.timedelta = datetime.timedelta(0)
-    sandbox: bool = False
+def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
+    """Today's date in a time zone, such as `Asia/Seoul`."""
+    now = now or datetime.datetime.now(datetime.UTC)
+    if zone.upper() == "UTC":
+        return now.astimezone(datetime.UTC).date()
+    try:
+        return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        advice = "name one such as Asia/Seoul or UTC" if zoneinfo.available_timezones() else "pip install tzdata"
+        raise ConfigurationError(f"--tz: {zone!r} is not a time zone that this system knows; {advice}") from None
+
+
+def _first_and_last(text: str, name: str, today: datetime.date) -> tuple[datetime.date, datetime.date]:
+    words = {"today": today, "yesterday": today - ONE_DAY}
+    if text in words:
+        return words[text], words[text]
+    found = _DATE_OR_MONTH.fullmatch(text)
+    if not found:
+        raise ConfigurationError(
+            f"{name}: {text!r} is not a date; write 2025-01-31, 2025-01 (the whole month), today or yesterday"
+        )
+    if found[3]:
+        date = parse_date(text, name)
+        return date, date
+    try:
+        first = datetime.date(int(found[1]), int(found[2]), 1)
+    except ValueError:
+        raise ConfigurationError(f"{name}: {text} is not a month; write YYYY-MM, such as 2025-01") from None
+    return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
+
+
+def parse_duration(text: str) -> datetime.timedelta:
+    """`3d`, `12h`, `30m`, `90s`; `0` needs no unit."""
+    seconds = _seconds("0s" if text == "0" else text)
+    if seconds is None:
+        raise click.BadParameter(f"{text!r} is not a duration; write a number and a unit, such as 3d, 12h, 30m or 90s")
+    return datetime.timedelta(seconds=seconds)
+
+
+def parse_limit(text: str) -> tuple[int, float]:
+    """`24/60` is 24 requests in 60 seconds; `1250/1h` is understood too."""
+    count, _, window = text.partition("/")
+    seconds = _seconds(window) or _seconds(f"{window}s")
+    if not _REQUESTS.fullmatch(count) or not seconds:
+        raise click.BadParameter(f"{text!r} is not a limit; write REQUESTS/SECONDS, such as 24/60 or 1250/1h")
+    return int(count), seconds
+
+
+def _seconds(text: str) -> float | None:
+    found = _DURATION.fullmatch(text)
+    seconds = float(found[1]) * _UNITS[found[2]] if found else math.inf
+    return seconds if seconds <= _MAX_SECONDS else None
+
+
+def parse_groups(text: str) -> GroupChoice:
+    """`151,207`, or `all`; repeats are dropped."""
+    if text == ALL:
+        return ALL
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_GROUP_ID.fullmatch(part) for part in parts):
+        raise click.BadParameter(f"{text!r} is not a list of group ids; write them as 151,207,209")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def parse_proxy(url: str) -> str | None:
+    """`http://proxy.example:3128`, as it is. The message does not show it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if url and not usable:
+        raise click.BadParameter("it is not the URL of an HTTP proxy; write one such as http://proxy.example:3128")
+    return url or None
 
 
 def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[[F], F]:
     """Options that a command receives as one argument: `name`, which `make` makes of their values."""
-    add_options = together(*options)
-    values = [str(parameter.name) for parameter in click.command(add_options(lambda: None)).params]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -96,33 +140,21 @@ def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[
             made = make(**{value: kwargs.pop(value) for value in values})
             return command(*args, **{name: made}, **kwargs)
 
-        return add_options(cast("F", wrapped))
+        return together(*options)(cast("F", wrapped))
 
+    values = [str(parameter.name) for parameter in click.command(together(*options)(lambda: None)).params]
     return decorate
 
 
 def together(*decorators: Any) -> Callable[[F], F]:
     """Several decorators as one, in the order in which --help lists them."""
-
-    def decorate(command: F) -> F:
-        return functools.reduce(lambda decorated, decorator: decorator(decorated), reversed(decorators), command)
-
-    return decorate
-
-
-_TIMEZONE = click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE",
-    help="Time zone of today and yesterday, such as Asia/Seoul.",
-)  # fmt: skip
+    return lambda command: functools.reduce(lambda decorated, add: add(decorated), reversed(decorators), command)
 
 
 def dates(*, optional: bool = False, begun: bool = False, longest: int | None = None) -> Callable[[F], F]:
     """The arguments START and END; the command receives `dates`, None where START is optional and missing.
 
-    Args:
-        optional: START may be missing.
-        begun: refuse dates that have not begun anywhere on Earth.
-        longest: days that every plan allows to ask for at once.
+    With `begun`, dates that have not begun anywhere on Earth are refused. Every plan allows to ask for `longest` days.
     """
 
     def parse(start: str | None, end: str | None, tz: str) -> DateRange | None:
@@ -133,8 +165,14 @@ def dates(*, optional: bool = False, begun: bool = False, longest: int | None = 
         return span
 
     return gathered(
-        "dates", parse, click.argument("start", required=not optional), click.argument("end", required=False), _TIMEZONE
-    )
+        "dates", parse,
+        click.argument("start", required=not optional),
+        click.argument("end", required=False),
+        click.option(
+            "--tz", default="UTC", show_default=True, metavar="ZONE",
+            help="Time zone of today and yesterday, such as Asia/Seoul.",
+        ),
+    )  # fmt: skip
 
 
 def _unless_sandbox(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -152,7 +190,6 @@ quiet = click.option(
     "-q", "--quiet", is_flag=True, expose_value=False, callback=_set_verbosity,
     help="Print nothing but data and errors, so that a cron job that succeeds sends no mail.",
 )  # fmt: skip
-
 
 verbose = together(
     click.option(
@@ -181,7 +218,19 @@ def _complete_plans(context: click.Context, parameter: click.Parameter, incomple
     return [plan.value for plan in Plan if plan.value.startswith(incomplete)]
 
 
-_QUOTA: tuple[Any, ...] = (
+QUOTA: tuple[Any, ...] = (
+    click.option(
+        "--quota", "limits", multiple=True, type=parse_limit, metavar="N/SECONDS",
+        help="At most N requests in SECONDS, such as 24/60 or 1250/1h, instead of the plan's documented quota. "
+        "Repeat it for several limits.",
+    ),
+    click.option(
+        "--in-flight", type=click.IntRange(1), metavar="N", show_default="the plan's",
+        help="At most N open requests.",
+    ),
+)  # fmt: skip
+
+_PLAN: tuple[Any, ...] = (
     click.option(
         "--sandbox", is_flag=True, is_eager=True,
         help="Use made-up clicks from a sandbox on this machine. No key is needed.",
@@ -190,14 +239,6 @@ _QUOTA: tuple[Any, ...] = (
         "--plan", envvar="CLICKSGROUP_PLAN", show_envvar=True, metavar="PLAN", shell_complete=_complete_plans,
         callback=_unless_sandbox, show_default="personal, which is safe on every plan",
         help="personal, premium, business, business_plus or enterprise: its rules and its quota.",
-    ),
-    click.option(
-        "--quota", "limits", multiple=True, type=parse_limit, metavar="N/SECONDS",
-        help="Send at most N requests in SECONDS, such as 24/60 or 1250/1h, instead of the plan's documented quota. "
-        "Repeat it for several limits.",
-    ),
-    click.option("--in-flight", type=click.IntRange(1), metavar="N", show_default="the plan's",
-        help="Keep at most N requests open at once.",
     ),
 )  # fmt: skip
 
@@ -235,14 +276,11 @@ _CHECK = click.option(
     help="Where an answer disagrees with the vendor's documents: stop, or warn and go on if no data is lost.",
 )  # fmt: skip
 
-access = gathered("access", Access, *_QUOTA, *_CONNECTION, _CHECK)
+access = gathered("access", Access, *_PLAN, *QUOTA, *_CONNECTION, _CHECK)
 """The options of a command that sends requests; it receives one `access`."""
 
-access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_QUOTA, *_CONNECTION)
-"""The same without --check."""
-
-access_without_key = gathered("access", Access, *_QUOTA)
-"""Only the options that say how many requests may be sent."""
+access_that_warns = gathered("access", functools.partial(Access, check="warn"), *_PLAN, *QUOTA, *_CONNECTION)
+access_without_key = gathered("access", Access, *_PLAN, *QUOTA)
 
 _STORE: tuple[Any, ...] = (
     click.option(

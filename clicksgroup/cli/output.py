@@ -21,13 +21,11 @@ from typing import Any, BinaryIO, TypeVar, cast
 import attrs
 import click
 import orjson
-from rich.console import Console
+from rich.text import Text
 
 from clicksgroup import exports
-from clicksgroup.cli.console import note, stdout
+from clicksgroup.cli.console import hide_progress, note, printable, stdout
 from clicksgroup.cli.options import gathered
-from clicksgroup.cli.progress import hide_progress
-from clicksgroup.cli.tables import TableWriter
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.models import GroupClicks
 
@@ -49,7 +47,28 @@ PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 READER_INTERVAL = 0.1
 """Seconds between two attempts to open a named pipe that has no reader. The system does not tell when it has one."""
 
+NARROW = 72
+"""Columns. A narrower terminal gets narrower columns, and one blank between them instead of two."""
+
 _FILE_WIDTH = 120
+_LONGEST_NAME = 48
+_SHORTEST_NAME = 5
+
+# What a table calls the attributes that it shows. A column is as wide as its heading at the least, so that it keeps its
+# place. A name gets the room that is left.
+_NAMES = ("group_name", "name", "memo")
+_HEADINGS = {
+    "date": "date      ",
+    "group_id": "    id",
+    "id": "    id",
+    "group_name": "group",
+    "name": "group",
+    "memo": "memo",
+    "link_count": " links",
+    "clicks": "     clicks",
+    "unique_users": "unique users",
+}
+_NARROW_HEADINGS = _HEADINGS | {"group_id": "   id", "id": "   id", "clicks": " clicks", "unique_users": "  users"}
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
@@ -87,11 +106,7 @@ class Output:
 
     @classmethod
     def chosen(cls, endings: Mapping[str, str], form: str | None, file: str | None, excel: bool) -> Output:
-        """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere.
-
-        Raises:
-            ConfigurationError: format, ending and `excel` do not agree, or nothing says the format of a file.
-        """
+        """The format that was named, or that the file ends in; else a table on a terminal and CSV elsewhere."""
         file = None if file in STDOUT else file
         suffix = Path(file or "").suffix.lower()
         ending = endings.get(suffix)
@@ -114,40 +129,39 @@ class Output:
     async def write(self, batches: Batches, record: type = GroupClicks) -> None:
         """Write records of a class as they arrive, above the live line if both are on the terminal."""
         if self.file is None:
-            await self._write(batches, sys.stdout.buffer, stdout(), record)
+            await self._write(batches, sys.stdout.buffer, record)
             return
-        try:
-            async with open_to_write(self.file) as file:
-                if self.form == "parquet":
-                    await exports.write_parquet((one async for records in batches for one in records), file)
-                else:
-                    plain = Console(file=io.StringIO(), width=_FILE_WIDTH, force_terminal=False)
-                    await self._write(batches, file, plain, record)
-        except BrokenPipeError:
-            raise click.ClickException(f"-o: {self.file}: its reader has closed it before the end") from None
+        async with open_to_write(self.file) as file:
+            if self.form == "parquet":
+                await exports.write_parquet((one async for records in batches for one in records), file)
+            else:
+                await self._write(batches, file, record)
 
-    async def _write(self, batches: Batches, file: BinaryIO, console: Console, record: type) -> None:
+    async def _write(self, batches: Batches, file: BinaryIO, record: type) -> None:
         buffer = io.BytesIO()
         if self.excel:
             buffer.write(codecs.BOM_UTF8)
-        table = TableWriter(buffer, console, record) if self.form == "table" else None
-        write = table.write if table is not None else _writing(self.form, buffer, record)
+        write = self._writer(buffer, record)
+        is_empty = True
         async for records in batches:
-            write([_harmless(one) for one in records] if self.excel else records)
-            await send(buffer, file)
-        if table is not None:
-            table.end()
+            if records:
+                is_empty = False
+                write([_harmless(one) for one in records] if self.excel else records)
+                await send(buffer, file)
+        if is_empty and self.form == "table":
+            buffer.write(b"no records\n")
         await send(buffer, file)
 
-
-def _writing(form: str, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
-    """A function that writes records of a class into the buffer, after the header."""
-    if form == "ndjson":
-        return lambda records: buffer.writelines(map(_json_line, records))
-    if record is GroupClicks:
-        return exports.CsvWriter(buffer).write
-    buffer.write(_csv_line(field.name for field in attrs.fields(record)))
-    return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
+    def _writer(self, buffer: io.BytesIO, record: type) -> Callable[[Sequence[Any]], None]:
+        """A function that writes records of a class into the buffer, after the header."""
+        if self.form == "table":
+            return _TableWriter(buffer, record, _FILE_WIDTH if self.file else stdout().width).write
+        if self.form == "ndjson":
+            return lambda records: buffer.writelines(map(_json_line, records))
+        if record is GroupClicks:
+            return exports.CsvWriter(buffer).write
+        buffer.write(_csv_line(field.name for field in attrs.fields(record)))
+        return lambda records: buffer.writelines(_csv_line(attrs.astuple(one)) for one in records)
 
 
 def _json_line(record: Any) -> bytes:
@@ -165,6 +179,46 @@ def _harmless(record: Any) -> Any:
     texts = {name: value for name, value in attrs.asdict(record).items() if isinstance(value, str)}
     formulas = {name: f"'{text}" for name, text in texts.items() if text.lstrip().startswith(_FORMULA)}
     return attrs.evolve(record, **formulas) if formulas else record
+
+
+class _TableWriter:
+    """Writes rows whose columns keep their places, unless a later number needs more room. No number is cut."""
+
+    def __init__(self, buffer: io.BytesIO, record: type, width: int) -> None:
+        headings = _NARROW_HEADINGS if width < NARROW else _HEADINGS
+        self._buffer = buffer
+        self._names = [field.name for field in attrs.fields(record) if field.name in headings]
+        self._header: list[list[str]] = [[headings[name] for name in self._names]]
+        self._widths = [0 if name in _NAMES else len(headings[name]) for name in self._names]
+        self._gap = " " if width < NARROW else "  "
+        self._room = width - len(self._gap) * (len(self._names) - 1)
+
+    def write(self, records: Sequence[Any]) -> None:
+        """Append a row for each record, after the header."""
+        rows = self._header + [[_cell(name, getattr(record, name)) for name in self._names] for record in records]
+        self._header = []
+        for i, width in enumerate(self._widths):
+            if width:
+                self._widths[i] = max(width, *(len(row[i]) for row in rows))
+        name_width = (self._room - sum(self._widths)) // self._widths.count(0)
+        name_width = max(min(name_width, _LONGEST_NAME), _SHORTEST_NAME)
+        for row in rows:
+            columns = zip(row, self._widths, strict=True)
+            cells = [cell.rjust(width) if width else _fitted(cell, name_width) for cell, width in columns]
+            self._buffer.write(f"{self._gap.join(cells)}\n".encode())
+
+
+def _cell(name: str, value: object) -> str:
+    if isinstance(value, int):
+        return str(value) if name in ("id", "group_id") else f"{value:,}"
+    return printable(str(value)) or ("" if name == "memo" else "(no name)")
+
+
+def _fitted(text: str, width: int) -> str:
+    """The text in so many columns of the terminal."""
+    fitted = Text(text)
+    fitted.truncate(width, overflow="ellipsis", pad=True)
+    return fitted.plain
 
 
 async def send(buffer: io.BytesIO, file: BinaryIO) -> None:
@@ -198,77 +252,72 @@ async def _wait_until_writable(file: BinaryIO) -> None:
 
 def is_special(name: str) -> bool:
     """Whether it is a device, a pipe or an open file (`/dev/fd/3`), which cannot be replaced."""
-    mode = _mode(name)
-    opened = Path(name).absolute().parts[1:2] in (("dev",), ("proc",))
-    return mode != 0 and (opened or not stat.S_ISREG(mode))
+    path = Path(name)
+    try:
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+    return not is_regular or path.absolute().parts[1:2] in (("dev",), ("proc",))
 
 
 @contextlib.asynccontextmanager
 async def open_to_write(name: str) -> AsyncIterator[BinaryIO]:
-    """A file to write. A regular file replaces an older one of that name when the block ends without an error.
-
-    Raises:
-        ConfigurationError: it cannot be written there.
-    """
-    mode = _mode(name)
-    if not name or stat.S_ISDIR(mode):
-        raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
-    opened = await _open_special(name, is_pipe=stat.S_ISFIFO(mode)) if is_special(name) else _replacing(name, mode)
-    with opened as stream:
-        yield stream
+    """A file to write. A regular file replaces an older one of that name when the block ends without an error."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(await _open_special(name) if is_special(name) else _replacing(Path(name)))
+        except OSError as error:
+            raise ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}") from None
+        try:
+            yield file
+        except BrokenPipeError:
+            raise click.ClickException(f"-o: {name}: its reader has closed it before the end") from None
 
 
 @contextlib.contextmanager
-def _replacing(name: str, mode: int) -> Iterator[BinaryIO]:
-    if mode and not mode & 0o222:
-        raise ConfigurationError(f"-o: cannot write {name}: it is read-only; name another file")
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not mode & 0o222:
+        raise PermissionError(errno.EACCES, "it is read-only; name another file")
     # The target of a symbolic link is replaced, not the link.
-    target = Path(name).resolve()
+    target = path.resolve()
     part = target.with_name(f".clicksgroup-{secrets.token_hex(4)}.part")
     try:
-        stream = part.open("xb")
-    except OSError as error:
-        raise _cannot_write(name, error) from None
-    try:
-        with stream:
-            if mode:
-                part.chmod(stat.S_IMODE(mode))
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        with part.open("xb") as file:
+            if mode is not None:
+                part.chmod(mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _mode(name: str) -> int:
-    """Its kind and permissions; 0 if it does not exist."""
-    try:
-        return Path(name).stat().st_mode
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise _cannot_write(name, error) from None
-
-
-async def _open_special(name: str, *, is_pipe: bool) -> BinaryIO:
+async def _open_special(name: str) -> BinaryIO:
     """Open it without replacing it. A named pipe is opened once it has a reader, and does not block meanwhile."""
-    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    said = False
-    while True:
-        try:
-            number = os.open(name, flags)
-        except OSError as error:
-            if error.errno != errno.ENXIO or not is_pipe:
-                raise _cannot_write(name, error) from None
-        else:
-            os.set_blocking(number, True)
-            return cast("BinaryIO", os.fdopen(number, "wb", buffering=0))
-        if not said:
-            note(f"waiting for a program that reads {name}")
-            said = True
+    file = _try_to_open(name)
+    if file is None:
+        note(f"waiting for a program that reads {name}")
+    while file is None:
         await asyncio.sleep(READER_INTERVAL)
+        file = _try_to_open(name)
+    return file
 
 
-def _cannot_write(name: str, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"-o: cannot write {name}: {error.strerror or error}")
+def _try_to_open(name: str) -> BinaryIO | None:
+    """Open a device or a pipe; None if it is a named pipe without a reader."""
+    if Path(name).is_dir():
+        raise ConfigurationError(f"-o: {name!r} is a folder; name a file")
+    flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    try:
+        number = os.open(name, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO and Path(name).is_fifo():
+            return None
+        raise
+    os.set_blocking(number, True)
+    return cast("BinaryIO", os.fdopen(number, "wb", buffering=0))

@@ -11,9 +11,9 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import format_count, is_interactive, is_quiet, note, print_json, printable, say, stdout
+from clicksgroup.cli.console import is_quiet, note, print_json, say_failures, stdout
 from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
-from clicksgroup.cli.resources import open_store_to_read
+from clicksgroup.cli.resources import StoreChoice, open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
 from clicksgroup.dates import DateRange
 from clicksgroup.errors import ConfigurationError
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 TERMINAL_TOP, FILE_TOP = 40, 24
 """Groups that `chart` shows without --top."""
-
-MAX_FAILURES = 5
-"""Failed dates whose error `status` shows."""
 
 
 @click.command(
@@ -51,7 +48,7 @@ failed (at the last attempt, with the error).""",
 @run_async
 async def status(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     check: bool,
     as_json: bool,
@@ -74,11 +71,8 @@ async def status(
     if is_quiet():
         return status
     stdout().print(calendar(coverage, failures, title=f"account {choice.account}, {span[0]} to {span[-1]}"))
-    failed = [date for date in failures if date not in set(coverage.final)]
-    for date in failed[:MAX_FAILURES]:
-        say(f"failed {date}: {failures[date]}", "red")
-    if len(failed) > MAX_FAILURES:
-        say(f"… and {format_count(len(failed) - MAX_FAILURES, 'date')} more that failed", "red")
+    final = set(coverage.final)
+    say_failures([f"failed {date}: {error}" for date, error in failures.items() if date not in final])
     return status
 
 
@@ -97,7 +91,7 @@ Examples:
 @run_async
 async def export(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     output: Output,
 ) -> None:
@@ -117,7 +111,7 @@ def _warn_of_gaps(coverage: Coverage) -> int:
 
     notes = coverage_notes(coverage)
     for sentence in notes:
-        note(f"warning: {sentence} clicksgroup backfill fetches them", "yellow")
+        note(f"warning: {sentence} clicksgroup backfill fetches them", style="yellow")
     return len(notes)
 
 
@@ -157,7 +151,7 @@ Examples:
 @run_async
 async def chart(
     dates: DateRange | None,
-    choice: options.StoreChoice,
+    choice: StoreChoice,
     groups: tuple[int, ...] | None,
     top: int | None,
     file: str | None,
@@ -174,8 +168,8 @@ async def chart(
     from clicksgroup import charts
 
     file = None if file in STDOUT else file
-    form = Path(file).suffix.lower().removeprefix(".") if file is not None else None
-    if form is not None and form not in charts.FORMATS:
+    form = Path(file or "").suffix.lower().removeprefix(".")
+    if file is not None and form not in charts.FORMATS:
         raise ConfigurationError(f"-o: {file}: the name has to end in .html, .svg or .png")
     async with open_store_to_read(choice, dates) as (store, span):
         coverage = await store.coverage(span[0], span[-1], groups=groups)
@@ -184,12 +178,8 @@ async def chart(
         provisional = set(coverage.provisional)
         summary = await charts.summarise(records, span, known=known, provisional=provisional)
     lines = _warn_of_gaps(coverage)
-    if file is None or form is None:
+    if file is None:
         stdout().print(charts.table(summary, top=top or _rows_that_fit(lines)))
         return
-    drawn = charts.render(summary, form, theme=theme, top=top or FILE_TOP)
     async with open_to_write(file) as stream:
-        await send(io.BytesIO(drawn), stream)
-    if is_interactive():
-        shown = f"{format_count(len(summary.series), 'group')}, {format_count(summary.total, 'click')}"
-        note(f"{printable(file)}: {shown}", "dim")
+        await send(io.BytesIO(charts.render(summary, form, theme=theme, top=top or FILE_TOP)), stream)

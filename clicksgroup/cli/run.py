@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec
 
 import click
 
-from clicksgroup.cli.console import VERBOSITY, discard, note, say
+from clicksgroup.cli.console import VERBOSITY, discard, say
 from clicksgroup.errors import ClicksGroupError, ConfigurationError, PaginationWarning
 
 P = ParamSpec("P")
@@ -34,7 +34,6 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 """Signals that end the work. SIGHUP comes when its terminal is closed, unless `nohup` ignores it."""
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
 class Interrupted(KeyboardInterrupt):
@@ -46,7 +45,7 @@ def run_async(command: Callable[P, Work]) -> Callable[P, NoReturn]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
-        with exit_on_error(), _warnings_on_stderr(), _log_on_stderr():
+        with exit_on_error(), _log_on_stderr():
             status = _run_until_signal(command(*args, **kwargs))
             sys.stdout.flush()
             sys.exit(status or 0)
@@ -104,11 +103,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _run_until_signal(work: Work) -> int | None:
-    """Run work to its end. The first signal cancels it, the second aborts it.
-
-    Raises:
-        Interrupted: a signal ended it.
-    """
+    """Run work to its end. The first signal cancels it, the second aborts it."""
     received = signal.SIGINT
 
     async def main() -> int | None:
@@ -124,9 +119,13 @@ def _run_until_signal(work: Work) -> int | None:
             # The event loop may be asleep.
             loop.call_soon_threadsafe(lambda: None)
 
-        # Neither the Runner's handler of SIGINT, which is for that signal alone, nor the event loop's own handlers,
-        # which could not abort code that blocks the event loop.
-        with _signal_handlers(end):
+        with contextlib.ExitStack() as handlers:
+            # Python takes no handlers in another thread. Those of the event loop could not abort code that blocks it.
+            if threading.current_thread() is threading.main_thread():
+                for signum in SIGNALS:
+                    # An ignored signal stays ignored, as SIGINT is in a command that a script runs in the background.
+                    if signal.getsignal(signum) is not signal.SIG_IGN:
+                        handlers.callback(signal.signal, signum, signal.signal(signum, end))
             try:
                 return await work
             except Exception as error:
@@ -136,52 +135,31 @@ def _run_until_signal(work: Work) -> int | None:
                 raise
 
     try:
-        with asyncio.Runner() as runner:
-            return runner.run(main())
+        return asyncio.run(main())
     except asyncio.CancelledError:
         raise Interrupted(received) from None
 
 
 @contextlib.contextmanager
-def _signal_handlers(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Handle signals, unless they are ignored, as SIGINT is in a command that a script runs in the background."""
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    handled = [signum for signum in SIGNALS if before[signum] is not signal.SIG_IGN]
-    if threading.current_thread() is not threading.main_thread():
-        handled = []
-    for signum in handled:
-        signal.signal(signum, handler)
-    try:
-        yield
-    finally:
-        for signum in handled:
-            signal.signal(signum, before[signum])
-
-
-@contextlib.contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Print the log: warnings (not with --quiet), with -v pauses of the quota too, with -vv each request too."""
+    """Print the log and warnings (not with --quiet), with -v pauses of the quota too, with -vv each request too."""
     logger, handler = logging.getLogger("clicksgroup"), _StderrHandler()
     level = logger.level
-    logger.setLevel(_LEVELS[min(click.get_current_context().meta.get(VERBOSITY, 0), 2)])
+    # ERROR, WARNING, INFO and DEBUG are 10 apart.
+    logger.setLevel(logging.WARNING - 10 * min(click.get_current_context().meta.get(VERBOSITY, 0), 2))
     logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+    with warnings.catch_warnings():
+        # The client warns once of each kind of problem, however many pages have it.
+        warnings.simplefilter("always", PaginationWarning)
+        warnings.showwarning = lambda message, *_args, **_kwargs: logger.warning("%s", message)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
         say(f"{record.levelname.lower()}: {record.getMessage()}", style)
-
-
-@contextlib.contextmanager
-def _warnings_on_stderr() -> Iterator[None]:
-    """Print warnings as lines. The client warns once of each kind of problem, however many pages have it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", PaginationWarning)
-        warnings.showwarning = lambda message, *_args, **_kwargs: note(f"warning: {message}", "yellow")
-        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 
 import attrs
 import click
@@ -13,13 +14,11 @@ from rich.text import Text
 
 from clicksgroup.cli import options
 from clicksgroup.cli.console import format_count, note, print_json, printable, say, stdout
-from clicksgroup.cli.parsing import parse_limit
-from clicksgroup.cli.resources import open_client
+from clicksgroup.cli.resources import Access, open_client
 from clicksgroup.cli.run import FAILED, run_async
 from clicksgroup.dates import has_begun, parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
 from clicksgroup.errors import ConfigurationError
-from clicksgroup.plans import Quota
 from clicksgroup.retries import RetryPolicy
 
 _STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN: "yellow"}
@@ -43,7 +42,7 @@ Examples:
 @options.access_that_warns
 @options.verbose
 @run_async
-async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: options.Access) -> int | None:
+async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool, access: Access) -> int | None:
     """Ask for one date (by default the day before yesterday) and check each assumption about the service.
 
     This client was written from the vendor's documentation alone. Each assumption held, differs (then the command says
@@ -59,7 +58,7 @@ async def doctor(date: str | None, groups: tuple[int, ...] | None, as_json: bool
         )
     recorder = Recorder()
     async with open_client(access, recorder, retry=RetryPolicy(attempts=1)) as opened:
-        note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", "dim")
+        note(f"asking about {day}: two requests, or {REQUESTS} if there is more than one page", style="dim")
         findings = await examine(opened.client, recorder, day, groups=groups)
         sent = opened.client.stats.requests
     if as_json:
@@ -97,7 +96,13 @@ Examples:
 @click.option(
     "--groups", type=click.IntRange(0, 10_000), default=95, show_default=True, metavar="N", help="Groups of each date."
 )
-@click.option("--plan", default="business", show_default=True, metavar="PLAN", help="Plan whose rules and quota hold.")
+@options.gathered(
+    "access", functools.partial(Access, sandbox=False),
+    click.option(
+        "--plan", default="business", show_default=True, metavar="PLAN", help="Plan whose rules and quota hold."
+    ),
+    *options.QUOTA,
+)  # fmt: skip
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed gives the same clicks."
 )
@@ -107,24 +112,8 @@ Examples:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default="any free port", help="Port to listen on."
 )
-@click.option(
-    "--quota", "limits", multiple=True, type=parse_limit, metavar="N/SECONDS",
-    help="Allow N requests in SECONDS, such as 24/60, instead of the plan's documented quota. Repeat it for several "
-    "limits.",
-)  # fmt: skip
-@click.option(
-    "--in-flight", type=click.IntRange(1), show_default="the plan's", metavar="N", help="Allow N open requests."
-)
 @run_async
-async def sandbox(
-    groups: int,
-    plan: str,
-    seed: int,
-    latency: float,
-    port: int,
-    limits: tuple[tuple[int, float], ...],
-    in_flight: int | None,
-) -> None:
+async def sandbox(groups: int, access: Access, seed: int, latency: float, port: int) -> None:
     """Run a server that behaves as the vendor documents its API, until it is interrupted.
 
     It listens on this machine only. It checks the key, the User-Agent and the plan, answers 429 to requests over the
@@ -132,11 +121,10 @@ async def sandbox(
     """
     from clicksgroup.sandbox import Sandbox
 
-    documented = Quota.of(plan)
-    quota = Quota(*(limits or documented.limits), in_flight=in_flight or documented.in_flight)
     async with contextlib.AsyncExitStack() as stack:
+        server = Sandbox(groups, access.plan_in_force, seed, latency, access.quota, port=port)
         try:
-            server = await stack.enter_async_context(Sandbox(groups, plan, seed, latency, quota, port=port))
+            await stack.enter_async_context(server)
         except OSError as error:
             raise ConfigurationError(
                 f"--port: cannot listen on port {port}: {error.strerror}; name another port"
@@ -145,11 +133,4 @@ async def sandbox(
         click.echo(f"export CLICKSGROUP_API_KEY={server.api_key}")
         click.echo(f"export CLICKSGROUP_PLAN={server.plan.value}")
         say(f"sandbox listening on {server.url}; paste the lines above into another shell. Ctrl-C ends it", "dim")
-        if quota != documented:
-            say(f"its quota is not the plan's: give clients {_as_options(quota)}", "dim")
         await asyncio.Event().wait()
-
-
-def _as_options(quota: Quota) -> str:
-    limits = [f"--quota {count}/{window:g}" for count, window in quota.limits]
-    return " ".join([*limits, f"--in-flight {quota.in_flight}"])

@@ -15,8 +15,8 @@ from clicksgroup.sandbox import Sandbox
 PointAt = Callable[[Sandbox], None]
 
 PROGRESS_AT_ONCE = """
-from clicksgroup.cli import progress
-progress.LINE_SECONDS = 0.01
+from clicksgroup.cli import console
+console.LINE_SECONDS = 0.01
 from clicksgroup.__main__ import main
 main()
 """

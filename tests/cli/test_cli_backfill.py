@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from clicksgroup import Day, GroupClicks, Quota, StoreError, date_range
-from clicksgroup.cli.backfill import MAX_FAILURES
+from clicksgroup.cli.console import MAX_FAILURES
 from clicksgroup.sandbox import Fault, Sandbox
 from clicksgroup.store import ClickStore
 from clicksgroup.store.writing import Writer

@@ -8,7 +8,7 @@ import zoneinfo
 import pytest
 
 from clicksgroup import ConfigurationError
-from clicksgroup.cli.parsing import parse_dates, require_begun, today_in
+from clicksgroup.cli.options import parse_dates, require_begun, today_in
 
 TODAY = datetime.date(2025, 3, 1)
 

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from clicksgroup import Quota
-from clicksgroup.cli.progress import OpenedClient, WatchedQuota
+from clicksgroup.cli.resources import OpenedClient, WatchedQuota
 from clicksgroup.quota.local import LocalQuota
 from tests.virtual_time import in_virtual_time
 

@@ -139,7 +139,7 @@ def test_premium_without_groups() -> None:
 
 def test_account_without_groups() -> None:
     """Where the account has no groups, `--groups all` says so."""
-    from clicksgroup.cli.parsing import parse_groups
+    from clicksgroup.cli.options import parse_groups
 
     assert parse_groups("all") == "all"
     result = call("estimate", "2025-01", "--plan", "premium", "--groups", "all")

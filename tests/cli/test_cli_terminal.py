@@ -15,7 +15,7 @@ import attrs
 import pytest
 
 from clicksgroup import Quota
-from clicksgroup.cli.progress import State
+from clicksgroup.cli.console import State
 from clicksgroup.sandbox import Fault, Sandbox
 from tests.cli.calls import PROGRESS_AT_ONCE, PointAt
 

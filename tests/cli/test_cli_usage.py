@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from clicksgroup import __main__
-from clicksgroup.cli.parsing import parse_duration, read_key
+from clicksgroup.cli.options import parse_duration
+from clicksgroup.cli.resources import read_key
 from tests.cli.calls import call
 
 COMMANDS = (*("backfill", "chart", "clicks", "doctor", "estimate", "export", "groups", "sandbox", "status", "totals"),)
