@@ -11,7 +11,16 @@ import attrs
 import click
 
 from clicksgroup.cli import options
-from clicksgroup.cli.console import is_quiet, note, print_json, say_failures, stdout
+from clicksgroup.cli.console import (
+    format_count,
+    is_interactive,
+    is_quiet,
+    note,
+    print_json,
+    printable,
+    say_failures,
+    stdout,
+)
 from clicksgroup.cli.output import STDOUT, Output, open_to_write, output_options, send
 from clicksgroup.cli.resources import StoreChoice, open_store_to_read
 from clicksgroup.cli.run import INCOMPLETE, run_async
@@ -183,3 +192,6 @@ async def chart(
         return
     async with open_to_write(file) as stream:
         await send(io.BytesIO(charts.render(summary, form, theme=theme, top=top or FILE_TOP)), stream)
+    if is_interactive():
+        groups_drawn, clicks = format_count(len(summary.series), "group"), format_count(summary.total, "click")
+        note(f"{printable(file)}: {groups_drawn}, {clicks}", style="dim")

@@ -19,6 +19,7 @@ from clicksgroup.cli.run import FAILED, run_async
 from clicksgroup.dates import has_begun, parse_date
 from clicksgroup.doctor import REQUESTS, Finding, Recorder, Verdict, examine
 from clicksgroup.errors import ConfigurationError
+from clicksgroup.plans import Quota
 from clicksgroup.retries import RetryPolicy
 
 _STYLES = {Verdict.HELD: "green", Verdict.DIFFERS: "bold red", Verdict.NOT_SEEN: "yellow"}
@@ -133,4 +134,7 @@ async def sandbox(groups: int, access: Access, seed: int, latency: float, port: 
         click.echo(f"export CLICKSGROUP_API_KEY={server.api_key}")
         click.echo(f"export CLICKSGROUP_PLAN={server.plan.value}")
         say(f"sandbox listening on {server.url}; paste the lines above into another shell. Ctrl-C ends it", "dim")
+        if access.quota != Quota.of(server.plan):
+            limits = "".join(f" --quota {count}/{window:g}" for count, window in access.quota.limits)
+            say(f"its quota is not the plan's: give clients{limits} --in-flight {access.quota.in_flight}", "dim")
         await asyncio.Event().wait()

@@ -90,4 +90,4 @@ async def examine(
 def _pages_of_date(page: PageResponse) -> int:
     if page.extra.nextYn != "Y":
         return max(-(-page.extra.totalCount // PAGE_SIZE), 1)
-    return max(-(-page.extra.totalCount // (len(page.rows) or PAGE_SIZE)), 2)
+    return max(-(-page.extra.totalCount // (len(page.records) or PAGE_SIZE)), 2)

@@ -234,7 +234,7 @@ def _show(value: Any) -> str:
 
 def _check_page(page: PageResponse, body: dict[str, Any]) -> Iterator[Finding]:
     """A page alone. `body` is its JSON as it came."""
-    extra, size, number = page.extra, len(page.rows), page.request.number
+    extra, size, number = page.extra, len(page.records), page.request.number
     yield _Assumption.EXTRA.check(extra.nextYn in ("Y", "N"), f"result.extra.nextYn: {_show(extra.nextYn)}", _REPORT)
     if not isinstance(message := body.get("message"), (str, type(None))):
         advice = "nothing to set: it is shown only in errors"
@@ -257,11 +257,11 @@ def _check_page(page: PageResponse, body: dict[str, Any]) -> Iterator[Finding]:
         accepted = extra.nextPages in (None, 0, number + 1)
         advice = "nothing to set: it is accepted" if accepted else _WARN_GIVES_DATA
         yield _Assumption.LAST_NEXT_PAGE.check(extra.nextPages == number, f"{shown} on page {number}", advice)
-    for group_id, _, clicks, users in page.rows:
+    for record in page.records:
         yield _Assumption.RECORDS.check(True, f"{size} on page {number}")
         advice = "nothing to set: the numbers are given as they came; ask the vendor what they count"
-        came = f"grpIdx {group_id}: pernCnt {users}, acesCnt {clicks}"
-        yield _Assumption.USERS.check(users <= clicks, came, advice)
+        came = f"grpIdx {record.group_id}: pernCnt {record.unique_users}, acesCnt {record.clicks}"
+        yield _Assumption.USERS.check(record.unique_users <= record.clicks, came, advice)
 
 
 def _undocumented(body: dict[str, Any]) -> Iterator[str]:
@@ -280,15 +280,15 @@ def _undocumented(body: dict[str, Any]) -> Iterator[str]:
 
 def _check_date(pages: Sequence[PageResponse]) -> Iterator[Finding]:
     """All pages of the date together."""
-    size = max((len(page.rows) for page in pages if page.extra.nextYn == "Y"), default=PAGE_SIZE)
+    size = max((len(page.records) for page in pages if page.extra.nextYn == "Y"), default=PAGE_SIZE)
     for page in pages:
         if page.extra.nextYn == "N":
-            records = (page.request.number - 1) * size + len(page.rows)
+            records = (page.request.number - 1) * size + len(page.records)
             came = f"totalCount is {page.extra.totalCount}, the pages hold {records}"
             yield _Assumption.TOTAL.check(page.extra.totalCount == records, came, _WARN_GIVES_DATA)
     # The first page as it came at first, and as it came again.
     for ordered in (pages, pages[::-1]):
-        ids = {page.request.number: page.rows.group_ids for page in ordered}
+        ids = {page.request.number: _group_ids(page) for page in ordered}
         for group_id, times in Counter(itertools.chain(*ids.values())).items():
             came = f"grpIdx {group_id} twice" if times > 1 else ""
             yield _Assumption.GROUPS_ONCE.check(times == 1, came, _WARN_GIVES_DATA)
@@ -296,7 +296,7 @@ def _check_date(pages: Sequence[PageResponse]) -> Iterator[Finding]:
 
 def _check_groups(pages: Sequence[PageResponse], asked: tuple[int, ...] | None) -> Iterator[Finding]:
     """The groups that were asked for and those that are listed."""
-    listed = dict.fromkeys(group_id for page in pages for group_id in page.rows.group_ids)
+    listed = dict.fromkeys(group_id for page in pages for group_id in _group_ids(page))
     if asked:
         others = [group_id for group_id in listed if group_id not in asked]
         came = f"asked for {_show_ids(asked)}, grpIdx {_show_ids(others)} came too" if others else ""
@@ -305,7 +305,7 @@ def _check_groups(pages: Sequence[PageResponse], asked: tuple[int, ...] | None) 
             'check="warn" (--check warn) keeps only the groups asked for; ask the vendor which name holds'
         )
         yield _Assumption.REQUESTED_GROUPS.check(not others, came, advice)
-    silent = [group_id for page in pages for group_id, _, clicks, _ in page.rows if clicks == 0]
+    silent = [record.group_id for page in pages for record in page.records if record.clicks == 0]
     # All pages were seen if the last is the second at most.
     whole = any(page.extra.nextYn == "N" and page.request.number <= 2 for page in pages)
     left_out = [group_id for group_id in asked or () if group_id not in listed] if whole else []
@@ -313,6 +313,10 @@ def _check_groups(pages: Sequence[PageResponse], asked: tuple[int, ...] | None) 
         if ids:
             yield _Assumption.SILENT_GROUPS.check(True, f"{kind}, such as {ids[0]}")
     yield _Assumption.SILENT_GROUPS.check(True, "none listed")
+
+
+def _group_ids(page: PageResponse) -> list[int]:
+    return [record.group_id for record in page.records]
 
 
 def _show_ids(ids: Sequence[int]) -> str:
@@ -327,13 +331,13 @@ def _check_repetition(before: PageResponse, after: PageResponse) -> Iterator[Fin
     advice = "the date is still changing: ask about older ones, and give backfill --settle 3d"
     came = "totalCount {}, then {}".format(*totals)
     yield _Assumption.SAME_TOTALS.check(totals[0] == totals[1], came, advice)
-    earlier = {row[0]: row for row in before.rows}
-    for row in after.rows:
-        both = earlier.get(row[0], row), row
-        counts = [f"{name!r} acesCnt {clicks} pernCnt {users}" for _, name, clicks, users in both]
-        came = f"grpIdx {row[0]}: {', then '.join(counts)}"
-        yield _Assumption.SAME_TOTALS.check(both[0] == row, came, advice)
-    ids = before.rows.group_ids, after.rows.group_ids
+    earlier = {record.group_id: record for record in before.records}
+    for record in after.records:
+        both = earlier.get(record.group_id, record), record
+        counts = [f"{each.group_name!r} acesCnt {each.clicks} pernCnt {each.unique_users}" for each in both]
+        came = f"grpIdx {record.group_id}: {', then '.join(counts)}"
+        yield _Assumption.SAME_TOTALS.check(both[0] == record, came, advice)
+    ids = _group_ids(before), _group_ids(after)
     advice = "pages may lose groups between them: use days() or backfill, which check"
     if ids[0] == ids[1]:
         yield _Assumption.SAME_ORDER.check(True, _sorted_by(before))
@@ -344,7 +348,9 @@ def _check_repetition(before: PageResponse, after: PageResponse) -> Iterator[Fin
 
 
 def _sorted_by(page: PageResponse) -> str:
-    for field, column in zip(("id", "name", "clicks", "users"), zip(*page.rows, strict=True), strict=False):
-        if len(set(column)) > 1 and list(column) in (sorted(column), sorted(column, reverse=True)):
+    fields = {"id": "group_id", "name": "group_name", "clicks": "clicks", "users": "unique_users"}
+    for field, attribute in fields.items():
+        column = [getattr(record, attribute) for record in page.records]
+        if len(set(column)) > 1 and column in (sorted(column), sorted(column, reverse=True)):
             return f"by {field}, {'ascending' if column[0] < column[-1] else 'descending'}"
     return "neither by id, name, clicks nor users"

@@ -234,7 +234,7 @@ class Database:
             return self._url
         path = Path(file)
         if self._read_only and not path.exists():
-            raise no_store(self._url)
+            raise no_store(self._url, is_missing=True)
         if path.is_dir():
             raise StoreError(f"the store {self.name} cannot be opened: it is a folder; name a file in it")
         if not path.parent.is_dir():

@@ -55,9 +55,10 @@ class NoStoreError(StoreError):
     """A file or database is without our tables, where they must not be created."""
 
 
-def no_store(url: URL) -> NoStoreError:
+def no_store(url: URL, *, is_missing: bool = False) -> NoStoreError:
     """Return the error that names the file or database."""
-    return NoStoreError(f"{describe(url)} holds no clicksgroup store; fill it: clicksgroup backfill START END")
+    name = f"there is no file {describe(url)}, so it" if is_missing else describe(url)
+    return NoStoreError(f"{name} holds no clicksgroup store; fill it: clicksgroup backfill START END")
 
 
 def is_transient(error: BaseException) -> bool:
