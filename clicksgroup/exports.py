@@ -77,7 +77,7 @@ async def write_ndjson(records: Records, file: BinaryIO) -> int:
 async def write_parquet(records: Records, file: BinaryIO) -> int:
     """Write Parquet, compressed with zstd, and return the number of records.
 
-    If this is cancelled, the thread that writes has ended when this returns.
+    If this is cancelled once, the thread that writes has ended when this returns.
 
     Raises:
         ImportError: the extra `arrow` is missing.
@@ -90,6 +90,7 @@ async def write_parquet(records: Records, file: BinaryIO) -> int:
     is_complete = False
     loop = asyncio.get_running_loop()
     source = column_chunks(records)
+    # The thread asks for a chunk by `wanted`. The event loop answers by `chunks`, with None at the end or to stop.
     wanted = asyncio.Semaphore(0)
     chunks: queue.SimpleQueue[Columns | None] = queue.SimpleQueue()
 
@@ -107,19 +108,19 @@ async def write_parquet(records: Records, file: BinaryIO) -> int:
             raise EOFError
 
     reader = RecordBatchReader.from_batches(_schema(), batches())
-    thread = asyncio.ensure_future(
+    writing = asyncio.ensure_future(
         asyncio.to_thread(write_parquet, reader, file, compression="zstd(3)", max_row_group_size=ROW_GROUP_ROWS)
     )
-    thread.add_done_callback(lambda _: wanted.release())
+    writing.add_done_callback(lambda _: wanted.release())
     try:
-        while await wanted.acquire() and not thread.done():
+        while await wanted.acquire() and not writing.done():
             columns = await anext(source, None)
             is_complete = columns is None
             chunks.put(columns)
     finally:
         chunks.put(None)
-        await asyncio.gather(thread, return_exceptions=True)
-    await thread
+        await asyncio.gather(writing, return_exceptions=True)
+    await writing
     return count
 
 
@@ -156,7 +157,7 @@ def record_table(records: Sequence[GroupClicks]) -> Table:
 
 
 class _RowWriter(abc.ABC):
-    """Writes records to a binary file, in as many calls as they take. The file is neither flushed nor closed."""
+    """Writes records to a binary file, in as many calls as they take."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

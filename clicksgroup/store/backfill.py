@@ -110,9 +110,10 @@ class Backfill:
     async def run(self, dates: DatesLike, *, refresh: bool) -> BackfillReport:
         """Fetch and store the dates that are missing or not final; with `refresh`, all of them."""
         now = self._clock.now()
-        wanted = dict.fromkeys(parse_dates(dates))
-        for date in wanted:
+        wanted: dict[datetime.date, None] = {}
+        for date in parse_dates(dates):
             require_begun(date, now, "dates")
+            wanted[date] = None
         await self._writer.claim(self._client.origin, now)
         try:
             await self._acquire_lock()
@@ -199,5 +200,7 @@ class Backfill:
         many requests in flight, a date that fails at its first page overtakes those that succeed.
         """
         self._kinds[date] = type(error), getattr(error, "status", None), getattr(error, "code", None)
-        runs = itertools.groupby(self._asked, self._kinds.get)
+        position = self._asked.index(date)
+        near = self._asked[max(position - SAME_FAILURE_LIMIT + 1, 0) : position + SAME_FAILURE_LIMIT]
+        runs = itertools.groupby(near, self._kinds.get)
         return error.stops_all or any(kind and len(list(run)) >= SAME_FAILURE_LIMIT for kind, run in runs)

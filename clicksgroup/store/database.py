@@ -39,7 +39,7 @@ CANCEL_GRACE = 1.0
 
 
 class Database:
-    """The store's own engine or a borrowed one, and the two ways to use it: `read` and `write`."""
+    """The store's own engine or a borrowed one, and how to use it: `read`, `rows` and `write`."""
 
     def __init__(self, location: Location, schema: str | None, *, read_only: bool = False) -> None:
         self._url = parse_location(location)
@@ -63,6 +63,8 @@ class Database:
         if self._engine is not None:
             raise StoreError(f"the store {self.name} is open already; use the one that is open")
         try:
+            # At once, so that a second `open` is refused from now on.
+            self._engine = self._make_engine()
             await self.shield(self._open())
         except BaseException as error:
             await self.close()
@@ -139,12 +141,6 @@ class Database:
             raise
 
     async def _open(self) -> None:
-        engine = self._borrowed or self._make_engine()
-        if self.schema is not None:
-            engine = engine.execution_options(schema_translate_map={None: self.schema})
-        if self.is_sqlite and self._borrowed is not None:
-            engine = engine.execution_options(isolation_level=_SQLITE_LEVEL)
-        self._engine = engine
         version = await self._transact(read_version, None)
         if version is None:
             if self._read_only:
@@ -204,6 +200,14 @@ class Database:
                 await asyncio.sleep(0.01)
 
     def _make_engine(self) -> AsyncEngine:
+        engine = self._borrowed or self._own_engine()
+        if self.schema is not None:
+            engine = engine.execution_options(schema_translate_map={None: self.schema})
+        if self.is_sqlite and self._borrowed is not None:
+            engine = engine.execution_options(isolation_level=_SQLITE_LEVEL)
+        return engine
+
+    def _own_engine(self) -> AsyncEngine:
         url = self._url
         if self.is_sqlite:
             url = self._check_file()

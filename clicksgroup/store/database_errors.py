@@ -57,8 +57,8 @@ class NoStoreError(StoreError):
 
 def no_store(url: URL, *, is_missing: bool = False) -> NoStoreError:
     """Return the error that names the file or database."""
-    name = f"there is no file {describe(url)}, so it" if is_missing else describe(url)
-    return NoStoreError(f"{name} holds no clicksgroup store; fill it: clicksgroup backfill START END")
+    what = ", which does not exist," if is_missing else ""
+    return NoStoreError(f"{describe(url)}{what} holds no clicksgroup store; fill it: clicksgroup backfill START END")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -36,7 +36,7 @@ CHUNK_ROWS = 5000
 """Rows that a stream reads at a time, rounded up to whole dates: a date that is replaced meanwhile is never mixed."""
 
 LAST_END = datetime.timedelta(hours=36)
-"""A date ends last at UTC-12: so long after it begins in UTC."""
+"""Time from midnight in UTC, when a date begins there, until it has ended everywhere on Earth: last at UTC-12."""
 
 
 @attrs.frozen
@@ -65,7 +65,7 @@ class StoreStream(ItemStream[T]):
 
     Args:
         read_chunk: given a position, returns the items from there and the position after them, or None at the end.
-            Each call is a short transaction, so that no reader leaves one open.
+            It leaves nothing open: in the database each call is a short transaction.
         start: the first position.
     """
 
@@ -183,18 +183,20 @@ class Reader:
         query = self._select(group_clicks, dates, *columns, groups=groups).order_by(date, group_id)
         rows = await _fetch(connection, query.limit(CHUNK_ROWS))
         if len(rows) < CHUNK_ROWS:
-            return _as_columns(rows), None
+            return _columns_of(rows), None
         last = dates.index(_date(rows[-1][0]))
         query = self._select(group_clicks, dates[last : last + 1], *columns, groups=groups).order_by(date, group_id)
         rows += await _fetch(connection, query.where(group_id > rows[-1][1]))
-        return _as_columns(rows), dates[last + 1 :] or None
+        return _columns_of(rows), dates[last + 1 :] or None
 
     async def _days(
         self, connection: AsyncConnection, *, dates: DateRange, groups: Groups
     ) -> tuple[list[Day], DateRange | None]:
         """The first dates, of those that were fetched, and the dates that are left."""
         columns, rest = await self._columns(connection, dates=dates, groups=groups)
-        records = {date: tuple(own) for date, own in groupby(map(GroupClicks, *columns), attrgetter("date"))}
+        records = {
+            date: tuple(same_date) for date, same_date in groupby(map(GroupClicks, *columns), attrgetter("date"))
+        }
         fetched = await self._fetched(connection, dates=dates[: len(dates) - len(rest or ())], groups=groups)
         days = []
         for date in sorted(fetched):
@@ -208,9 +210,11 @@ class Reader:
     ) -> dict[datetime.date, Day]:
         """The dates that were fetched whole or, with `groups`, for all of these: as days without their records."""
         table = click_date_groups
-        own = table.c
+        column = table.c
         problems: dict[datetime.date, tuple[str, ...]] = {}
-        query = self._select(table, dates, own.date, own.problems, groups=groups).where(own.problems.is_not(None))
+        query = self._select(table, dates, column.date, column.problems, groups=groups).where(
+            column.problems.is_not(None)
+        )
         for date, more in await connection.execute(query.distinct()):
             problems[date] = (*problems.get(date, ()), *more)
         whole = click_dates.c
@@ -222,7 +226,8 @@ class Reader:
         if groups is not None:
             # A group in this table is never older than the whole date (see `Writer.put`). So where all the groups are
             # in it, they alone count.
-            query = self._select(table, dates, own.date, sa.func.min(own.fetched_at), groups=groups).group_by(own.date)
+            query = self._select(table, dates, column.date, sa.func.min(column.fetched_at), groups=groups)
+            query = query.group_by(column.date)
             for date, fetched_at in await connection.execute(query.having(sa.func.count() == len(groups))):
                 fetched[date] = Day(date, 0, (), fetched_at, groups, problems.get(date, ()))
         return fetched
@@ -242,7 +247,7 @@ async def _fetch(connection: AsyncConnection, query: sa.Select[Any]) -> list[tup
     return list(cursor.fetchall())
 
 
-def _as_columns(rows: Sequence[tuple[Any, ...]]) -> Columns:
+def _columns_of(rows: Sequence[tuple[Any, ...]]) -> Columns:
     if not rows:
         return (), (), (), (), ()
     dates, *others = zip(*rows, strict=True)

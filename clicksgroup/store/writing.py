@@ -144,7 +144,7 @@ class Writer:
         await self._insert_date(connection, day, older_rows, total_count)
 
     async def _insert_date(self, connection: AsyncConnection, day: Day, rows: RowsById, total_count: int) -> None:
-        await connection.execute(click_dates.insert(), {**self._fetched(day), "total_count": total_count})
+        await connection.execute(click_dates.insert(), {**self._row_of(day), "total_count": total_count})
         await self._insert_clicks(connection, day.date, list(rows.values()))
 
     async def _replace_groups(self, connection: AsyncConnection, day: Day, rows: RowsById, *, whole: bool) -> None:
@@ -163,7 +163,7 @@ class Writer:
             total_count = click_dates.c.total_count + len(inserted) - deleted
             update = click_dates.update().where(self._on(click_dates, day.date))
             await connection.execute(update.values(total_count=total_count))
-        fetched = self._fetched(day)
+        fetched = self._row_of(day)
         await connection.execute(click_date_groups.insert(), [{**fetched, "group_id": group_id} for group_id in asked])
         await self._insert_clicks(connection, day.date, inserted)
 
@@ -191,7 +191,7 @@ class Writer:
     def _on(self, table: sa.Table, date: datetime.date) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.account == self._account, table.c.date == date)
 
-    def _fetched(self, day: Day) -> dict[str, object]:
+    def _row_of(self, day: Day) -> dict[str, object]:
         """What is stored of the date as a whole, and of each of its groups that were asked for by id."""
         return {"account": self._account, "date": day.date, "fetched_at": day.fetched_at, "problems": day.problems}
 
