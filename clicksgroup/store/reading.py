@@ -194,9 +194,8 @@ class Reader:
     ) -> tuple[list[Day], DateRange | None]:
         """The first dates, of those that were fetched, and the dates that are left."""
         columns, rest = await self._columns(connection, dates=dates, groups=groups)
-        records = {
-            date: tuple(same_date) for date, same_date in groupby(map(GroupClicks, *columns), attrgetter("date"))
-        }
+        by_date = groupby(map(GroupClicks, *columns), attrgetter("date"))
+        records = {date: tuple(same_date) for date, same_date in by_date}
         fetched = await self._fetched(connection, dates=dates[: len(dates) - len(rest or ())], groups=groups)
         days = []
         for date in sorted(fetched):
@@ -210,15 +209,16 @@ class Reader:
     ) -> dict[datetime.date, Day]:
         """The dates that were fetched whole or, with `groups`, for all of these: as days without their records."""
         table = click_date_groups
-        column = table.c
+        of_groups = table.c
         problems: dict[datetime.date, tuple[str, ...]] = {}
-        query = self._select(table, dates, column.date, column.problems, groups=groups).where(
-            column.problems.is_not(None)
-        )
+        query = self._select(table, dates, of_groups.date, of_groups.problems, groups=groups)
+        query = query.where(of_groups.problems.is_not(None))
         for date, more in await connection.execute(query.distinct()):
             problems[date] = (*problems.get(date, ()), *more)
-        whole = click_dates.c
-        query = self._select(click_dates, dates, whole.date, whole.total_count, whole.fetched_at, whole.problems)
+        of_dates = click_dates.c
+        query = self._select(
+            click_dates, dates, of_dates.date, of_dates.total_count, of_dates.fetched_at, of_dates.problems
+        )
         fetched = {
             date: Day(date, total_count, (), fetched_at, groups, (*first, *problems.get(date, ())))
             for date, total_count, fetched_at, first in await connection.execute(query)
@@ -226,8 +226,8 @@ class Reader:
         if groups is not None:
             # A group in this table is never older than the whole date (see `Writer.put`). So where all the groups are
             # in it, they alone count.
-            query = self._select(table, dates, column.date, sa.func.min(column.fetched_at), groups=groups)
-            query = query.group_by(column.date)
+            query = self._select(table, dates, of_groups.date, sa.func.min(of_groups.fetched_at), groups=groups)
+            query = query.group_by(of_groups.date)
             for date, fetched_at in await connection.execute(query.having(sa.func.count() == len(groups))):
                 fetched[date] = Day(date, 0, (), fetched_at, groups, problems.get(date, ()))
         return fetched

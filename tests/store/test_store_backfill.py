@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -164,6 +166,23 @@ async def test_future_date(database: TempDatabase) -> None:
         assert client.asked == []
         now += datetime.timedelta(seconds=1)
         assert (await store.backfill(client, DATES[:5])).fetched == 5
+
+
+async def test_endless_dates(database: TempDatabase) -> None:
+    """The first date that is refused ends the reading of dates, which may be endless."""
+    read = 0
+
+    def dates() -> Iterator[datetime.date]:
+        nonlocal read
+        for day in itertools.count():
+            read += 1
+            yield datetime.date(2025, 1, 1) + datetime.timedelta(days=day)
+
+    now = datetime.datetime(2025, 1, 4, tzinfo=datetime.UTC)
+    async with database.store(clock=Clock(now=lambda: now)) as store:
+        with pytest.raises(ConfigurationError, match="2025-01-05 has not begun"):
+            await store.backfill(FakeClient(), dates())
+    assert read == 5
 
 
 async def test_eta_at_a_steady_pace(database: TempDatabase) -> None:

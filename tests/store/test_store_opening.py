@@ -254,6 +254,14 @@ async def test_borrowed_engine(database: TempDatabase) -> None:
     await engine.dispose()
 
 
+async def test_opened_twice_at_once(database: TempDatabase) -> None:
+    """Of two tasks that open one store at the same time, the second is refused before the first has connected."""
+    store = database.store()
+    opened = await asyncio.gather(store.__aenter__(), store.__aenter__(), return_exceptions=True)
+    assert [type(one) for one in opened] in ([ClickStore, StoreError], [StoreError, ClickStore])
+    await store.__aexit__(None, None, None)
+
+
 async def test_not_open(database: TempDatabase) -> None:
     """A store is used inside `async with`, opened once at a time, and can be opened again."""
     store = database.store()
