@@ -20,8 +20,7 @@ from clicksgroup.lifecycle import Lifecycle
 from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.prefetching import ItemFactory
-from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator
-from clicksgroup.queries import QueryPlanner
+from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator, QueryPlanner
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
@@ -335,7 +334,9 @@ class ClicksClient:
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
         key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        transport = Transport(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
+        transport = Transport(
+            session, self._base_url, self._headers, key, Decoder(self._check, key.redact), self._counters
+        )
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _paginators(

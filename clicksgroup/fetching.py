@@ -134,9 +134,8 @@ class _PageFetch:
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {time_left:.1f} s that "
             f"are left of the deadline; try again later, or give RetryPolicy a longer deadline; {kept}",
             retry_after=seconds,
-            date=self._request.query.start,
-            page=self._request.number,
             attempts=self._budget.attempts,
+            **self._request.where,
         )
 
     async def _attempt(self, slot: Slot) -> tuple[Attempt, PageResponse | RequestError]:
@@ -193,8 +192,7 @@ class _PageFetch:
 
     def _extra(self, attempt: Attempt) -> dict[str, object]:
         extra: dict[str, object] = {
-            "date": self._request.query.start,
-            "page": self._request.number,
+            **self._request.where,
             "attempt": self._budget.attempts,
             "elapsed_ms": round(self._elapsed * 1000, 1),
         }

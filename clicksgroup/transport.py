@@ -104,7 +104,7 @@ class Transport:
             agent = self.headers["User-Agent"]
             return status_error(status, body, request, user_agent=agent, retry_after=retry_after, redact=redact)
         try:
-            response = self.decoder.read(body, request, redact)
+            response = self.decoder.read(body, request)
         except DecodeError as error:
             # A whole body that is not JSON is a maintenance page of a server that has answered before, or else the
             # answer of a server that is not the API.

@@ -40,10 +40,9 @@ def transport_error(
     advice = "check base_url, the proxy and the certificates" if permanent else "check the network, or try again later"
     error = TransportError(
         f"{request}: {what}; {advice}",
-        date=request.query.start,
-        page=request.number,
         retryable=not permanent,
         stops_all=permanent,
+        **request.where,
     )
     error.__cause__ = _cause(failure, redact) if isinstance(failure, BaseException) else None
     return error

@@ -14,8 +14,8 @@ import orjson
 from clicksgroup.errors import APIError, DecodeError
 from clicksgroup.models import GroupClicks
 from clicksgroup.protocol import Check, Decoder, Extra, PageResponse, Query
+from clicksgroup.protocol.decoding import load_json
 from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
-from clicksgroup.protocol.json_bodies import load_json
 from clicksgroup.retries import parse_http_date
 
 UNREADABLE = "this version cannot read it: please report what came"
@@ -105,7 +105,7 @@ class Evidence:
         elif isinstance(lenient, PageResponse):
             for said in lenient.problems:
                 self.mismatches[_part(said.partition(":")[0])].append((said, _USE_WARN))
-            body = load_json(answer.body, lenient.request, unchanged)
+            body = load_json(answer.body, lenient.request)
             self.pages.append(DecodedPage(answer.page, body, lenient.extra, lenient.page().records))
 
 
@@ -134,7 +134,7 @@ def _came(body: bytes, field: str) -> str:
     """The value at the path that a `DecodeError` names."""
     if not field:
         return f"no JSON: {snippet(body, unchanged)!r}"
-    value = load_json(body, _ANY_DATE.page(1), unchanged)
+    value = load_json(body, _ANY_DATE.page(1))
     for name in re.findall(r"[^.$\[\]]+", field):
         try:
             value = value[int(name) if isinstance(value, list) else name]

@@ -2,141 +2,162 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import contextlib
+import datetime
+import json
+import re
+from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn
+import orjson
 
 from clicksgroup.arguments import MAX_COUNT
 from clicksgroup.errors import DecodeError
-from clicksgroup.models import Group, GroupClicks, GroupTotals
+from clicksgroup.models import Group, GroupClicks, GroupTotals, Page
 from clicksgroup.protocol.error_responses import Redact, api_error, bounded, snippet, unchanged
-from clicksgroup.protocol.json_bodies import load_json
-from clicksgroup.protocol.leniency import convert_without_loss, lossless, show_json
-from clicksgroup.protocol.requests import PageRequest, Query
-from clicksgroup.protocol.responses import CLICK_FIELDS, NAME_FIELDS, Extra, PageResponse
+from clicksgroup.protocol.requests import PageRequest, Query, QueryKind
 
-T = TypeVar("T")
 Check: TypeAlias = Literal["strict", "warn"]
+Fields: TypeAlias = dict[str, type[Any]]
 
 
+@attrs.define
+class Extra:
+    """The vendor's `extra`, under the vendor's names."""
+
+    pages: int
+    nextYn: str  # noqa: N815
+    count: int
+    totalCount: int  # noqa: N815
+    nextPages: int | None = None  # noqa: N815
+
+
+@attrs.define
+class PageResponse:
+    """The answer to one request.
+
+    Args:
+        request: what was asked for.
+        extra: what the server says about the page.
+        records: `GroupClicks`, `GroupTotals` or `Group`, as was asked for.
+        problems: what `check="warn"` converted.
+        attempts: how many requests it took.
+    """
+
+    request: PageRequest
+    extra: Extra
+    records: list[Any]
+    problems: tuple[str, ...] = ()
+    attempts: int = 1
+
+    def page(self) -> Page:
+        """The same for users."""
+        query, number, extra = self.request.query, self.request.number, self.extra
+        next_number = number + 1 if extra.nextYn == "Y" else None
+        records = tuple(self.records)
+        return Page(query.start, number, next_number, extra.count, extra.totalCount, records, query.groups)
+
+
+@attrs.frozen
 class Decoder:
     """Turns bodies into page responses.
 
     Args:
         check: `"strict"` takes nothing but the documented types. `"warn"` converts what converts without loss
             (`"181"`, `181.0`, a null name) and says so in `PageResponse.problems`.
+        redact: takes the key out of a text of the server's before an error shows it. Records stay as they are.
     """
 
-    def __init__(self, check: Check = "strict") -> None:
-        self._lenient = check == "warn"
+    check: Check = "strict"
+    redact: Redact = unchanged
 
-    def read(self, body: bytes, request: PageRequest, redact: Redact = unchanged) -> PageResponse:
+    def read(self, body: bytes, request: PageRequest) -> PageResponse:
         """The page that the body of a successful status holds.
-
-        Args:
-            body: the body, decompressed.
-            request: the request that it answers.
-            redact: takes the key out of a text of the server's before an error shows it. Records stay as they are.
 
         Raises:
             APIError: an envelope whose code is not 0.
             DecodeError: no JSON (`field` is empty), or JSON of another shape.
         """
-        envelope = load_json(body, request, redact)
-        problems: list[str] = []
+        envelope = load_json(body, request, self.redact)
+        problems: tuple[str, ...] = ()
         try:
             if type(envelope) is not dict:
                 raise _MismatchError("an object", envelope, "$")
-            if self._lenient:
-                problems = convert_without_loss(envelope, request.query.kind, redact)
+            if self.check == "warn":
+                problems = tuple(_convert_without_loss(envelope, request.query.kind, self.redact))
             code = envelope.get("code", _MISSING)
             if type(code) is not int:
                 raise _MismatchError("a whole number", code, "code")
             if code != 0:
-                raise api_error(envelope, code, request, redact)
+                raise api_error(envelope, code, request, self.redact)
             extra, records = _structure(envelope.get("result", _MISSING), request.query)
         except _MismatchError as error:
             mismatch = error
         else:
             # Errors will show it.
             if extra.nextYn not in ("Y", "N"):
-                extra.nextYn = bounded(redact(extra.nextYn))
-            return PageResponse(request, extra, records, tuple(problems))
-        raise _decode_error(mismatch, body, request, redact)
+                extra.nextYn = bounded(self.redact(extra.nextYn))
+            return PageResponse(request, extra, records, problems)
+        raise _decode_error(mismatch, body, request, self.redact)
 
 
-@attrs.define
-class GroupItem:
-    """An item of the vendor's list of groups, under its names. Its other fields do not matter here."""
-
-    idx: int
-    nm: str
-    linkCnt: int  # noqa: N815
-    memo: str | None = None
+_EXTRA_FIELDS: Fields = {"pages": int, "nextYn": str, "count": int, "totalCount": int, "nextPages": int}
+_CLICK_FIELDS: Fields = {"grpIdx": int, "grpNm": str, "acesCnt": int, "pernCnt": int}
+_GROUP_FIELDS: Fields = {"idx": int, "nm": str, "memo": str, "linkCnt": int}
+_ROW_FIELDS: dict[QueryKind, Fields] = {"clicks": _CLICK_FIELDS, "totals": _CLICK_FIELDS, "groups": _GROUP_FIELDS}
+_OPTIONAL = ("nextPages", "memo")
+_NAMES = ("grpNm", "nm")
+_WANTED = {int: f"a whole number from 0 to {MAX_COUNT}", str: "a string"}
+_MISSING = object()
+_click_values = itemgetter(*_CLICK_FIELDS)
 
 
 class _MismatchError(Exception):
-    def __init__(self, wanted: str, came: object, path: str = "") -> None:
+    def __init__(self, wanted: str, came: object, path: str) -> None:
         super().__init__(wanted)
         self.wanted = wanted
         self.came = came
         self.path = path
 
 
-_MISSING = object()
-_WHOLE = f"a whole number from 0 to {MAX_COUNT}"
-_WANTED = {"nextYn": "a string", "nm": "a string"}
-_fields = itemgetter(*CLICK_FIELDS)
-
-
 def _structure(result: Any, query: Query) -> tuple[Extra, list[Any]]:
     if type(result) is not dict:
         raise _MismatchError("an object", result, "result")
-    extra = _structure_as(Extra, result.get("extra", _MISSING), "result.extra")
+    extra = Extra(*_values(result.get("extra", _MISSING), _EXTRA_FIELDS, "result.extra"))
     rows = result.get("list", _MISSING)
     if type(rows) is not list:
         raise _MismatchError("a list", rows, "result.list")
-    if query.kind == "groups":
-        items = _structure_as(list[GroupItem], rows, "result.list")
-        return extra, [Group(item.idx, item.nm, item.memo or "", item.linkCnt) for item in items]
+    if query.kind == "clicks":
+        return extra, _clicks(rows, query.start)
+    values = [_values(row, _ROW_FIELDS[query.kind], f"result.list[{i}]") for i, row in enumerate(rows)]
     if query.kind == "totals":
-        return extra, _records(rows, functools.partial(GroupTotals, query.start, query.end))
-    return extra, _records(rows, functools.partial(GroupClicks, query.start))
+        return extra, [GroupTotals(query.start, query.end, *row) for row in values]
+    return extra, [Group(number, name, memo or "", link_count) for number, name, memo, link_count in values]
 
 
-def _structure_as(type_: type[T], value: Any, path: str) -> T:
-    try:
-        return _converter.structure(value, type_)
-    except cattrs.BaseValidationError as error:
-        mismatch = _locate(error, path)
-    except _MismatchError as error:
-        mismatch = _MismatchError(error.wanted, error.came, path)
-    raise mismatch
+def _values(found: Any, fields: Fields, path: str) -> list[Any]:
+    """The values of these fields of a JSON object, checked."""
+    if type(found) is not dict:
+        raise _MismatchError("an object", found, path)
+    values = []
+    for name, type_ in fields.items():
+        value = found.get(name, _MISSING)
+        if name in _OPTIONAL and value in (None, _MISSING):
+            value = None
+        elif type(value) is not type_ or (type_ is int and not 0 <= value <= MAX_COUNT):
+            raise _MismatchError(_WANTED[type_], value, f"{path}.{name}")
+        values.append(value)
+    return values
 
 
-def _whole(value: Any, _: Any) -> int:
-    if type(value) is int and 0 <= value <= MAX_COUNT:
-        return value
-    raise _MismatchError(_WHOLE, value)
-
-
-def _text(value: Any, _: Any) -> str:
-    if type(value) is str:
-        return value
-    raise _MismatchError("a string", value)
-
-
-def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list[Any]:
-    """One loop over all records: cattrs takes three times as long for a record of its own class."""
+def _clicks(rows: list[Any], date: datetime.date) -> list[GroupClicks]:
+    """The records, checked in one loop. `_values` takes three times as long, so it only says what is wrong."""
     records = []
     for index, row in enumerate(rows):
         try:
-            group_id, name, clicks, users = _fields(row)
+            group_id, name, clicks, users = _click_values(row)
             fits = (
                 type(group_id) is type(clicks) is type(users) is int
                 and type(name) is str
@@ -147,71 +168,133 @@ def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list
         except (KeyError, TypeError):
             fits = False
         if not fits:
-            raise _row_mismatch(row, f"result.list[{index}]")
-        records.append(make(group_id, name, clicks, users))
+            _values(row, _CLICK_FIELDS, f"result.list[{index}]")
+        records.append(GroupClicks(date, group_id, name, clicks, users))
     return records
-
-
-def _row_mismatch(row: Any, path: str) -> _MismatchError:
-    """Which field of a record is not as documented."""
-    if type(row) is not dict:
-        return _MismatchError("an object", row, path)
-    for field in CLICK_FIELDS:
-        value = row.get(field, _MISSING)
-        try:
-            _text(value, str) if field == "grpNm" else _whole(value, int)
-        except _MismatchError as error:
-            return _MismatchError(error.wanted, value, f"{path}.{field}")
-    raise AssertionError(row)
-
-
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=True)
-
-    def structure_object(cls: type[Any]) -> Callable[[Any, Any], Any]:
-        structure = make_dict_structure_fn(cls, converter)
-
-        def checked(value: Any, type_: Any) -> Any:
-            if type(value) is not dict:
-                raise _MismatchError("an object", value)
-            return structure(value, type_)
-
-        return checked
-
-    converter.register_structure_hook_factory(attrs.has, structure_object)
-    converter.register_structure_hook(int, _whole)
-    converter.register_structure_hook(str, _text)
-    return converter
-
-
-_converter = _make_converter()
-
-
-def _locate(error: cattrs.BaseValidationError, path: str) -> _MismatchError:
-    """The first thing that is wrong, with its path, out of cattrs' tree of errors."""
-    inner = error.exceptions[0]
-    note = next((note for note in getattr(inner, "__notes__", ()) if hasattr(note, "type")), None)
-    field = str(getattr(note, "name", ""))
-    path += f".{field}" if field else f"[{getattr(note, 'index', '')}]"
-    if isinstance(inner, cattrs.BaseValidationError):
-        return _locate(inner, path)
-    if isinstance(inner, _MismatchError):
-        return _MismatchError(inner.wanted, inner.came, path)
-    return _MismatchError(_WANTED.get(field, _WHOLE), _MISSING, path)
 
 
 def _decode_error(mismatch: _MismatchError, body: bytes, request: PageRequest, redact: Redact) -> DecodeError:
     if mismatch.came is _MISSING:
         what = f"{mismatch.path} is missing, expected {mismatch.wanted}"
     else:
-        what = f"{mismatch.path}: expected {mismatch.wanted}, got {show_json(mismatch.came, redact)}"
-    null_name = mismatch.came is None and mismatch.path.endswith(NAME_FIELDS)
-    convertible = null_name or (lossless(mismatch.came) is not None and mismatch.wanted.startswith("a whole number"))
+        what = f"{mismatch.path}: expected {mismatch.wanted}, got {_show(mismatch.came, redact)}"
+    null_name = mismatch.came is None and mismatch.path.endswith(_NAMES)
+    convertible = null_name or (_lossless(mismatch.came) is not None and mismatch.wanted.startswith("a whole number"))
     advice = '; check="warn" takes the value without loss' if convertible else ""
     return DecodeError(
         f"{request}: {what}{advice}; `clicksgroup doctor` checks the live service",
         field=mismatch.path,
         snippet=snippet(body, redact),
-        date=request.query.start,
-        page=request.number,
+        **request.where,
     )
+
+
+def _show(value: object, redact: Redact) -> str:
+    """A JSON value as JSON, bounded."""
+    if isinstance(value, (dict, list)):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    return bounded(redact(json.dumps(value, ensure_ascii=False)))
+
+
+# Values that convert without loss: `check="warn"` takes them and says so.
+
+
+def _convert_without_loss(envelope: dict[str, Any], kind: QueryKind, redact: Redact) -> Iterator[str]:
+    """Replace such values in place; a problem for each field."""
+    result = envelope.get("result")
+    result = result if type(result) is dict else {}
+    rows = result.get("list")
+    yield from _convert([envelope], {"code": int}, "", redact)
+    yield from _convert([result.get("extra")], _EXTRA_FIELDS, "result.extra.", redact)
+    yield from _convert(rows if type(rows) is list else [], _ROW_FIELDS[kind], "result.list[*].", redact)
+
+
+def _convert(objects: list[Any], fields: Fields, path: str, redact: Redact) -> Iterator[str]:
+    """Convert these fields of all these objects. A problem says how many, and the first value."""
+    for name, type_ in fields.items():
+        came: list[object] = []
+        for found in objects:
+            if type(found) is not dict or name not in found:
+                continue
+            value = found[name]
+            taken: object = None
+            if type_ is int:
+                taken = _lossless(value)
+            elif name in _NAMES and value is None:
+                taken = ""
+            if taken is not None:
+                found[name] = taken
+                came.append(value)
+        if came:
+            one, many = _CONVERSIONS[type(came[0])]
+            what = f"{one}:" if len(came) == 1 else f"{len(came)} {many}, the first"
+            yield f"{path}{name}: {what} {_show(came[0], redact)}"
+
+
+_CONVERSIONS: dict[type[Any], tuple[str, str]] = {
+    str: ("a string taken as a number", "strings taken as numbers"),
+    float: ("a fraction taken as a whole number", "fractions taken as whole numbers"),
+    type(None): ("a null taken as an empty text", "nulls taken as empty texts"),
+}
+
+
+def _lossless(value: object) -> int | None:
+    """The whole number that a text or a fraction stands for, or None if it does not or already is one."""
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return None
+
+
+# A body as JSON, or why it is none.
+
+
+def load_json(body: bytes, request: PageRequest, redact: Redact = unchanged) -> Any:
+    """The body as JSON.
+
+    Raises:
+        DecodeError: it is none. It is retryable where the body may have been cut on its way.
+    """
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        reason = error.msg
+    if (mended := _LONE_SURROGATE.sub(_mend, body)) != body:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            return orjson.loads(mended)
+    cut = was_cut(body)
+    what = "nothing" if not body.strip() else "a part of it" if cut else "something else"
+    advice = "it was cut on its way" if cut else "does base_url name the API, or is the server in maintenance?"
+    shown = snippet(body, redact)
+    raise DecodeError(
+        f"{request}: expected a JSON envelope, got {what} ({reason}): {shown!r}; {advice}",
+        snippet=shown,
+        retryable=cut,
+        **request.where,
+    )
+
+
+# An escape of JSON: a pair of surrogates, a surrogate alone (which cut-off names leave), or any other.
+_LONE_SURROGATE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def _mend(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
+
+
+def was_cut(body: bytes) -> bool:
+    """Whether a body that is not JSON may be the beginning of some: it is empty, or ends within an object or text."""
+    body = body.strip()
+    if body and body[:1] not in b"{[":
+        return False
+    outside = _STRING.sub(b"", body)
+    opened = outside.count(b"{") + outside.count(b"[") - outside.count(b"}") - outside.count(b"]")
+    return not body or opened > 0 or b'"' in outside
+
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -12,9 +12,8 @@ from typing import Any
 
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.decoding import Check
+from clicksgroup.protocol.decoding import Check, PageResponse
 from clicksgroup.protocol.requests import PageRequest, Query
-from clicksgroup.protocol.responses import PageResponse
 
 REREADS = 2
 """How often a date that moved while it was read is read again, where none of it has been given yet."""
@@ -72,7 +71,6 @@ class Paginator:
         # totalCount of the parts before.
         self._total_before = 0
         self._part = 0
-        self._last_number = self._next_number = start
         self._begin_part()
 
     @property
@@ -149,7 +147,8 @@ class Paginator:
         self._arrived: dict[int, PageResponse | BaseException] = {}
         # The page to ask for next, the last one that may be asked for, and the one to accept next.
         first = self._start if self._part == 0 else 1
-        self._turn = self._next_number = self._last_number = first
+        self._turn = self._last_number = first
+        self._next_number: int = first
         self._listed: set[int] = set()
         # The server ignores the list of groups, which check="warn" lets pass.
         self._ignored = False
@@ -280,9 +279,8 @@ class Paginator:
         )
         return PaginationError(
             f"{response.request}: {what}; {advice}",
-            date=response.request.query.start,
-            page=response.request.number,
             attempts=response.attempts,
             retryable=moved,
             stops_all=stops_all,
+            **response.request.where,
         )
