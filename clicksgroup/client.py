@@ -24,7 +24,7 @@ from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator,
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
+from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
 from clicksgroup.streams import Stream
 from clicksgroup.transport import Counters, Transport
 
@@ -82,11 +82,11 @@ class ClicksClient:
     ) -> None:
         # The local is replaced or deleted too, since tracebacks may show it.
         try:
-            api_key = parse_api_key(api_key)
+            api_key = self._key = parse_api_key(api_key)
         except TypeError:
             del api_key
             raise
-        self._headers = request_headers(api_key, user_agent, choice("language", language, "en", "ko"))
+        self._headers = request_headers(self._key, user_agent, choice("language", language, "en", "ko"))
         self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
         quota = Quota.of(self._plan) if quota is None else quota
@@ -325,7 +325,7 @@ class ClicksClient:
         if isinstance(self._quota, SharedQuota):
             quota = self._quota
         else:
-            digest = hashlib.sha256(self._headers["Authorization"].encode()).hexdigest()
+            digest = hashlib.sha256(self._key.encode()).hexdigest()
             quota = local_quota(self._quota, (self.origin, digest))
         await exits.enter_async_context(quota)
         session = self._given_session
@@ -333,10 +333,8 @@ class ClicksClient:
             session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
-        key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        transport = Transport(
-            session, self._base_url, self._headers, key, Decoder(self._check, key.redact), self._counters
-        )
+        decoder = Decoder(self._check, self._key.redact)
+        transport = Transport(session, self._base_url, self._headers, decoder, self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _paginators(

@@ -10,12 +10,11 @@ from typing import Protocol
 
 import attrs
 
-from clicksgroup.attempts import Attempt
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.retries import CircuitBreaker, RetryBudget, RetryPolicy
-from clicksgroup.transport import Transport
+from clicksgroup.transport import Attempt, Transport
 
 logger = logging.getLogger("clicksgroup")
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
 
-from clicksgroup.attempts import read_body
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Finding, Verdict, check_answers
 from clicksgroup.doctor.evidence import Answer, DecodedPage, Evidence
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol.requests import PAGE_SIZE
+from clicksgroup.transport import read_body
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
 
