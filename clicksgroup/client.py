@@ -16,7 +16,6 @@ from clicksgroup.arguments import choice, instance, positive, whole_number
 from clicksgroup.dates import DateLike, DatesLike, parse_date, parse_dates
 from clicksgroup.errors import ClicksGroupError, ConfigurationError
 from clicksgroup.fetching import Fetcher
-from clicksgroup.lifecycle import Lifecycle
 from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.prefetching import ItemFactory
@@ -25,7 +24,7 @@ from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
 from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
-from clicksgroup.streams import Stream
+from clicksgroup.streams import Lifecycle, Stream
 from clicksgroup.transport import Counters, Transport
 
 _RECORDS: ItemFactory[Any] = ItemFactory(page=lambda response: response.records)

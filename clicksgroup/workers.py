@@ -55,11 +55,6 @@ class Worker:
         """A wait before another attempt begins or ends."""
         self._prefetcher.backing_off(waiting)
 
-    @staticmethod
-    async def cancel_all(workers: set[Worker]) -> None:
-        """Cancel them, requests under way included, and wait until they have ended."""
-        await asyncio.wait([worker.cancel() for worker in workers])
-
     def cancel(self) -> asyncio.Task[None]:
         """Cancel it, a request under way included, and return the task to wait for."""
         self._stop_requested = True
