@@ -34,18 +34,12 @@ class FetchHooks(Protocol):
 
 @attrs.frozen(eq=False)
 class Fetcher:
-    """Fetches pages over one session, within one quota.
-
-    Args:
-        transport: sends the requests.
-        quota: asked before every request.
-        retry: how often, and for how long, a page is tried.
-        timeout: seconds for one attempt, from its start to the last byte.
-    """
+    """Fetches pages over one session, within one quota."""
 
     transport: Transport
     quota: SharedQuota
     retry: RetryPolicy
+    # Seconds for one attempt, from its start to the last byte.
     timeout: float
     breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
 
@@ -75,12 +69,12 @@ class _PageFetch:
         budget = self._budget
         try:
             while True:
-                slot = await self._admit()
-                attempt, outcome = await self._attempt(slot)
+                attempt, outcome = await self._attempt(await self._admit())
                 if isinstance(outcome, PageResponse):
                     return outcome
                 delay = budget.delay(outcome, pause=attempt.pause, retry_after=attempt.retry_after)
-                self._log_retry(attempt, delay, outcome)
+                message = "attempt %d failed, retrying in at least %.2f s: %s"
+                self._log(logging.WARNING, attempt, message, budget.attempts, delay, outcome)
                 # A pause is waited for by the quota.
                 if attempt.pause is None:
                     await self._back_off(delay)
@@ -94,8 +88,7 @@ class _PageFetch:
             while not breaker.admits(self):
                 await self._wait_for_breaker()
             slot = await self._acquire()
-            if breaker.admits(self):
-                breaker.request_started(self)
+            if breaker.request_started(self):
                 return slot
             slot.refund()
 
@@ -113,7 +106,7 @@ class _PageFetch:
             async with asyncio.timeout(budget.spare_time if counts else None):
                 await breaker.changed()
         if counts:
-            budget.spend(self._clock() - began)
+            budget.time_left -= self._clock() - began
         # The clock's rounding may leave a little.
         if budget.spare_time <= 1e-6:
             raise budget.too_late(budget.failure)
@@ -159,7 +152,8 @@ class _PageFetch:
         outcome.attempts = budget.attempts
         failed = isinstance(outcome, RequestError) and outcome.retryable and attempt.pause is None
         self._fetcher.breaker.request_ended(self, failed=failed)
-        self._log_request(attempt, outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_request(attempt, outcome)
         self._hooks.request_ended()
         return attempt, outcome
 
@@ -169,27 +163,16 @@ class _PageFetch:
             await asyncio.sleep(seconds)
         finally:
             self._hooks.backing_off(False)
-        self._budget.spend(seconds)
+        self._budget.time_left -= seconds
 
     def _log_request(self, attempt: Attempt, outcome: PageResponse | RequestError) -> None:
-        if not logger.isEnabledFor(logging.DEBUG):
-            return
         what = f"{len(outcome.records)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
         status = "-" if attempt.status is None else attempt.status
-        logger.debug(
-            "%s: attempt %d, HTTP %s in %.0f ms: %s",
-            *(self._request, self._budget.attempts, status, self._elapsed * 1000, what),
-            extra=self._extra(attempt),
-        )
+        milliseconds = self._elapsed * 1000
+        message = "%s: attempt %d, HTTP %s in %.0f ms: %s"
+        self._log(logging.DEBUG, attempt, message, self._request, self._budget.attempts, status, milliseconds, what)
 
-    def _log_retry(self, attempt: Attempt, delay: float, error: RequestError) -> None:
-        logger.warning(
-            "attempt %d failed, retrying in at least %.2f s: %s",
-            *(self._budget.attempts, delay, error),
-            extra=self._extra(attempt),
-        )
-
-    def _extra(self, attempt: Attempt) -> dict[str, object]:
+    def _log(self, level: int, attempt: Attempt, message: str, *args: object) -> None:
         extra: dict[str, object] = {
             **self._request.where,
             "attempt": self._budget.attempts,
@@ -197,4 +180,4 @@ class _PageFetch:
         }
         if attempt.status is not None:
             extra["status"] = attempt.status
-        return extra
+        logger.log(level, message, *args, extra=extra)

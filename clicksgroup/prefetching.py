@@ -60,24 +60,17 @@ class DateState:
 
 @attrs.define(eq=False, repr=False, slots=False, kw_only=True)
 class Prefetcher(Generic[T]):
-    """The work behind one stream.
+    """The work behind one stream."""
 
-    Args:
-        paginators: the dates, read lazily.
-        factory: makes the items.
-        ordered: give the dates in their order; else as they complete.
-        in_flight: how many requests may be open.
-        fetch: gets a response.
-        all_workers: where the client knows workers until they have ended.
-        wait_status: why the quota makes requests wait, for the repr.
-    """
-
+    # The dates, read lazily.
     _paginators: Iterator[Paginator] | None
     _factory: ItemFactory[T]
     _ordered: bool
     _in_flight: int
     fetch: Callable[[PageRequest, Worker], Awaitable[PageResponse]]
+    # Where the client knows workers until they have ended.
     _all_workers: set[Worker]
+    # Why the quota makes requests wait, for the repr.
     _wait_status: Callable[[], str] = str
 
     def __attrs_post_init__(self) -> None:

@@ -55,18 +55,14 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """What is left of a policy for one page.
-
-    Attributes:
-        attempts: how many were begun.
-        time_left: seconds of the deadline. Waits for quota are not spent.
-        failure: of the last attempt.
-    """
+    """What is left of a policy for one page."""
 
     def __init__(self, policy: RetryPolicy) -> None:
+        # How many attempts were begun, and why the last one failed.
         self.attempts = 0
-        self.time_left = policy.deadline
         self.failure: RequestError | None = None
+        # Seconds of the deadline. Waits for quota are not spent.
+        self.time_left = policy.deadline
         self._policy = policy
         self._longest_attempt = 0.0
 
@@ -77,10 +73,6 @@ class RetryBudget:
         One that the deadline would cut shorter than those before it took is not worth a request.
         """
         return self.time_left - self._longest_attempt
-
-    def spend(self, seconds: float) -> None:
-        """Time has passed outside of an attempt."""
-        self.time_left -= seconds
 
     def attempt_ended(self, seconds: float) -> None:
         """An attempt has taken so long."""
@@ -194,7 +186,7 @@ class CircuitBreaker:
             self._wake()
 
     def admits(self, page: object) -> bool:
-        """Whether `page` may send a request now; call `request_started` before the next await."""
+        """Whether `page` may send a request now."""
         if not self._failures:
             return True
         if self._trial is not None:
@@ -209,10 +201,13 @@ class CircuitBreaker:
         self._waiters.append(waiter)
         await waiter
 
-    def request_started(self, page: object) -> None:
-        """A request for `page` is about to be sent."""
+    def request_started(self, page: object) -> bool:
+        """Begin a request for `page`, if it may still send one."""
+        if not self.admits(page):
+            return False
         if self._failures:
             self._trial = page
+        return True
 
     def request_ended(self, page: object, *, failed: bool) -> None:
         """It failed in a way that is retryable, or else the server answered: then the outage is over."""
