@@ -282,12 +282,11 @@ class _ClosingResponse(aiohttp.ClientResponse):
         return await super().start(connection)
 
 
+@attrs.define
 class _DroppedError(aiohttp.ClientConnectionError):
     """A connection dropped. aiohttp would send the request again by itself, but not after this error."""
 
-    def __init__(self, cause: BaseException) -> None:
-        super().__init__("the connection was dropped")
-        self.cause = cause
+    cause: BaseException
 
 
 async def _without_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
@@ -301,12 +300,11 @@ async def _without_resend(request: aiohttp.ClientRequest, handler: ClientHandler
     raise dropped
 
 
+@attrs.define
 class _TooLargeError(Exception):
-    def __init__(self, status: int, size: str, head: bytes) -> None:
-        super().__init__(size)
-        self.status = status
-        self.size = size
-        self.head = head
+    status: int
+    size: str
+    head: bytes
 
 
 async def read_body(response: aiohttp.ClientResponse) -> bytes:

@@ -114,12 +114,11 @@ _MISSING = object()
 _click_values = itemgetter(*_CLICK_FIELDS)
 
 
+@attrs.define
 class _MismatchError(Exception):
-    def __init__(self, wanted: str, came: object, path: str) -> None:
-        super().__init__(wanted)
-        self.wanted = wanted
-        self.came = came
-        self.path = path
+    wanted: str
+    came: object
+    path: str
 
 
 def _structure(result: Any, query: Query) -> tuple[Extra, list[Any]]:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
+
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
 from clicksgroup.protocol.decoding import Check, PageResponse
@@ -22,6 +24,7 @@ MAX_PAGES = 10_000
 """Pages of one date, or of one part of it. A server that always promises another page would never end."""
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class Paginator:
     """Follows `nextYn` and `nextPages` over the pages of one date, and checks that they add up.
 
@@ -39,31 +42,24 @@ class Paginator:
         warned: the kinds of problems that a client has warned of already. Each is warned of once.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Query],
-        groups: tuple[int, ...] | None,
-        check: Check,
-        *,
-        start: int = 1,
-        single: bool = False,
-        rereads: int | None = None,
-        warned: set[str] | None = None,
-    ) -> None:
-        self.date = parts[0].start
-        self.parallel = check == "strict" and start == 1 and not single
+    _parts: Sequence[Query]
+    _groups: tuple[int, ...] | None
+    _check: Check
+    _start: int = attrs.field(default=1, kw_only=True)
+    _single: bool = attrs.field(default=False, kw_only=True)
+    _rereads: int | None = attrs.field(default=None, kw_only=True)
+    _warned: set[str] = attrs.field(factory=set, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.date = self._parts[0].start
         self.finished = False
         # Set by the worker before it asks for the first page.
         self.fetched_at: datetime.datetime | None = None
-        self._parts = parts
-        self._groups = groups
-        self._strict = check == "strict"
-        self._start = start
-        self._single = single
-        self._id_of = operator.attrgetter("id" if parts[0].kind == "groups" else "group_id")
-        self._keep_pages = rereads is not None
-        self._rereads_left = (rereads or 0) if self._strict else 0
-        self._warned = set() if warned is None else warned
+        self._strict = self._check == "strict"
+        self.parallel = self._strict and self._start == 1 and not self._single
+        self._id_of = operator.attrgetter("id" if self._parts[0].kind == "groups" else "group_id")
+        self._keep_pages = self._rereads is not None
+        self._rereads_left = (self._rereads or 0) if self._strict else 0
         # Of all parts, where the date is given whole; and how many of both there were before this part.
         self._pages: list[list[Any]] = []
         self._problems: list[str] = []
@@ -128,7 +124,6 @@ class Paginator:
         """All pages together, once `finished`."""
         assert self.finished
         assert self.fetched_at is not None
-        assert self._keep_pages
         return Day(
             self.date,
             self._total_before + (self._total or 0),
