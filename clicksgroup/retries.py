@@ -86,11 +86,7 @@ class RetryBudget:
     def delay(self, error: RequestError, *, pause: float | None, retry_after: float | None) -> float:
         """The seconds before the next attempt, after one that failed. Where there is none, the error is raised.
 
-        Args:
-            error: what the attempt came to.
-            pause: the seconds of pause that it has brought upon all who share the quota. They are not spent, but a
-                pause must not be longer than what is left.
-            retry_after: the seconds that the server asked to wait.
+        A pause after a 429 is not spent, but must not be longer than what is left.
         """
         self.failure = error
         asked = retry_after or 0.0

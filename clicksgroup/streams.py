@@ -134,10 +134,7 @@ class Stream(ItemStream[T]):
 class SharedAnswer(Generic[T]):
     """The one item of a stream, for all who ask the same at the same time. The last caller who leaves ends the stream.
 
-    Args:
-        stream: gives the item.
-        query: what is asked.
-        pending: where others find this answer under its query, until it is there.
+    Others find this answer in `pending` under its query, until it is there.
     """
 
     def __init__(self, stream: ItemStream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
@@ -145,7 +142,8 @@ class SharedAnswer(Generic[T]):
         self._query = query
         self._pending = pending
         pending[query] = self
-        self._task = asyncio.create_task(self._first(stream), name="clicksgroup answer")
+        self._task = asyncio.create_task(_first_of(stream), name="clicksgroup answer")
+        self._task.add_done_callback(self._ended)
 
     async def get(self) -> T:
         """The item. A caller that is cancelled does not disturb the others."""
@@ -154,39 +152,32 @@ class SharedAnswer(Generic[T]):
             await asyncio.wait((self._task,))
         finally:
             self._callers -= 1
-            if not self._callers:
-                self._last_caller_left()
+            if not self._callers and not self._task.done():
+                self._task.cancel()
+                self._forget()
         # Every caller raises the same exception: without this its traceback would grow with each.
         if (error := self._task.exception()) is not None:
             raise error.with_traceback(None)
         return self._task.result()
 
-    def _last_caller_left(self) -> None:
-        if not self._task.done():
-            self._task.cancel()
-            self._forget()
-        elif not self._task.cancelled():
-            # Else asyncio logs an exception that was never retrieved.
-            self._task.exception()
-
     def _forget(self) -> None:
         if self._pending.get(self._query) is self:
             del self._pending[self._query]
 
-    async def _first(self, stream: ItemStream[T]) -> T:
-        try:
-            async with stream:
-                return await anext(stream)
-        finally:
-            self._forget()
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        self._forget()
+        # All callers may have left: asyncio logs an exception that was never retrieved.
+        if not task.cancelled():
+            task.exception()
+
+
+async def _first_of(stream: ItemStream[T]) -> T:
+    async with stream:
+        return await anext(stream)
 
 
 class Lifecycle:
-    """The fetcher, streams and tasks of one client.
-
-    Args:
-        connect: makes the fetcher; what it opens goes onto the stack that it is given, and is closed at the end.
-    """
+    """The fetcher, streams and tasks of one client. What `connect` opens goes onto the stack that it is given."""
 
     def __init__(self, connect: Callable[[AsyncExitStack], Awaitable[Fetcher]]) -> None:
         self.fetcher: Fetcher | None = None
@@ -200,11 +191,6 @@ class Lifecycle:
         self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}
 
     async def open(self) -> None:
-        """Connect.
-
-        Raises:
-            ClientClosedError: it was opened before.
-        """
         if self.closed or self._loop is not None:
             raise ClientClosedError("the client was opened before; a client is opened once: make a new one")
         self._loop = asyncio.get_running_loop()
@@ -231,11 +217,7 @@ class Lifecycle:
             await self._exits.aclose()
 
     def opened(self) -> Fetcher:
-        """The fetcher.
-
-        Raises:
-            ClientClosedError: the client is not open in this event loop.
-        """
+        """The fetcher of a client that is open in this event loop."""
         if self.closed:
             raise ClientClosedError("the client is closed: use it inside its `async with` block")
         if self.fetcher is None:

@@ -25,14 +25,7 @@ def timeout_text(seconds: float, bound: str, *, sent: bool) -> str:
 def transport_error(
     failure: BaseException | str, request: PageRequest, base_url: str, redact: Callable[[str], str]
 ) -> TransportError:
-    """The error for a request that got no usable answer.
-
-    Args:
-        failure: the exception of aiohttp, or a text.
-        request: what was asked for.
-        base_url: where.
-        redact: takes the key out of a text.
-    """
+    """The error for a request that got no usable answer: `failure` is an exception of aiohttp's, or a text."""
     host = urlsplit(base_url).netloc
     permanent = isinstance(failure, BaseException) and _is_permanent(failure)
     what = f"{host}: {failure}" if isinstance(failure, str) else _describe(failure, host)

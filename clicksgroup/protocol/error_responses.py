@@ -47,7 +47,7 @@ def status_error(
         status: not 2xx.
         body: what came with it; nothing is documented about its form.
         request: what was asked.
-        user_agent: what was sent as User-Agent, which a 403 may be about.
+        user_agent: what was sent, which a 403 may be about.
         retry_after: the seconds that the answer asked to wait.
         redact: takes out of a text of the server's what no error may show.
     """

@@ -93,13 +93,7 @@ class PageRequest:
 
 @attrs.frozen
 class QueryPlanner:
-    """Makes the queries of one client: a list of groups is split where the plan, or the length of a URL, demands it.
-
-    Args:
-        plan: whose rules hold.
-        version: which of the vendor's APIs is asked for clicks.
-        base_url: what comes before the path.
-    """
+    """Makes the queries of one client: a list of groups is split where the plan, or the length of a URL, demands it."""
 
     plan: Plan
     version: ApiVersion
