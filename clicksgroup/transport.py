@@ -155,20 +155,43 @@ class Attempt:
             ClientClosedError: the session that the client borrowed was closed.
             RateLimitError: a middleware sent the request again, and was met by a pause.
         """
+        transport = self._transport
+        if transport.session.closed:
+            self._slot.refund()
+            raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
         self._seconds = seconds
         ended = True
         try:
-            if self._transport.session.closed:
-                raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
             async with asyncio.timeout(seconds) as self._timeout:
-                return await self._outcome()
-        except TimeoutError:
-            self.timed_out = True
-            ended = False
-            return self._failure(timeout_text(seconds, bound, sent=self._sent))
+                response = await transport.get(self._request.target, self)
+                # Mock libraries answer without calling any middleware; a session's own may answer without a request.
+                if not self._wire_requests and not transport.session_middlewares:
+                    self._request_started()
+                    self._head_arrived(response)
+                if not response.content.is_eof() and self._slot.expired():
+                    # The body would be read in a place that is no longer ours.
+                    response.close()
+                    return self._failure(TimeoutError("this process stood still for too long"))
+                body = await read_body(response)
+            transport.counters.bytes += len(body)
+            return self._interpret(response.status, body)
         except asyncio.CancelledError:
             ended = False
             raise
+        except _TooLargeError as error:
+            if 200 <= error.status < 300:
+                return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, transport.decoder.redact)
+            return self._interpret(error.status, error.head)
+        except _DroppedError as error:
+            transport.connection_dropped()
+            return self._failure(error.cause)
+        # UnicodeError: a host name that cannot be encoded.
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            if isinstance(error, TimeoutError) and self._timeout.expired():
+                ended = False
+                self.timed_out = True
+                return self._failure(timeout_text(seconds, bound, sent=self._sent))
+            return self._failure(error)
         finally:
             self._give_slot_back(ended=ended)
 
@@ -198,33 +221,6 @@ class Attempt:
     def __deepcopy__(self, memo: object) -> Attempt:
         """Itself: mock libraries copy what a request is given, and the event loop behind this cannot be copied."""
         return self
-
-    async def _outcome(self) -> PageResponse | RequestError:
-        try:
-            response = await self._transport.get(self._request.target, self)
-            # Mock libraries answer without calling any middleware; a session's own may answer without a request.
-            if not self._wire_requests and not self._transport.session_middlewares:
-                self._request_started()
-                self._head_arrived(response)
-            if not response.content.is_eof() and self._slot.expired():
-                # The body would be read in a place that is no longer ours.
-                response.close()
-                return self._failure(TimeoutError("this process stood still for too long"))
-            body = await read_body(response)
-        except _TooLargeError as error:
-            if 200 <= error.status < 300:
-                return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, self._transport.decoder.redact)
-            return self._interpret(error.status, error.head)
-        except _DroppedError as error:
-            self._transport.connection_dropped()
-            return self._failure(error.cause)
-        # UnicodeError: a host name that cannot be encoded.
-        except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            if isinstance(error, TimeoutError) and self._timeout.expired():
-                raise
-            return self._failure(error)
-        self._transport.counters.bytes += len(body)
-        return self._interpret(response.status, body)
 
     def _failure(self, failure: BaseException | str) -> PageResponse | RequestError:
         """What an attempt without a whole answer comes to."""
