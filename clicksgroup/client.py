@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -94,10 +95,11 @@ class ClicksClient:
         self._timeout = positive("timeout", timeout)
         self._retry = instance("retry", retry, RetryPolicy, example="RetryPolicy(attempts=3)")
         self._check: Check = choice("check", check, "strict", "warn")
+        # One set: a client warns once of each kind of problem.
+        self._paginator = functools.partial(Paginator, check=self._check, warned=set())
         self._planner = QueryPlanner(self._plan, choice("api_version", api_version, "v1", "v2"), self._base_url)
         self._counters = Counters()
         self._lifecycle = Lifecycle(self._connect)
-        self._warned_kinds: set[str] = set()
 
     @property
     def origin(self) -> str:
@@ -196,7 +198,7 @@ class ClicksClient:
                 "for fewer, or use pages, clicks or day"
             )
         start = whole_number("number", number)
-        paginator = Paginator(queries, ids, self._check, start=start, single=True, warned=self._warned_kinds)
+        paginator = self._paginator(queries, ids, start=start, single=True)
         key = ("page", day, number, ids)
         return await self._lifecycle.ask(key, lambda: self._lifecycle.stream(_PAGES, iter([paginator])))
 
@@ -223,7 +225,7 @@ class ClicksClient:
             ConfigurationError: a range the plan does not allow, dates or groups that cannot be right.
             RequestError: (in the stream) a page cannot be had.
         """
-        paginator = Paginator(self._planner.totals(start, end, groups), None, self._check, warned=self._warned_kinds)
+        paginator = self._paginator(self._planner.totals(start, end, groups), None)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
@@ -234,7 +236,7 @@ class ClicksClient:
         Raises:
             RequestError: (in the stream) a page cannot be fetched.
         """
-        paginator = Paginator(self._planner.list_groups(name), None, self._check, warned=self._warned_kinds)
+        paginator = self._paginator(self._planner.list_groups(name), None)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def estimate(
@@ -344,5 +346,4 @@ class ClicksClient:
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
         if start > 1 and len(self._planner.clicks(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned_kinds}
-        return (Paginator(self._planner.clicks(day, ids), ids, self._check, **how) for day in days)
+        return (self._paginator(self._planner.clicks(day, ids), ids, start=start, rereads=rereads) for day in days)

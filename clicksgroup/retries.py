@@ -160,7 +160,8 @@ class CircuitBreaker:
         # The page that failed first, and the page whose trial request is under way.
         self._owner: object | None = None
         self._trial: object | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        # Set once, by the next change.
+        self._changed = asyncio.Event()
         # The page that waits for quota. It may be the owner of an outage that is over.
         self._waits_for_quota: object | None = None
 
@@ -193,9 +194,7 @@ class CircuitBreaker:
 
     async def changed(self) -> None:
         """Wait until `admits` or `owner_waits_for_quota` may have changed."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        await self._changed.wait()
 
     def request_started(self, page: object) -> bool:
         """Begin a request for `page`, if it may still send one."""
@@ -232,7 +231,5 @@ class CircuitBreaker:
             self._wake()
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -141,14 +141,13 @@ class QueryPlanner:
         """How many requests a date takes, of these groups or of so many; one, where neither is known."""
         if group_count is not None:
             whole_number("group_count", group_count, least=0)
-        if groups is not None or group_count is None:
-            ids = self.group_ids(groups) if groups is not None else None
-            sizes = [len(part or ()) for part in self.split(ids)]
-        elif (most := self.plan.groups_per_request) is not None:
-            sizes = [min(most, group_count - i) for i in range(0, max(group_count, 1), most)]
+        if groups is not None:
+            sizes = [len(part or ()) for part in self.split(self.group_ids(groups))]
         else:
-            sizes = [group_count]
-        return sum(max(1, -(-size // PAGE_SIZE)) for size in sizes)
+            count = max(group_count or 0, 1)
+            most = self.plan.groups_per_request or count
+            sizes = [min(most, count - i) for i in range(0, count, most)]
+        return sum(-(-size // PAGE_SIZE) for size in sizes)
 
     def split(self, ids: tuple[int, ...] | None) -> list[tuple[int, ...] | None]:
         """The parts in which the ids have to be asked for: one where they can be asked for whole."""
