@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
@@ -216,6 +217,7 @@ class Prefetcher(Generic[T]):
             self._paginators = None
             self._give_ready()
             return None
+        paginator.fetched_at = datetime.datetime.now(datetime.UTC)
         state = DateState(paginator)
         self._states.append(state)
         request = paginator.next_request()

@@ -53,7 +53,7 @@ class Paginator:
     def __attrs_post_init__(self) -> None:
         self.date = self._parts[0].start
         self.finished = False
-        # Set by the worker before it asks for the first page.
+        # Set before the first page is asked for.
         self.fetched_at: datetime.datetime | None = None
         self._strict = self._check == "strict"
         self.parallel = self._strict and self._start == 1 and not self._single
@@ -202,8 +202,8 @@ class Paginator:
             if ids <= self._listed and more:
                 what = "list repeats only groups that were listed before, and nextYn is Y"
                 raise self._error(response, what, moved=True)
-            again = [number for number in group_ids if number in self._listed]
-            twice = again[0] if again else Counter(group_ids).most_common(1)[0][0]
+            counts = Counter([*group_ids, *self._listed.intersection(ids)])
+            twice = next(number for number in group_ids if counts[number] > 1)
             self._disagree(response, "grpIdx", f"grpIdx {twice} is listed twice")
         self._listed |= ids
         if self._query.groups is not None and not ids.issubset(self._query.groups):
