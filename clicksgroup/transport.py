@@ -96,26 +96,6 @@ class Transport:
         if self.counters.pages:
             self._fresh_until = asyncio.get_running_loop().time() + NO_REUSE_SECONDS
 
-    def interpret(
-        self, status: int, body: bytes, request: PageRequest, retry_after: float | None
-    ) -> PageResponse | RequestError:
-        """The page or the error that a status and a body stand for."""
-        if not 200 <= status < 300:
-            agent, redact = self.headers["User-Agent"], self.decoder.redact
-            return status_error(status, body, request, user_agent=agent, retry_after=retry_after, redact=redact)
-        try:
-            response = self.decoder.read(body, request)
-        except RequestError as error:
-            # A whole body that is not JSON is a maintenance page of a server that has answered before, or else the
-            # answer of a server that is not the API.
-            if isinstance(error, DecodeError) and not error.field and not error.retryable:
-                error.retryable = self.counters.pages > 0
-                error.stops_all = not error.retryable
-            return error.with_traceback(None)
-        self.counters.pages += 1
-        self.counters.records += len(response.records)
-        return response
-
 
 @attrs.define(eq=False, repr=False)
 class Attempt:
@@ -230,7 +210,24 @@ class Attempt:
         return transport_error(failure, self._request, self._transport.base_url, self._transport.decoder.redact)
 
     def _interpret(self, status: int, body: bytes) -> PageResponse | RequestError:
-        return self._transport.interpret(status, body, self._request, self.retry_after)
+        """The page or the error that a status and a body stand for."""
+        transport = self._transport
+        decoder, counters = transport.decoder, transport.counters
+        if not 200 <= status < 300:
+            agent = transport.headers["User-Agent"]
+            return status_error(status, body, self._request, agent, self.retry_after, decoder.redact)
+        try:
+            response = decoder.read(body, self._request)
+        except RequestError as error:
+            # A whole body that is not JSON is a maintenance page of a server that has answered before, or else the
+            # answer of a server that is not the API.
+            if isinstance(error, DecodeError) and not error.field and not error.retryable:
+                error.retryable = counters.pages > 0
+                error.stops_all = not error.retryable
+            return error.with_traceback(None)
+        counters.pages += 1
+        counters.records += len(response.records)
+        return response
 
     def _request_started(self) -> None:
         self._wire_requests += 1

@@ -33,13 +33,7 @@ def unchanged(text: str) -> str:
 
 
 def status_error(
-    status: int,
-    body: bytes,
-    request: PageRequest,
-    *,
-    user_agent: str = "",
-    retry_after: float | None = None,
-    redact: Redact = unchanged,
+    status: int, body: bytes, request: PageRequest, user_agent: str, retry_after: float | None, redact: Redact
 ) -> RequestError:
     """The error that an answer without success stands for.
 

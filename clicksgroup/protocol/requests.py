@@ -53,14 +53,12 @@ class Query:
     # The path and query of its pages, up to the number.
     target: str = attrs.field(init=False, eq=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "target", self._target())
-
     def __str__(self) -> str:
         if self.kind == "groups":
             return "list of groups"
         return str(self.start) if self.start == self.end else f"{self.start} to {self.end}"
 
+    @target.default
     def _target(self) -> str:
         if self.kind == "groups":
             name = "" if self.name is None else f"nm={quote(self.name, safe='')}&"
