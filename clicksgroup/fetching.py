@@ -20,16 +20,11 @@ logger = logging.getLogger("clicksgroup")
 
 
 class FetchHooks(Protocol):
-    """What the task that runs `fetch` is told: a request under way must not be cancelled."""
+    """What the task that runs `fetch` is told: `clicksgroup.workers.Worker` says what each means."""
 
-    def request_started(self) -> None:
-        """A request is about to be sent. Raises `CancelledError` where it is not wanted any more."""
-
-    def request_ended(self) -> None:
-        """It has ended. Raises `CancelledError` where the task was asked to stop in the meantime."""
-
-    def backing_off(self, waiting: bool) -> None:
-        """A wait before another attempt begins or ends."""
+    def request_started(self) -> None: ...
+    def request_ended(self) -> None: ...
+    def backing_off(self, waiting: bool) -> None: ...
 
 
 @attrs.frozen(eq=False)
