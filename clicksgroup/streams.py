@@ -62,9 +62,6 @@ class ItemStream(AsyncGenerator[T, None]):
             # An exception keeps its frames, and they must not keep the stream and its work alive.
             del self
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def asend(self, value: None) -> T:  # noqa: ARG002
         """The same as `anext`, as for any generator that takes nothing."""
         return await self.__anext__()
