@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -16,17 +17,15 @@ from clicksgroup.arguments import choice, instance, positive, whole_number
 from clicksgroup.dates import DateLike, DatesLike, parse_date, parse_dates
 from clicksgroup.errors import ClicksGroupError, ConfigurationError
 from clicksgroup.fetching import Fetcher
-from clicksgroup.lifecycle import Lifecycle
 from clicksgroup.models import Day, Estimate, Group, GroupClicks, GroupTotals, Page, Stats
 from clicksgroup.plans import Plan, Quota
 from clicksgroup.prefetching import ItemFactory
-from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator
-from clicksgroup.queries import QueryPlanner
+from clicksgroup.protocol import REREADS, ApiVersion, Check, Decoder, Paginator, QueryPlanner
 from clicksgroup.quota.local import local_quota
 from clicksgroup.quota.shared import SharedQuota
 from clicksgroup.retries import RetryPolicy
-from clicksgroup.settings import Secret, origin_of, parse_api_key, parse_base_url, request_headers
-from clicksgroup.streams import Stream
+from clicksgroup.settings import origin_of, parse_api_key, parse_base_url, request_headers
+from clicksgroup.streams import Lifecycle, Stream
 from clicksgroup.transport import Counters, Transport
 
 _RECORDS: ItemFactory[Any] = ItemFactory(page=lambda response: response.records)
@@ -83,11 +82,11 @@ class ClicksClient:
     ) -> None:
         # The local is replaced or deleted too, since tracebacks may show it.
         try:
-            api_key = parse_api_key(api_key)
+            api_key = self._key = parse_api_key(api_key)
         except TypeError:
             del api_key
             raise
-        self._headers = request_headers(api_key, user_agent, choice("language", language, "en", "ko"))
+        self._headers = request_headers(self._key, user_agent, choice("language", language, "en", "ko"))
         self._base_url = parse_base_url(base_url, allow_http=allow_http)
         self._plan = Plan.parse(plan if plan is not None else os.environ.get("CLICKSGROUP_PLAN") or Plan.PERSONAL)
         quota = Quota.of(self._plan) if quota is None else quota
@@ -96,10 +95,11 @@ class ClicksClient:
         self._timeout = positive("timeout", timeout)
         self._retry = instance("retry", retry, RetryPolicy, example="RetryPolicy(attempts=3)")
         self._check: Check = choice("check", check, "strict", "warn")
+        # One set: a client warns once of each kind of problem.
+        self._paginator = functools.partial(Paginator, check=self._check, warned=set())
         self._planner = QueryPlanner(self._plan, choice("api_version", api_version, "v1", "v2"), self._base_url)
         self._counters = Counters()
         self._lifecycle = Lifecycle(self._connect)
-        self._warned_kinds: set[str] = set()
 
     @property
     def origin(self) -> str:
@@ -198,7 +198,7 @@ class ClicksClient:
                 "for fewer, or use pages, clicks or day"
             )
         start = whole_number("number", number)
-        paginator = Paginator(queries, ids, self._check, start=start, single=True, warned=self._warned_kinds)
+        paginator = self._paginator(queries, ids, start=start, single=True)
         key = ("page", day, number, ids)
         return await self._lifecycle.ask(key, lambda: self._lifecycle.stream(_PAGES, iter([paginator])))
 
@@ -225,7 +225,7 @@ class ClicksClient:
             ConfigurationError: a range the plan does not allow, dates or groups that cannot be right.
             RequestError: (in the stream) a page cannot be had.
         """
-        paginator = Paginator(self._planner.totals(start, end, groups), None, self._check, warned=self._warned_kinds)
+        paginator = self._paginator(self._planner.totals(start, end, groups), None)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def groups(self, *, name: str | None = None) -> Stream[Group]:
@@ -236,7 +236,7 @@ class ClicksClient:
         Raises:
             RequestError: (in the stream) a page cannot be fetched.
         """
-        paginator = Paginator(self._planner.list_groups(name), None, self._check, warned=self._warned_kinds)
+        paginator = self._paginator(self._planner.list_groups(name), None)
         return self._lifecycle.stream(_RECORDS, iter([paginator]))
 
     def estimate(
@@ -326,7 +326,7 @@ class ClicksClient:
         if isinstance(self._quota, SharedQuota):
             quota = self._quota
         else:
-            digest = hashlib.sha256(self._headers["Authorization"].encode()).hexdigest()
+            digest = hashlib.sha256(self._key.encode()).hexdigest()
             quota = local_quota(self._quota, (self.origin, digest))
         await exits.enter_async_context(quota)
         session = self._given_session
@@ -334,8 +334,8 @@ class ClicksClient:
             session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
         elif session.closed:
             raise ConfigurationError("session: it is closed already; open the client before the session is closed")
-        key = Secret(self._headers["Authorization"].removeprefix("APIKey "))
-        transport = Transport(session, self._base_url, self._headers, key, Decoder(self._check), self._counters)
+        decoder = Decoder(self._check, self._key.redact)
+        transport = Transport(session, self._base_url, self._headers, decoder, self._counters)
         return Fetcher(transport, quota, self._retry, self._timeout)
 
     def _paginators(
@@ -346,5 +346,4 @@ class ClicksClient:
             raise ConfigurationError(f"start: {start}: only a single date can be resumed in the middle")
         if start > 1 and len(self._planner.clicks(datetime.date.min, ids)) > 1:
             raise ConfigurationError(f"start: {start}: the list of groups must be split, so pages begin again")
-        how: dict[str, Any] = {"start": start, "rereads": rereads, "warned": self._warned_kinds}
-        return (Paginator(self._planner.clicks(day, ids), ids, self._check, **how) for day in days)
+        return (self._paginator(self._planner.clicks(day, ids), ids, start=start, rereads=rereads) for day in days)

@@ -152,9 +152,6 @@ class DateRange(Sequence[datetime.date]):
             return found
         raise ValueError(f"{value!r} is not in that part of the range")
 
-    def count(self, value: Any) -> int:
-        return int(value in self)
-
     def __eq__(self, other: object) -> bool:
         return self._ordinals == other._ordinals if isinstance(other, DateRange) else NotImplemented
 

@@ -9,7 +9,7 @@ Every error pickles. None holds the API key: not in its text, its attributes, it
 from __future__ import annotations
 
 import datetime
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
 """Besides 5xx: the statuses that say that the same request may succeed later (RFC 9110, 8470 and 6585)."""
@@ -36,8 +36,8 @@ class ClicksGroupError(Exception):
             self.stops_all = stops_all
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The arguments that an error needs besides its message are in its attributes.
-        return _unpickle, (type(self), self.args), self.__dict__
+        # Without `__init__`: the arguments that an error needs besides its message are in its attributes.
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class ConfigurationError(ClicksGroupError, ValueError):
@@ -93,20 +93,19 @@ class RequestError(ClicksGroupError):
         self.attempts = attempts
 
 
-class _Where(TypedDict, total=False):
+class Location(TypedDict):
+    """Which page an error is about."""
+
+    date: datetime.date
+    page: int
+
+
+class _Where(Location, total=False):
     """What every kind of `RequestError` takes besides its own."""
 
-    date: Required[datetime.date]
-    page: Required[int]
     attempts: int
     retryable: bool | None
     stops_all: bool | None
-
-
-class _StatusWhere(_Where, total=False):
-    """What `RateLimitError` takes besides its own."""
-
-    retry_after: float | None
 
 
 class TransportError(RequestError):
@@ -123,19 +122,27 @@ class StatusError(RequestError):
 
     Args:
         message: what happened, and what to do.
-        status: its number, which says whether it is retryable.
+        status: its number, which says whether it is retryable; of `RateLimitError` 429.
         retry_after: seconds that the server asked to wait, or None where it did not say.
         where: as for `RequestError`.
     """
 
+    status: int = 0
+
     def __init__(
-        self, message: str = "", *, status: int = 0, retry_after: float | None = None, **where: Unpack[_Where]
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        **where: Unpack[_Where],
     ) -> None:
-        if where.get("retryable") is None:
-            where["retryable"] = status >= 500 or status in RETRYABLE_STATUSES
         super().__init__(message, **where)
-        self.status = status
+        if status is not None:
+            self.status = status
         self.retry_after = retry_after
+        if where.get("retryable") is None:
+            self.retryable = self.status >= 500 or self.status in RETRYABLE_STATUSES
 
 
 class AuthenticationError(StatusError):
@@ -154,9 +161,7 @@ class RateLimitError(StatusError):
     """429: the quota is used up."""
 
     stops_all = True
-
-    def __init__(self, message: str = "", *, status: int = 429, **where: Unpack[_StatusWhere]) -> None:
-        super().__init__(message, status=status, **where)
+    status = 429
 
 
 class ServerError(StatusError):
@@ -181,11 +186,11 @@ class DecodeError(RequestError):
     """
 
     def __init__(self, message: str = "", *, field: str = "", snippet: str = "", **where: Unpack[_Where]) -> None:
-        if where.get("retryable") is None:
-            where["retryable"] = not field
         super().__init__(message, **where)
         self.field = field
         self.snippet = snippet
+        if where.get("retryable") is None:
+            self.retryable = not field
 
 
 class PaginationError(RequestError):
@@ -197,9 +202,3 @@ class PaginationError(RequestError):
 
 class PaginationWarning(UserWarning):
     """With `check="warn"`: a disagreement that was let pass. It is in `Day.problems` too."""
-
-
-def _unpickle(cls: type[ClicksGroupError], args: tuple[Any, ...]) -> ClicksGroupError:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    return error

@@ -10,43 +10,31 @@ from typing import Protocol
 
 import attrs
 
-from clicksgroup.attempts import Attempt
 from clicksgroup.errors import RateLimitError, RequestError
 from clicksgroup.protocol import PageRequest, PageResponse
 from clicksgroup.quota.shared import QuotaPausedError, SharedQuota, Slot
 from clicksgroup.retries import CircuitBreaker, RetryBudget, RetryPolicy
-from clicksgroup.transport import Transport
+from clicksgroup.transport import Attempt, Transport
 
 logger = logging.getLogger("clicksgroup")
 
 
 class FetchHooks(Protocol):
-    """What the task that runs `fetch` is told: a request under way must not be cancelled."""
+    """What the task that runs `fetch` is told: `clicksgroup.workers.Worker` says what each means."""
 
-    def request_started(self) -> None:
-        """A request is about to be sent. Raises `CancelledError` where it is not wanted any more."""
-
-    def request_ended(self) -> None:
-        """It has ended. Raises `CancelledError` where the task was asked to stop in the meantime."""
-
-    def backing_off(self, waiting: bool) -> None:
-        """A wait before another attempt begins or ends."""
+    def request_started(self) -> None: ...
+    def request_ended(self) -> None: ...
+    def backing_off(self, waiting: bool) -> None: ...
 
 
 @attrs.frozen(eq=False)
 class Fetcher:
-    """Fetches pages over one session, within one quota.
-
-    Args:
-        transport: sends the requests.
-        quota: asked before every request.
-        retry: how often, and for how long, a page is tried.
-        timeout: seconds for one attempt, from its start to the last byte.
-    """
+    """Fetches pages over one session, within one quota."""
 
     transport: Transport
     quota: SharedQuota
     retry: RetryPolicy
+    # Seconds for one attempt, from its start to the last byte.
     timeout: float
     breaker: CircuitBreaker = attrs.field(factory=CircuitBreaker)
 
@@ -76,12 +64,12 @@ class _PageFetch:
         budget = self._budget
         try:
             while True:
-                slot = await self._admit()
-                attempt, outcome = await self._attempt(slot)
+                attempt, outcome = await self._attempt(await self._admit())
                 if isinstance(outcome, PageResponse):
                     return outcome
                 delay = budget.delay(outcome, pause=attempt.pause, retry_after=attempt.retry_after)
-                self._log_retry(attempt, delay, outcome)
+                message = "attempt %d failed, retrying in at least %.2f s: %s"
+                self._log(logging.WARNING, attempt, message, budget.attempts, delay, outcome)
                 # A pause is waited for by the quota.
                 if attempt.pause is None:
                     await self._back_off(delay)
@@ -95,8 +83,7 @@ class _PageFetch:
             while not breaker.admits(self):
                 await self._wait_for_breaker()
             slot = await self._acquire()
-            if breaker.admits(self):
-                breaker.request_started(self)
+            if breaker.request_started(self):
                 return slot
             slot.refund()
 
@@ -114,7 +101,7 @@ class _PageFetch:
             async with asyncio.timeout(budget.spare_time if counts else None):
                 await breaker.changed()
         if counts:
-            budget.spend(self._clock() - began)
+            budget.time_left -= self._clock() - began
         # The clock's rounding may leave a little.
         if budget.spare_time <= 1e-6:
             raise budget.too_late(budget.failure)
@@ -134,9 +121,8 @@ class _PageFetch:
             f"{self._request}: after a 429 nothing is sent for {seconds:.1f} s, longer than the {time_left:.1f} s that "
             f"are left of the deadline; try again later, or give RetryPolicy a longer deadline; {kept}",
             retry_after=seconds,
-            date=self._request.query.start,
-            page=self._request.number,
             attempts=self._budget.attempts,
+            **self._request.where,
         )
 
     async def _attempt(self, slot: Slot) -> tuple[Attempt, PageResponse | RequestError]:
@@ -161,7 +147,8 @@ class _PageFetch:
         outcome.attempts = budget.attempts
         failed = isinstance(outcome, RequestError) and outcome.retryable and attempt.pause is None
         self._fetcher.breaker.request_ended(self, failed=failed)
-        self._log_request(attempt, outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            self._log_request(attempt, outcome)
         self._hooks.request_ended()
         return attempt, outcome
 
@@ -171,33 +158,21 @@ class _PageFetch:
             await asyncio.sleep(seconds)
         finally:
             self._hooks.backing_off(False)
-        self._budget.spend(seconds)
+        self._budget.time_left -= seconds
 
     def _log_request(self, attempt: Attempt, outcome: PageResponse | RequestError) -> None:
-        if not logger.isEnabledFor(logging.DEBUG):
-            return
         what = f"{len(outcome.records)} records" if isinstance(outcome, PageResponse) else type(outcome).__name__
         status = "-" if attempt.status is None else attempt.status
-        logger.debug(
-            "%s: attempt %d, HTTP %s in %.0f ms: %s",
-            *(self._request, self._budget.attempts, status, self._elapsed * 1000, what),
-            extra=self._extra(attempt),
-        )
+        milliseconds = self._elapsed * 1000
+        message = "%s: attempt %d, HTTP %s in %.0f ms: %s"
+        self._log(logging.DEBUG, attempt, message, self._request, self._budget.attempts, status, milliseconds, what)
 
-    def _log_retry(self, attempt: Attempt, delay: float, error: RequestError) -> None:
-        logger.warning(
-            "attempt %d failed, retrying in at least %.2f s: %s",
-            *(self._budget.attempts, delay, error),
-            extra=self._extra(attempt),
-        )
-
-    def _extra(self, attempt: Attempt) -> dict[str, object]:
+    def _log(self, level: int, attempt: Attempt, message: str, *args: object) -> None:
         extra: dict[str, object] = {
-            "date": self._request.query.start,
-            "page": self._request.number,
+            **self._request.where,
             "attempt": self._budget.attempts,
             "elapsed_ms": round(self._elapsed * 1000, 1),
         }
         if attempt.status is not None:
             extra["status"] = attempt.status
-        return extra
+        logger.log(level, message, *args, extra=extra)

@@ -8,11 +8,10 @@ three times, so every one of them can be replaced: pass `quota=` to the client.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import math
 
 import attrs
 
-from clicksgroup.arguments import positive
 from clicksgroup.errors import ConfigurationError
 
 
@@ -101,7 +100,7 @@ class Quota:
         limits = limits or evolved_limits
         if type(in_flight) is not int or in_flight < 1:
             raise ConfigurationError(f"quota: in_flight={in_flight!r}: expected a whole number of at least 1")
-        self.__attrs_init__(_checked_limits(limits), in_flight)
+        self.__attrs_init__(tuple(map(_checked_limit, limits)), in_flight)
 
     @classmethod
     def of(cls, plan: Plan | str) -> Quota:
@@ -117,19 +116,12 @@ class Quota:
         return f"Quota({''.join(f'{limit!r}, ' for limit in self.limits)}in_flight={self.in_flight})"
 
 
-def _checked_limits(limits: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
-    checked = []
-    for limit in limits:
-        try:
-            count, window = limit
-        except (TypeError, ValueError):
-            raise ConfigurationError(
-                f"quota: {limit!r} is not a (requests, seconds) pair; write Quota((24, 60))"
-            ) from None
-        if type(count) is not int or count < 1:
-            raise ConfigurationError(f"quota: {count!r} requests: expected a whole number of at least 1")
-        try:
-            checked.append((count, float(positive("quota", window, finite=True))))
-        except TypeError as error:
-            raise ConfigurationError(str(error)) from None
-    return tuple(checked)
+def _checked_limit(limit: tuple[int, float]) -> tuple[int, float]:
+    match limit:
+        case (count, window) if type(count) is int and count >= 1 and type(window) in (int, float):
+            if 0 < window < math.inf:
+                return count, float(window)
+    raise ConfigurationError(
+        f"quota: {limit!r}: expected a (requests, seconds) pair, a whole number from 1 and a positive number of "
+        "seconds, such as Quota((24, 60))"
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
@@ -45,68 +46,47 @@ class ItemFactory(Generic[T]):
     look_ahead: int = LOOK_AHEAD
 
 
+@attrs.define(eq=False)
 class DateState:
-    """One date under way.
+    """One date under way."""
 
-    Attributes:
-        paginator: its pages.
-        done: nothing more of it will be fetched.
-        batches: what waits for its turn, in order.
-        pages_ahead: pages of it that are under way, or were fetched and are no batch yet.
-    """
-
-    __slots__ = ("batches", "done", "pages_ahead", "paginator")
-
-    def __init__(self, paginator: Paginator) -> None:
-        self.paginator = paginator
-        self.done = False
-        self.batches: list[Batch[Any]] = []
-        self.pages_ahead = 0
+    paginator: Paginator
+    # Nothing more of it will be fetched.
+    done: bool = False
+    # What waits for its turn, in order.
+    batches: list[Batch[Any]] = attrs.field(factory=list)
+    # Pages of it that are under way, or were fetched and are no batch yet.
+    pages_ahead: int = 0
 
 
+@attrs.define(eq=False, repr=False, slots=False, kw_only=True)
 class Prefetcher(Generic[T]):
-    """The work behind one stream.
+    """The work behind one stream."""
 
-    Args:
-        paginators: the dates, read lazily.
-        factory: makes the items.
-        ordered: give the dates in their order; else as they complete.
-        in_flight: how many requests may be open.
-        fetch: gets a response.
-        all_workers: where the client knows workers until they have ended.
-        wait_status: why the quota makes requests wait, for the repr.
-    """
+    # The dates, read lazily.
+    _paginators: Iterator[Paginator] | None
+    _factory: ItemFactory[T]
+    _ordered: bool
+    _in_flight: int
+    fetch: Callable[[PageRequest, Worker], Awaitable[PageResponse]]
+    # Where the client knows workers until they have ended.
+    _all_workers: set[Worker]
+    # Why the quota makes requests wait, for the repr.
+    _wait_status: Callable[[], str] = str
 
-    def __init__(
-        self,
-        paginators: Iterator[Paginator],
-        factory: ItemFactory[T],
-        *,
-        ordered: bool,
-        in_flight: int,
-        fetch: Callable[[PageRequest, Worker], Awaitable[PageResponse]],
-        all_workers: set[Worker],
-        wait_status: Callable[[], str] = str,
-    ) -> None:
+    def __attrs_post_init__(self) -> None:
         # Items of the page that is being read.
         self.items: deque[T] = deque()
-        self.fetch = fetch
         # No more requests, though the loop has not closed it yet.
         self.abandoned = False
         self._loop = asyncio.get_running_loop()
-        self._paginators: Iterator[Paginator] | None = paginators
-        self._factory = factory
-        self._ordered = ordered
         # Dates are held back until they are complete.
-        self._whole = factory.date is not None or not ordered
-        self._in_flight = in_flight
-        self._most_ahead = in_flight + factory.look_ahead
-        self._all_workers = all_workers
-        self._wait_status = wait_status
+        self._whole = self._factory.date is not None or not self._ordered
+        self._most_ahead = self._in_flight + self._factory.look_ahead
         self._workers: set[Worker] = set()
         self._backing_off = 0
         # Dates under way, in their order, and what may be read now.
-        self._states: deque[DateState] = deque()
+        self._states: list[DateState] = []
         self._ready: deque[Batch[T]] = deque()
         # Pages under way, and pages that were fetched and not read.
         self._pages_ahead = 0
@@ -149,20 +129,20 @@ class Prefetcher(Generic[T]):
         # Otherwise a worker is back from its backoff, and another has its place.
         if self._active() > self._in_flight:
             return None
-        has_room, reader_waits = self._has_room(), self._reader_waits()
+        first = self._states[0] if self._states else None
+        reader_waits = self._reader is not None and not self._reader.done()
+        # The date that the reader waits for is fetched to its end.
+        not_counted = first.pages_ahead if first is not None and reader_waits else 0
+        has_room = self._pages_ahead - not_counted < self._most_ahead
         for state in self._states:
-            if state.done or not (has_room or (reader_waits and self._may_pass(state))):
+            # Where any date may be given, and where pages are fetched one at a time, places would be empty otherwise.
+            may_pass = state is first or not self._ordered or not state.paginator.parallel
+            if state.done or not (has_room or (reader_waits and may_pass)):
                 continue
             if (request := state.paginator.next_request(self._in_flight)) is not None:
                 self._recount(state)
                 return state, request
-        if self._paginators is None or not has_room:
-            return None
-        begun = self._begin_date(self._paginators)
-        if begun is None or (request := begun.paginator.next_request()) is None:
-            return None
-        self._recount(begun)
-        return begun, request
+        return self._begin_date() if has_room else None
 
     def page_ended(self, state: DateState, request: PageRequest, outcome: PageResponse | BaseException) -> None:
         """A page was fetched, or cannot be."""
@@ -214,24 +194,6 @@ class Prefetcher(Generic[T]):
     def _active(self) -> int:
         return len(self._workers) - self._backing_off
 
-    def _may_pass(self, state: DateState) -> bool:
-        """Whether the next page of a date that has begun may be fetched without room, since the reader waits.
-
-        That of the first date may. So may all where any of them may be given, and those that fetch a page at a time:
-        places would be empty.
-        """
-        return not self._ordered or not state.paginator.parallel or state is self._states[0]
-
-    def _has_room(self) -> bool:
-        """Whether the pages ahead of the reader are fewer than may be, without those of the date that it waits for."""
-        ahead = self._pages_ahead
-        if self._states and self._reader_waits():
-            ahead -= self._states[0].pages_ahead
-        return ahead < self._most_ahead
-
-    def _reader_waits(self) -> bool:
-        return self._reader is not None and not self._reader.done()
-
     def _recount(self, state: DateState) -> None:
         """Count the pages of a date that are under way."""
         pages = 0 if state.done else state.paginator.pages_ahead
@@ -242,9 +204,11 @@ class Prefetcher(Generic[T]):
         state.batches.append((items, pages))
         self._pages_ahead += pages
 
-    def _begin_date(self, paginators: Iterator[Paginator]) -> DateState | None:
+    def _begin_date(self) -> tuple[DateState, PageRequest] | None:
+        if self._paginators is None:
+            return None
         try:
-            paginator = next(paginators, None)
+            paginator = next(self._paginators, None)
         except BaseException as error:
             # Out of the caller's iterable of dates.
             self._last_error = error
@@ -253,9 +217,13 @@ class Prefetcher(Generic[T]):
             self._paginators = None
             self._give_ready()
             return None
+        paginator.fetched_at = datetime.datetime.now(datetime.UTC)
         state = DateState(paginator)
         self._states.append(state)
-        return state
+        request = paginator.next_request()
+        assert request is not None
+        self._recount(state)
+        return state, request
 
     def _fail(self, state: DateState, error: BaseException) -> None:
         """A date has failed: give what stands for it, or let it end the stream."""
@@ -276,7 +244,7 @@ class Prefetcher(Generic[T]):
         """Let a date end the stream: in order, after those before it; else, after those that are complete."""
         self._last_error = error
         self._paginators = None
-        states = list(self._states)
+        states = self._states
         dropped = states[states.index(failed) + 1 :] if self._ordered else [s for s in states if not s.done]
         for state in dropped:
             self._states.remove(state)
@@ -292,12 +260,14 @@ class Prefetcher(Generic[T]):
 
     def _give_ready(self) -> None:
         """Let the reader have all whose turn has come."""
-        if self._ordered:
-            while self._states and self._give(self._states[0]):
-                self._states.popleft()
-        else:
-            for state in [state for state in self._states if self._give(state)]:
+        for state in list(self._states):
+            if state.done or not self._whole:
+                self._ready.extend(state.batches)
+                state.batches.clear()
+            if state.done:
                 self._states.remove(state)
+            elif self._ordered:
+                break
         if self._paginators is None and not self._states:
             if self._last_error is not None and not self._over:
                 self._error = _raisable(self._last_error)
@@ -305,13 +275,6 @@ class Prefetcher(Generic[T]):
             self._stop()
         elif self._ready:
             self._wake()
-
-    def _give(self, state: DateState) -> bool:
-        """Give what a date has; True if nothing will follow."""
-        if state.done or not self._whole:
-            self._ready.extend(state.batches)
-            state.batches.clear()
-        return state.done
 
     def _stop(self) -> None:
         if not self._over:
@@ -323,10 +286,8 @@ class Prefetcher(Generic[T]):
         self._wake()
 
     def _wake(self) -> None:
-        if self._reader is not None:
-            if not self._reader.done():
-                self._reader.set_result(None)
-            self._reader = None
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     def __repr__(self) -> str:
         if self._over:

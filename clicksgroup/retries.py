@@ -55,18 +55,14 @@ class RetryPolicy:
 
 
 class RetryBudget:
-    """What is left of a policy for one page.
-
-    Attributes:
-        attempts: how many were begun.
-        time_left: seconds of the deadline. Waits for quota are not spent.
-        failure: of the last attempt.
-    """
+    """What is left of a policy for one page."""
 
     def __init__(self, policy: RetryPolicy) -> None:
+        # How many attempts were begun, and why the last one failed.
         self.attempts = 0
-        self.time_left = policy.deadline
         self.failure: RequestError | None = None
+        # Seconds of the deadline. Waits for quota are not spent.
+        self.time_left = policy.deadline
         self._policy = policy
         self._longest_attempt = 0.0
 
@@ -77,10 +73,6 @@ class RetryBudget:
         One that the deadline would cut shorter than those before it took is not worth a request.
         """
         return self.time_left - self._longest_attempt
-
-    def spend(self, seconds: float) -> None:
-        """Time has passed outside of an attempt."""
-        self.time_left -= seconds
 
     def attempt_ended(self, seconds: float) -> None:
         """An attempt has taken so long."""
@@ -94,11 +86,7 @@ class RetryBudget:
     def delay(self, error: RequestError, *, pause: float | None, retry_after: float | None) -> float:
         """The seconds before the next attempt, after one that failed. Where there is none, the error is raised.
 
-        Args:
-            error: what the attempt came to.
-            pause: the seconds of pause that it has brought upon all who share the quota. They are not spent, but a
-                pause must not be longer than what is left.
-            retry_after: the seconds that the server asked to wait.
+        A pause after a 429 is not spent, but must not be longer than what is left.
         """
         self.failure = error
         asked = retry_after or 0.0
@@ -172,7 +160,8 @@ class CircuitBreaker:
         # The page that failed first, and the page whose trial request is under way.
         self._owner: object | None = None
         self._trial: object | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        # Set once, by the next change.
+        self._changed = asyncio.Event()
         # The page that waits for quota. It may be the owner of an outage that is over.
         self._waits_for_quota: object | None = None
 
@@ -194,7 +183,7 @@ class CircuitBreaker:
             self._wake()
 
     def admits(self, page: object) -> bool:
-        """Whether `page` may send a request now; call `request_started` before the next await."""
+        """Whether `page` may send a request now."""
         if not self._failures:
             return True
         if self._trial is not None:
@@ -205,14 +194,15 @@ class CircuitBreaker:
 
     async def changed(self) -> None:
         """Wait until `admits` or `owner_waits_for_quota` may have changed."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+        await self._changed.wait()
 
-    def request_started(self, page: object) -> None:
-        """A request for `page` is about to be sent."""
+    def request_started(self, page: object) -> bool:
+        """Begin a request for `page`, if it may still send one."""
+        if not self.admits(page):
+            return False
         if self._failures:
             self._trial = page
+        return True
 
     def request_ended(self, page: object, *, failed: bool) -> None:
         """It failed in a way that is retryable, or else the server answered: then the outage is over."""
@@ -241,7 +231,5 @@ class CircuitBreaker:
             self._wake()
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import os
 from importlib.metadata import PackageNotFoundError, version
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 from clicksgroup.errors import ConfigurationError
 
@@ -88,10 +88,17 @@ def parse_base_url(value: str | None, *, allow_http: bool) -> str:
         raise ConfigurationError(f"base_url: {value!r}: {error}") from None
     if url.username is not None or url.password is not None:
         raise ConfigurationError("base_url: it holds a user or password; leave them out: the key goes into a header")
-    if problem := _url_problem(value, url, allow_http=allow_http):
-        raise ConfigurationError(f"base_url: {value!r}: {problem}")
-    assert host is not None
-    return value.rstrip("/")
+    if not host or url.scheme not in ("https", "http"):
+        problem = f"expected a URL such as {DEFAULT_BASE_URL}"
+    elif "?" in value or "#" in value:
+        problem = "expected neither a query nor a fragment"
+    elif not (value.isascii() and value.isprintable()) or " " in value:
+        problem = "expected printable ASCII without spaces (a host name in Punycode)"
+    elif url.scheme == "http" and not allow_http and not _is_loopback(host):
+        problem = "plain http would send the key unprotected; use https, or allow_http=True"
+    else:
+        return value.rstrip("/")
+    raise ConfigurationError(f"base_url: {value!r}: {problem}")
 
 
 def origin_of(url: str) -> str:
@@ -124,18 +131,6 @@ def _header_value(name: str, value: str) -> str:
     if not (value.isascii() and value.isprintable()):
         raise ConfigurationError(f"{name}: it holds a character that no HTTP header may hold (only printable ASCII)")
     return value
-
-
-def _url_problem(value: str, url: SplitResult, *, allow_http: bool) -> str | None:
-    if not url.hostname or url.scheme not in ("https", "http"):
-        return f"expected a URL such as {DEFAULT_BASE_URL}"
-    if "?" in value or "#" in value:
-        return "expected neither a query nor a fragment"
-    if not (value.isascii() and value.isprintable()) or " " in value:
-        return "expected printable ASCII without spaces (a host name in Punycode)"
-    if url.scheme == "http" and not allow_http and not _is_loopback(url.hostname):
-        return "plain http would send the key unprotected; use https, or allow_http=True"
-    return None
 
 
 def _is_loopback(host: str) -> bool:

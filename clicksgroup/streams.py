@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from clicksgroup.prefetching import Prefetcher
+from clicksgroup.errors import ClientClosedError
+from clicksgroup.fetching import Fetcher
+from clicksgroup.prefetching import ItemFactory, Prefetcher
+from clicksgroup.protocol import Paginator
+from clicksgroup.workers import Worker
 
 T = TypeVar("T")
 
@@ -55,9 +61,6 @@ class ItemStream(AsyncGenerator[T, None]):
             self._reading = False
             # An exception keeps its frames, and they must not keep the stream and its work alive.
             del self
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def asend(self, value: None) -> T:  # noqa: ARG002
         """The same as `anext`, as for any generator that takes nothing."""
@@ -128,10 +131,7 @@ class Stream(ItemStream[T]):
 class SharedAnswer(Generic[T]):
     """The one item of a stream, for all who ask the same at the same time. The last caller who leaves ends the stream.
 
-    Args:
-        stream: gives the item.
-        query: what is asked.
-        pending: where others find this answer under its query, until it is there.
+    Others find this answer in `pending` under its query, until it is there.
     """
 
     def __init__(self, stream: ItemStream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
@@ -139,7 +139,8 @@ class SharedAnswer(Generic[T]):
         self._query = query
         self._pending = pending
         pending[query] = self
-        self._task = asyncio.create_task(self._first(stream), name="clicksgroup answer")
+        self._task = asyncio.create_task(_first_of(stream), name="clicksgroup answer")
+        self._task.add_done_callback(self._ended)
 
     async def get(self) -> T:
         """The item. A caller that is cancelled does not disturb the others."""
@@ -148,28 +149,101 @@ class SharedAnswer(Generic[T]):
             await asyncio.wait((self._task,))
         finally:
             self._callers -= 1
-            if not self._callers:
-                self._last_caller_left()
+            if not self._callers and not self._task.done():
+                self._task.cancel()
+                self._forget()
         # Every caller raises the same exception: without this its traceback would grow with each.
         if (error := self._task.exception()) is not None:
             raise error.with_traceback(None)
         return self._task.result()
 
-    def _last_caller_left(self) -> None:
-        if not self._task.done():
-            self._task.cancel()
-            self._forget()
-        elif not self._task.cancelled():
-            # Else asyncio logs an exception that was never retrieved.
-            self._task.exception()
-
     def _forget(self) -> None:
         if self._pending.get(self._query) is self:
             del self._pending[self._query]
 
-    async def _first(self, stream: ItemStream[T]) -> T:
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        self._forget()
+        # All callers may have left: asyncio logs an exception that was never retrieved.
+        if not task.cancelled():
+            task.exception()
+
+
+async def _first_of(stream: ItemStream[T]) -> T:
+    async with stream:
+        return await anext(stream)
+
+
+class Lifecycle:
+    """The fetcher, streams and tasks of one client. What `connect` opens goes onto the stack that it is given."""
+
+    def __init__(self, connect: Callable[[AsyncExitStack], Awaitable[Fetcher]]) -> None:
+        self.fetcher: Fetcher | None = None
+        self.closed = False
+        self._connect = connect
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exits = AsyncExitStack()
+        self._prefetchers: weakref.WeakSet[Prefetcher[Any]] = weakref.WeakSet()
+        self._workers: set[Worker] = set()
+        # By query, until they are there.
+        self._shared_answers: dict[Hashable, SharedAnswer[Any]] = {}
+
+    async def open(self) -> None:
+        if self.closed or self._loop is not None:
+            raise ClientClosedError("the client was opened before; a client is opened once: make a new one")
+        self._loop = asyncio.get_running_loop()
         try:
-            async with stream:
-                return await anext(stream)
+            self.fetcher = await self._connect(self._exits)
+            if self.closed:
+                raise ClientClosedError("the client was closed while it was being opened")
+        except BaseException:
+            self.closed = True
+            await self._exits.aclose()
+            raise
+
+    async def close(self) -> None:
+        """End all streams, requests and tasks, then what `connect` opened."""
+        self.closed = True
+        self.fetcher = None
+        closed = ClientClosedError("the client was closed while this stream was being read")
+        for prefetcher in list(self._prefetchers):
+            prefetcher.close(closed)
+        try:
+            while self._workers:
+                await asyncio.wait([worker.cancel() for worker in self._workers])
         finally:
-            self._forget()
+            await self._exits.aclose()
+
+    def opened(self) -> Fetcher:
+        """The fetcher of a client that is open in this event loop."""
+        if self.closed:
+            raise ClientClosedError("the client is closed: use it inside its `async with` block")
+        if self.fetcher is None:
+            raise ClientClosedError("the client is not open: use `async with ClicksClient(...) as client`")
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientClosedError("the client belongs to another event loop: open one in each")
+        return self.fetcher
+
+    def stream(self, factory: ItemFactory[T], paginators: Iterator[Paginator], *, ordered: bool = True) -> Stream[T]:
+        """A stream that begins when it is first read."""
+
+        def begin() -> Prefetcher[T]:
+            fetcher = self.opened()
+            prefetcher = Prefetcher(
+                paginators=paginators,
+                factory=factory,
+                ordered=ordered,
+                in_flight=fetcher.quota.quota.in_flight,
+                fetch=fetcher.fetch,
+                all_workers=self._workers,
+                wait_status=fetcher.quota.wait_status,
+            )
+            self._prefetchers.add(prefetcher)
+            return prefetcher
+
+        return Stream(begin)
+
+    async def ask(self, query: Hashable, stream: Callable[[], Stream[T]]) -> T:
+        """The one item of a stream, shared by all who ask the same until it is there."""
+        self.opened()
+        shared: SharedAnswer[T] = self._shared_answers.get(query) or SharedAnswer(stream(), query, self._shared_answers)
+        return await shared.get()

@@ -25,39 +25,32 @@ def timeout_text(seconds: float, bound: str, *, sent: bool) -> str:
 def transport_error(
     failure: BaseException | str, request: PageRequest, base_url: str, redact: Callable[[str], str]
 ) -> TransportError:
-    """The error for a request that got no usable answer.
-
-    Args:
-        failure: the exception of aiohttp, or a text.
-        request: what was asked for.
-        base_url: where.
-        redact: takes the key out of a text.
-    """
+    """The error for a request that got no usable answer: `failure` is an exception of aiohttp's, or a text."""
     host = urlsplit(base_url).netloc
-    permanent = isinstance(failure, BaseException) and _is_permanent(failure)
-    what = f"{host}: {failure}" if isinstance(failure, str) else _describe(failure, host)
-    what = " ".join(redact(what).split())[:_LONGEST_REASON]
+    permanent = _is_permanent(failure)
+    what = " ".join(redact(_describe(failure, host)).split())[:_LONGEST_REASON]
     advice = "check base_url, the proxy and the certificates" if permanent else "check the network, or try again later"
     error = TransportError(
         f"{request}: {what}; {advice}",
-        date=request.query.start,
-        page=request.number,
         retryable=not permanent,
         stops_all=permanent,
+        **request.where,
     )
-    error.__cause__ = _cause(failure, redact) if isinstance(failure, BaseException) else None
+    error.__cause__ = _cause(failure, redact)
     return error
 
 
-def _is_permanent(failure: BaseException) -> bool:
+def _is_permanent(failure: object) -> bool:
     """Whether every request will fail like this: the server is not trusted, or the proxy wants a password."""
     failure = getattr(failure, "certificate_error", failure)
     untrusted = isinstance(failure, (ssl.SSLCertVerificationError, aiohttp.ServerFingerprintMismatch))
     return untrusted or (isinstance(failure, aiohttp.ClientHttpProxyError) and failure.status == PROXY_AUTHENTICATION)
 
 
-def _describe(failure: BaseException, host: str) -> str:
+def _describe(failure: BaseException | str, host: str) -> str:
     match failure:
+        case str():
+            return f"{host}: {failure}"
         case aiohttp.ClientHttpProxyError(status=407):
             return "the proxy wants authentication"
         # Its status is aiohttp's invention.
@@ -82,10 +75,12 @@ def _describe(failure: BaseException, host: str) -> str:
     return f"{host}: {type(failure).__name__}: {failure}"
 
 
-def _cause(failure: BaseException, redact: Callable[[str], str]) -> BaseException | None:
+def _cause(failure: BaseException | str, redact: Callable[[str], str]) -> BaseException | None:
     """The cause to show: nothing that holds the request, whose headers hold the key, or an echo of it."""
+    if isinstance(failure, (str, aiohttp.ClientResponseError)):
+        return None
     shown = f"{failure!r} {vars(failure)!r}"
-    if isinstance(failure, aiohttp.ClientResponseError) or redact(shown) != shown:
+    if redact(shown) != shown:
         return None
     if isinstance(failure, aiohttp.ClientConnectorCertificateError):
         failure = failure.certificate_error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from typing import TYPE_CHECKING, Any
 
 from clicksgroup.errors import ClientClosedError
@@ -19,8 +18,6 @@ class Worker:
     A request that the server may be working on keeps its place in flight until it ends. So a worker that is asked to
     stop in the middle of one finishes it, for the client, and ends then.
     """
-
-    __slots__ = ("_prefetcher", "_request", "_request_under_way", "_stop_requested", "_task", "state")
 
     def __init__(self, prefetcher: Prefetcher[Any], state: DateState, request: PageRequest) -> None:
         # The date that a page is being fetched of, if one is.
@@ -55,11 +52,6 @@ class Worker:
         """A wait before another attempt begins or ends."""
         self._prefetcher.backing_off(waiting)
 
-    @staticmethod
-    async def cancel_all(workers: set[Worker]) -> None:
-        """Cancel them, requests under way included, and wait until they have ended."""
-        await asyncio.wait([worker.cancel() for worker in workers])
-
     def cancel(self) -> asyncio.Task[None]:
         """Cancel it, a request under way included, and return the task to wait for."""
         self._stop_requested = True
@@ -86,8 +78,6 @@ class Worker:
         """The page, or whatever ends the fetch: the reader meets it, be it an `Exception` or not."""
         self.state = state
         self._request = request
-        if state.paginator.fetched_at is None:
-            state.paginator.fetched_at = datetime.datetime.now(datetime.UTC)
         try:
             return await self._prefetcher.fetch(request, self)
         except BaseException as error:

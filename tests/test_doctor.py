@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clicksgroup import Quota, RetryPolicy
-from clicksgroup.attempts import MAX_BODY_BYTES
 from clicksgroup.doctor import REQUESTS, Answer, Finding, Recorder, Verdict, check_answers, examine
 from clicksgroup.errors import DecodeError, PaginationWarning, RequestError
 from clicksgroup.protocol import Decoder, Paginator, Query
 from clicksgroup.sandbox import Fault, Sandbox, SeenRequest
+from clicksgroup.transport import MAX_BODY_BYTES
 
 Envelope = dict[str, Any]
 FAST = Quota(in_flight=4)

@@ -14,8 +14,18 @@ from aioresponses import aioresponses
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clicksgroup import APIError, ClicksClient, DecodeError, GroupClicks, GroupTotals, Quota, RetryPolicy, ServerError
-from clicksgroup.protocol import Decoder, Query, split_groups
+from clicksgroup import (
+    APIError,
+    ClicksClient,
+    DecodeError,
+    GroupClicks,
+    GroupTotals,
+    Plan,
+    Quota,
+    RetryPolicy,
+    ServerError,
+)
+from clicksgroup.protocol import Decoder, Query, QueryPlanner
 from clicksgroup.protocol.requests import MAX_URL_LENGTH, PAGE_SIZE
 
 DATE = datetime.date(2025, 1, 31)
@@ -75,7 +85,7 @@ def test_decoder_is_stateless() -> None:
 def test_split_by_length(ids: list[int], host: str) -> None:
     """A list that would make too long a URL is split, and nothing is lost."""
     base_url = f"https://{host}x.example"
-    parts = split_groups(tuple(ids), None, base_url)
+    parts = [query.groups or () for query in QueryPlanner(Plan.BUSINESS, "v1", base_url).clicks(DATE, tuple(ids))]
     assert [number for part in parts for number in part] == ids
     for part in parts:
         assert len(base_url + Query(DATE, DATE, part).page(1).target) <= MAX_URL_LENGTH
@@ -83,13 +93,14 @@ def test_split_by_length(ids: list[int], host: str) -> None:
     assert all(len(part) % PAGE_SIZE == 0 for part in parts[:-1])
 
 
-@given(st.integers(1, 9), st.lists(st.integers(1, 999), min_size=1, max_size=40, unique=True))
-def test_split_by_plan(most: int, ids: list[int]) -> None:
-    """A list is split where the plan allows only so many groups."""
-    parts = split_groups(tuple(ids), most, "https://vivoldi.com")
+@given(st.lists(st.integers(1, 999), min_size=1, max_size=40, unique=True))
+def test_split_by_plan(ids: list[int]) -> None:
+    """A list is split where the plan allows only so many groups: five on Premium."""
+    planner = QueryPlanner(Plan.PREMIUM, "v1", "https://vivoldi.com")
+    parts = [query.groups or () for query in planner.clicks(DATE, tuple(ids))]
     assert [number for part in parts for number in part] == ids
-    assert all(len(part) == most for part in parts[:-1])
-    assert len(parts[-1]) <= most
+    assert all(len(part) == 5 for part in parts[:-1])
+    assert 1 <= len(parts[-1]) <= 5
 
 
 class MockedResponse(aiohttp.ClientResponse):

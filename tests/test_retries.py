@@ -135,10 +135,9 @@ class Pages:
     async def send(self, page: int) -> None:
         """It has its slot, and sends if there is leave to."""
         self.ready.discard(page)
-        if not self.breaker.admits(page):
+        if not self.breaker.request_started(page):
             await self.arrive(page)
             return
-        self.breaker.request_started(page)
         self.flying.add(page)
         self.sent.append(page)
         if self.lasts:

@@ -83,7 +83,12 @@ class World:
         def begin() -> Prefetcher[Any]:
             n = self._quota.quota.in_flight
             return Prefetcher(
-                paginators, DELIVERIES[kind], ordered=ordered, in_flight=n, fetch=fetch, all_workers=self.workers
+                paginators=paginators,
+                factory=DELIVERIES[kind],
+                ordered=ordered,
+                in_flight=n,
+                fetch=fetch,
+                all_workers=self.workers,
             )
 
         return Stream(begin)

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 import aiohttp
 from aiohttp.client_middlewares import ClientHandlerType
 
-from clicksgroup.attempts import read_body
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
 from clicksgroup.doctor.checks import Answer, Finding, Verdict, check_answers, read_pages
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol import PAGE_SIZE, PageResponse
+from clicksgroup.transport import read_body
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
 

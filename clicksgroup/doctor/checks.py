@@ -14,10 +14,9 @@ import attrs
 import orjson
 
 from clicksgroup.errors import APIError, DecodeError
-from clicksgroup.protocol import PAGE_SIZE, Check, Decoder, PageResponse, Query
+from clicksgroup.protocol import PAGE_SIZE, Check, Decoder, Extra, PageResponse, Query
+from clicksgroup.protocol.decoding import ClickItem, field_names, load_json
 from clicksgroup.protocol.error_responses import bounded, snippet, unchanged
-from clicksgroup.protocol.json_bodies import load_json
-from clicksgroup.protocol.responses import CLICK_FIELDS, COUNT_FIELDS
 from clicksgroup.retries import parse_http_date
 
 MAX_SKEW = 60.0
@@ -193,7 +192,7 @@ def _check_body(answer: Answer) -> Iterator[Finding]:
         for problem in lenient.problems:
             yield _part(problem.partition(":")[0]).check(False, problem, _USE_WARN)
         yield _Assumption.CODE.check(True, "")
-        yield from _check_page(lenient, load_json(answer.body, lenient.request, unchanged))
+        yield from _check_page(lenient, load_json(answer.body, lenient.request))
     yield _Assumption.ENVELOPE.check(True, "")
 
 
@@ -218,7 +217,7 @@ def _came(answer: Answer, field: str) -> str:
     """The value at the path that a `DecodeError` names."""
     if not field:
         return f"no JSON: {snippet(answer.body, unchanged)!r}"
-    value = load_json(answer.body, _ANY_DATE.page(1), unchanged)
+    value = load_json(answer.body, _ANY_DATE.page(1))
     for name in re.findall(r"[^.$\[\]]+", field):
         try:
             value = value[int(name) if isinstance(value, list) else name]
@@ -270,8 +269,8 @@ def _undocumented(body: dict[str, Any]) -> Iterator[str]:
     parts = [
         ("", body, {"code", "message", "result"}),
         ("result.", result, {"extra", "list"}),
-        ("result.extra.", result["extra"], {*COUNT_FIELDS, "nextYn"}),
-        *(("result.list[].", row, {*CLICK_FIELDS}) for row in result["list"]),
+        ("result.extra.", result["extra"], {*field_names(Extra)}),
+        *(("result.list[].", row, {*field_names(ClickItem)}) for row in result["list"]),
     ]
     for path, part, documented in parts:
         for name in part.keys() - documented:

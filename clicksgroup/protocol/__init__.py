@@ -3,11 +3,10 @@
 The vendor's own names (`grpIdx`, `acesCnt`, …) live in this package and nowhere else.
 """
 
-from clicksgroup.protocol.decoding import Check, Decoder
+from clicksgroup.protocol.decoding import Check, Decoder, Extra, PageResponse
 from clicksgroup.protocol.error_responses import PROXY_AUTHENTICATION, status_error, too_large
 from clicksgroup.protocol.pagination import REREADS, Paginator
-from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, split_groups
-from clicksgroup.protocol.responses import Extra, PageResponse
+from clicksgroup.protocol.requests import PAGE_SIZE, ApiVersion, PageRequest, Query, QueryPlanner
 
 __all__ = [
     "PAGE_SIZE",
@@ -21,7 +20,7 @@ __all__ = [
     "PageResponse",
     "Paginator",
     "Query",
-    "split_groups",
+    "QueryPlanner",
     "status_error",
     "too_large",
 ]

@@ -33,13 +33,7 @@ def unchanged(text: str) -> str:
 
 
 def status_error(
-    status: int,
-    body: bytes,
-    request: PageRequest,
-    *,
-    user_agent: str = "",
-    retry_after: float | None = None,
-    redact: Redact = unchanged,
+    status: int, body: bytes, request: PageRequest, user_agent: str, retry_after: float | None, redact: Redact
 ) -> RequestError:
     """The error that an answer without success stands for.
 
@@ -47,11 +41,10 @@ def status_error(
         status: not 2xx.
         body: what came with it; nothing is documented about its form.
         request: what was asked.
-        user_agent: what was sent as User-Agent, which a 403 may be about.
+        user_agent: what was sent, which a 403 may be about.
         retry_after: the seconds that the answer asked to wait.
         redact: takes out of a text of the server's what no error may show.
     """
-    date, page = request.query.start, request.number
     envelope = _envelope(body)
     if 300 <= status < 400 and envelope is not None:
         code = envelope.get("code")
@@ -62,7 +55,7 @@ def status_error(
     text = f"{request}: HTTP {status}: {_explain(status, user_agent, retry_after)}.{said}"
     kind = ServerError if status >= 500 else _KINDS.get(status, StatusError)
     stops_all = True if status == PROXY_AUTHENTICATION else None
-    return kind(text, status=status, retry_after=retry_after, date=date, page=page, stops_all=stops_all)
+    return kind(text, status=status, retry_after=retry_after, stops_all=stops_all, **request.where)
 
 
 _KINDS: dict[int, type[StatusError]] = {401: AuthenticationError, 403: ForbiddenError, 429: RateLimitError}
@@ -96,9 +89,8 @@ def too_large(size: str, limit: int, head: bytes, request: PageRequest, redact: 
         f"{request}: the body is {size}, more than the {limit:,} bytes that are read (a page is about 2 KiB); "
         "check base_url",
         snippet=snippet(head, redact),
-        date=request.query.start,
-        page=request.number,
         retryable=False,
+        **request.where,
     )
 
 
@@ -117,8 +109,7 @@ def api_error(envelope: dict[str, Any], code: int, request: PageRequest, redact:
         f"{request}: the server refuses with code {code}: {message or 'no message'}",
         code=code,
         message=message,
-        date=request.query.start,
-        page=request.number,
+        **request.where,
     )
 
 

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
+
 from clicksgroup.errors import PaginationError, PaginationWarning
 from clicksgroup.models import Day
-from clicksgroup.protocol.decoding import Check
+from clicksgroup.protocol.decoding import Check, PageResponse
 from clicksgroup.protocol.requests import PageRequest, Query
-from clicksgroup.protocol.responses import PageResponse
 
 REREADS = 2
 """How often a date that moved while it was read is read again, where none of it has been given yet."""
@@ -23,6 +24,7 @@ MAX_PAGES = 10_000
 """Pages of one date, or of one part of it. A server that always promises another page would never end."""
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class Paginator:
     """Follows `nextYn` and `nextPages` over the pages of one date, and checks that they add up.
 
@@ -40,31 +42,24 @@ class Paginator:
         warned: the kinds of problems that a client has warned of already. Each is warned of once.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Query],
-        groups: tuple[int, ...] | None,
-        check: Check,
-        *,
-        start: int = 1,
-        single: bool = False,
-        rereads: int | None = None,
-        warned: set[str] | None = None,
-    ) -> None:
-        self.date = parts[0].start
-        self.parallel = check == "strict" and start == 1 and not single
+    _parts: Sequence[Query]
+    _groups: tuple[int, ...] | None
+    _check: Check
+    _start: int = attrs.field(default=1, kw_only=True)
+    _single: bool = attrs.field(default=False, kw_only=True)
+    _rereads: int | None = attrs.field(default=None, kw_only=True)
+    _warned: set[str] = attrs.field(factory=set, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.date = self._parts[0].start
         self.finished = False
-        # Set by the worker before it asks for the first page.
+        # Set before the first page is asked for.
         self.fetched_at: datetime.datetime | None = None
-        self._parts = parts
-        self._groups = groups
-        self._strict = check == "strict"
-        self._start = start
-        self._single = single
-        self._id_of = operator.attrgetter("id" if parts[0].kind == "groups" else "group_id")
-        self._keep_pages = rereads is not None
-        self._rereads_left = (rereads or 0) if self._strict else 0
-        self._warned = set() if warned is None else warned
+        self._strict = self._check == "strict"
+        self.parallel = self._strict and self._start == 1 and not self._single
+        self._id_of = operator.attrgetter("id" if self._parts[0].kind == "groups" else "group_id")
+        self._keep_pages = self._rereads is not None
+        self._rereads_left = (self._rereads or 0) if self._strict else 0
         # Of all parts, where the date is given whole; and how many of both there were before this part.
         self._pages: list[list[Any]] = []
         self._problems: list[str] = []
@@ -72,7 +67,6 @@ class Paginator:
         # totalCount of the parts before.
         self._total_before = 0
         self._part = 0
-        self._last_number = self._next_number = start
         self._begin_part()
 
     @property
@@ -130,7 +124,6 @@ class Paginator:
         """All pages together, once `finished`."""
         assert self.finished
         assert self.fetched_at is not None
-        assert self._keep_pages
         return Day(
             self.date,
             self._total_before + (self._total or 0),
@@ -149,7 +142,8 @@ class Paginator:
         self._arrived: dict[int, PageResponse | BaseException] = {}
         # The page to ask for next, the last one that may be asked for, and the one to accept next.
         first = self._start if self._part == 0 else 1
-        self._turn = self._next_number = self._last_number = first
+        self._turn = self._last_number = first
+        self._next_number: int = first
         self._listed: set[int] = set()
         # The server ignores the list of groups, which check="warn" lets pass.
         self._ignored = False
@@ -208,8 +202,8 @@ class Paginator:
             if ids <= self._listed and more:
                 what = "list repeats only groups that were listed before, and nextYn is Y"
                 raise self._error(response, what, moved=True)
-            again = [number for number in group_ids if number in self._listed]
-            twice = again[0] if again else Counter(group_ids).most_common(1)[0][0]
+            counts = Counter([*group_ids, *self._listed.intersection(ids)])
+            twice = next(number for number in group_ids if counts[number] > 1)
             self._disagree(response, "grpIdx", f"grpIdx {twice} is listed twice")
         self._listed |= ids
         if self._query.groups is not None and not ids.issubset(self._query.groups):
@@ -280,9 +274,8 @@ class Paginator:
         )
         return PaginationError(
             f"{response.request}: {what}; {advice}",
-            date=response.request.query.start,
-            page=response.request.number,
             attempts=response.attempts,
             retryable=moved,
             stops_all=stops_all,
+            **response.request.where,
         )

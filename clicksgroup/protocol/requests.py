@@ -1,13 +1,18 @@
-"""The request for a page, as data."""
+"""The request for a page, as data; and which requests a call needs under the rules of the plan."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 from urllib.parse import quote
 
 import attrs
+
+from clicksgroup.arguments import parse_groups, whole_number
+from clicksgroup.dates import DateLike, date_range
+from clicksgroup.errors import ConfigurationError, Location
+from clicksgroup.plans import Plan
 
 ApiVersion: TypeAlias = Literal["v1", "v2"]
 QueryKind: TypeAlias = Literal["clicks", "totals", "groups"]
@@ -18,6 +23,9 @@ PAGE_SIZE = 30
 
 MAX_URL_LENGTH = 4_000
 """Characters. A list of ids that would make a longer URL is split: servers and proxies refuse some at 4 KiB."""
+
+MONTH_DAYS = 31
+"""The longest range of totals where the plan sets none: "at most 1 month" in the vendor's words, taken as 31 days."""
 
 _PATHS = {"v1": "/api/link/v1/clicks-by-group", "v2": "/api/link/v2/clicks-by-group"}
 _GROUPS_PATH = "/api/link-group/v2/list"
@@ -42,19 +50,16 @@ class Query:
     version: ApiVersion = "v1"
     kind: QueryKind = "clicks"
     name: str | None = None
-    _target: str = attrs.field(init=False, eq=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        # The same for all its pages.
-        object.__setattr__(self, "_target", self.target())
+    # The path and query of its pages, up to the number.
+    target: str = attrs.field(init=False, eq=False, repr=False)
 
     def __str__(self) -> str:
         if self.kind == "groups":
             return "list of groups"
         return str(self.start) if self.start == self.end else f"{self.start} to {self.end}"
 
-    def target(self) -> str:
-        """The request's path and query, up to the number of the page."""
+    @target.default
+    def _target(self) -> str:
         if self.kind == "groups":
             name = "" if self.name is None else f"nm={quote(self.name, safe='')}&"
             return f"{_GROUPS_PATH}?{name}pages="
@@ -64,7 +69,7 @@ class Query:
 
     def page(self, number: int) -> PageRequest:
         """The request for one page of the answer."""
-        return PageRequest(self, number, f"{self._target}{number}")
+        return PageRequest(self, number, f"{self.target}{number}")
 
 
 @attrs.frozen
@@ -75,27 +80,87 @@ class PageRequest:
     number: int
     target: str
 
+    @property
+    def where(self) -> Location:
+        """The page, as errors name it."""
+        return {"date": self.query.start, "page": self.number}
+
     def __str__(self) -> str:
         return f"{self.query} page {self.number}"
 
 
-def split_groups(groups: tuple[int, ...], most: int | None, base_url: str) -> tuple[tuple[int, ...], ...]:
-    """The parts in which a list of ids has to be asked for: one where it can be asked for whole.
+@attrs.frozen
+class QueryPlanner:
+    """Makes the queries of one client: a list of groups is split where the plan, or the length of a URL, demands it."""
 
-    Args:
-        groups: the ids.
-        most: how many ids the plan allows in a request, or None for any number.
-        base_url: what comes before the path, since the length of the URL is bounded.
-    """
-    if most is not None:
-        return tuple(groups[i : i + most] for i in range(0, len(groups), most))
-    return tuple(_split_by_length(groups, MAX_URL_LENGTH - len(base_url)))
+    plan: Plan
+    version: ApiVersion
+    base_url: str
+
+    def group_ids(self, groups: Iterable[int] | None) -> tuple[int, ...] | None:
+        """The ids, as the plan allows them.
+
+        Raises:
+            ConfigurationError: they cannot be right, or the plan wants some and there are none.
+        """
+        ids = parse_groups(groups)
+        if ids is None and self.plan.groups_required:
+            raise ConfigurationError(f"the {self.plan.label} plan must name its groups: pass groups=[...]")
+        return ids
+
+    def clicks(self, date: datetime.date, ids: tuple[int, ...] | None) -> tuple[Query, ...]:
+        """The queries for the clicks of a date: several where the list of groups must be split."""
+        return tuple(Query(date, date, part, self.version) for part in self.split(ids))
+
+    def totals(self, start: DateLike, end: DateLike, groups: Iterable[int] | None) -> tuple[Query, ...]:
+        """The queries for the totals of a range.
+
+        Raises:
+            ConfigurationError: the plan does not allow the range or the groups.
+        """
+        dates = date_range(start, end)
+        first, last = dates[0], dates[-1]
+        days, most = len(dates), self.plan.totals_days or MONTH_DAYS
+        if days > most:
+            raise ConfigurationError(
+                f"end: {first} to {last} are {days} days, but {self.plan.label} allows {most}; ask for a shorter "
+                "range: people cannot be added up over ranges, so it is not split"
+            )
+        return tuple(Query(first, last, part, "v2", "totals") for part in self.split(self.group_ids(groups)))
+
+    def list_groups(self, name: str | None) -> tuple[Query, ...]:
+        """The query for the account's link groups, or for those whose name contains `name`."""
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name: expected a str, got {type(name).__name__}")
+        today = datetime.datetime.now(datetime.UTC).date()
+        return (Query(today, today, kind="groups", name=name),)
+
+    def requests_per_date(self, groups: Iterable[int] | None, group_count: int | None) -> int:
+        """How many requests a date takes, of these groups or of so many; one, where neither is known."""
+        if group_count is not None:
+            whole_number("group_count", group_count, least=0)
+        if groups is not None:
+            sizes = [len(part or ()) for part in self.split(self.group_ids(groups))]
+        else:
+            count = max(group_count or 0, 1)
+            most = self.plan.groups_per_request or count
+            sizes = [min(most, count - i) for i in range(0, count, most)]
+        return sum(-(-size // PAGE_SIZE) for size in sizes)
+
+    def split(self, ids: tuple[int, ...] | None) -> list[tuple[int, ...] | None]:
+        """The parts in which the ids have to be asked for: one where they can be asked for whole."""
+        if ids is None:
+            return [None]
+        if (most := self.plan.groups_per_request) is not None:
+            return [ids[i : i + most] for i in range(0, len(ids), most)]
+        return list(_split_by_length(ids, MAX_URL_LENGTH - len(self.base_url)))
 
 
 def _split_by_length(groups: tuple[int, ...], room: int) -> Iterator[tuple[int, ...]]:
     """Parts whose URLs fit, each but the last of a multiple of the page size, so that no page is left half full."""
-    today = datetime.date.max  # dates are all of one length; a page number takes four digits at the most here
-    room -= len(Query(today, today, (), "v2").target()) + 4
+    # Dates are all of one length; a page number takes four digits at the most here.
+    today = datetime.date.max
+    room -= len(Query(today, today, (), "v2").target) + 4
     begin = 0
     while begin < len(groups):
         end, length = begin, -1

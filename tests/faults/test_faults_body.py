@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from clicksgroup import DecodeError, GroupClicks, PaginationWarning, RequestError
 from clicksgroup.arguments import MAX_COUNT
+from clicksgroup.protocol.decoding import was_cut
 from clicksgroup.protocol.error_responses import SNIPPET_LENGTH
-from clicksgroup.protocol.json_bodies import was_cut
 from tests.faults.cases import ATTEMPTS, DATE, Case, client_of, failure_of, named, one_page, whole_day
 from tests.pages import dumps, envelope
 from tests.raw_server import RawServer, http

@@ -39,7 +39,7 @@ class FailingTransport:
 
 
 class FailingAttempt:
-    """One of them, in place of `clicksgroup.attempts.Attempt`."""
+    """One of them, in place of `clicksgroup.transport.Attempt`."""
 
     status = retry_after = pause = None
     waited = 0.0

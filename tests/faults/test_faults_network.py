@@ -25,7 +25,7 @@ from clicksgroup import (
     StatusError,
     TransportError,
 )
-from clicksgroup.attempts import MAX_BODY_BYTES
+from clicksgroup.transport import MAX_BODY_BYTES
 from tests.faults.cases import ATTEMPTS, DATE, FAST, KEY, Case, client_of, failure_of, named, one_page
 from tests.pages import dumps, envelope
 from tests.raw_server import CLOSE, RESET, SILENCE, Drip, Endless, RawServer, Request, Response, http

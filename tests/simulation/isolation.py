@@ -113,7 +113,7 @@ class Isolation:
         yield mock.patch.object(Worker, "__hash__", lambda worker: hash(worker._task))
         yield mock.patch.object(Prefetcher, "__hash__", serial)
         clock = SimpleNamespace(datetime=SimpleNamespace(now=self._now), UTC=datetime.UTC)
-        yield mock.patch("clicksgroup.workers.datetime", clock)
+        yield mock.patch("clicksgroup.prefetching.datetime", clock)
         yield mock.patch("aiohttp.connector.monotonic", self.loop.time)
 
     def _files(self) -> Iterator[Any]:

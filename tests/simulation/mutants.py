@@ -11,12 +11,12 @@ from unittest import mock
 import attrs
 
 from clicksgroup import Quota
-from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination
 from clicksgroup.quota import ledger, limits, shared, waiters
 from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
+from clicksgroup.transport import Attempt
 from tests.simulation import redis
 from tests.simulation.world import run_world
 
