@@ -6,7 +6,6 @@ import asyncio
 import errno
 import functools
 import hashlib
-import logging
 import os
 import pathlib
 import sys
@@ -14,12 +13,10 @@ import uuid
 
 from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
+from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
 from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
-
-logger = logging.getLogger("clicksgroup")
 
 
 class FileQuota(RemoteQuota):
@@ -74,62 +71,57 @@ class FileBackend(Backend):
     """Reads the state from the file, changes it and writes it back, under a lock."""
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota) -> None:
-        super().__init__(quota)
-        self._shown_path = pathlib.Path(path)
-        self._path = self._shown_path.expanduser()
+        super().__init__(quota, f"the quota file {pathlib.Path(path)}", "delete that file")
+        self._path = pathlib.Path(path).expanduser()
         self._process_lock: ProcessLock | None = None
         # What the file was after the last exchange.
         self._signature: tuple[int, ...] = ()
 
-    def describe(self) -> str:
-        return f"the quota file {self._shown_path}"
-
-    def how_to_end_pause(self) -> str:
-        return "delete that file"
-
-    async def open(self) -> None:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._process_lock = ProcessLock(self._beside(self.holder))
-        except OSError as error:
-            raise self._unusable(error) from error
+    async def exchange(self, report: Report) -> ExchangeResult:
+        return await asyncio.to_thread(self._exchange_now, report)
 
     async def close(self) -> None:
-        process_lock, self._process_lock = self._process_lock, None
-        if process_lock is not None:
-            process_lock.close()
+        if self._process_lock is not None:
+            self._process_lock.close()
 
     def has_changed(self) -> bool:
         return _signature(self._path) != self._signature
 
-    async def exchange(self, report: Report) -> ExchangeResult:
-        return await asyncio.to_thread(self._exchange_now, report)
+    def prepare(self, state: SharedState) -> tuple[float, float]:
+        now = clock()
+        if state.boot != boot_id() or now - state.origin < state.clock:
+            # The machine's clock began anew: everything keeps the age that it had at the last change.
+            state.origin, state.boot = now - state.clock, boot_id()
+        for other in tuple(state.holders):
+            if other != self.holder and not ProcessLock.is_held(self._beside(other)):
+                state.remove(other, now - state.origin)
+        return -state.origin, -state.origin
+
+    def set_aside(self) -> str:
+        aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
+        self._path.replace(aside)
+        return f"it was renamed to {aside.name}"
 
     def _exchange_now(self, report: Report) -> ExchangeResult:
-        if self._process_lock is None:
-            raise UnreachableError("it was closed")
         try:
+            if self._process_lock is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._process_lock = ProcessLock(self._beside(self.holder))
             with lock(self._beside("lock")):
-                raw, now = self._path.read_bytes() if self._path.exists() else None, clock()
-                state = self._load(raw, now)
-                for other in tuple(state.holders):
-                    if other != self.holder and not ProcessLock.is_held(self._beside(other)):
-                        state.remove_dead(other, now)
-                result = self.decide(state, report, now)
-                if (changed := dump_changed(state, raw, now)) is not None:
+                raw = self._path.read_bytes() if self._path.exists() else None
+                result, new, seen = self.decide(raw, report, clock())
+                if new is not None:
                     # No fsync: if the machine crashes, a damaged file costs one window and nothing else.
                     with open_private(self._beside("new"), os.O_CREAT | os.O_TRUNC) as stream:
-                        stream.write(changed)
+                        stream.write(new)
                     self._beside("new").replace(self._path)
-                self.seen, self._signature = (state.epoch, state.changes), _signature(self._path)
+                self.seen, self._signature = seen, _signature(self._path)
                 return result
         except OSError as error:
+            reason = self._explain(error)
             if self.seen is None and not isinstance(error, TimeoutError):
-                raise self._unusable(error) from error
-            raise UnreachableError(self._explain(error)) from error
-
-    def _unusable(self, error: OSError) -> QuotaUnavailableError:
-        return QuotaUnavailableError(f"{self.describe()} cannot be used: {self._explain(error)}")
+                raise QuotaUnavailableError(f"{self.description} cannot be used: {reason}") from error
+            raise UnreachableError(reason) from error
 
     def _explain(self, error: OSError) -> str:
         """What is wrong, and what helps."""
@@ -145,23 +137,6 @@ class FileBackend(Backend):
 
     def _beside(self, name: str) -> pathlib.Path:
         return self._path.with_name(f"{self._path.name}.{name}")
-
-    def _load(self, raw: bytes | None, now: float) -> SharedState:
-        state = SharedState(self.quota, clock=now, boot=boot_id())
-        if raw is not None:
-            try:
-                state = load(raw)
-            except Exception:
-                # A foreign file can make the parser raise anything.
-                aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
-                self._path.replace(aside)
-                message = "%s is damaged; it was renamed to %s, and nothing is granted for one window"
-                logger.warning(message, self.describe(), aside.name)
-                state.block_one_window(now)
-        if now < state.clock or state.boot != boot_id():
-            state.shift(now - state.clock)
-            state.boot = boot_id()
-        return state
 
 
 def _signature(path: pathlib.Path) -> tuple[int, ...]:

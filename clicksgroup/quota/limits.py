@@ -106,14 +106,6 @@ class Limit:
             return used >= self.suspected[0]
         return self.step > 0 and self.in_force < self.configured and used >= self.in_force - self.step
 
-    def shift(self, seconds: float) -> None:
-        """The clock was set."""
-        self.raise_at += seconds
-        if self.suspected is not None:
-            self.suspected = self.suspected[0], self.suspected[1] + seconds
-        if self.starved_since is not None:
-            self.starved_since += seconds
-
     @property
     def _raise_after(self) -> float:
         return min(RAISE_AFTER * self.window, max(self.window, LONGEST_RAISE_AFTER))

@@ -60,7 +60,6 @@ async def spend(quota: FileQuota, requests: int) -> None:
 async def process(path: pathlib.Path, quota: Quota) -> AsyncIterator[FileBackend]:
     """A process that has the quota open, whose exchanges the test makes."""
     backend = FileBackend(path, quota)
-    await backend.open()
     try:
         yield backend
     finally:

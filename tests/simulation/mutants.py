@@ -14,7 +14,7 @@ from clicksgroup import Quota
 from clicksgroup.attempts import Attempt
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination
-from clicksgroup.quota import ledger, limits, shared, waiters
+from clicksgroup.quota import ledger, limits, shared
 from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
 from tests.simulation import redis
@@ -76,7 +76,7 @@ def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
         self._changed()
         return await waiter
 
-    return mock.patch.object(waiters.Waiters, "wait", wait)
+    return mock.patch.object(shared.Waiters, "wait", wait)
 
 
 def _abandoned_released() -> AbstractContextManager[Any]:
