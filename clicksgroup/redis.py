@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -97,22 +98,14 @@ class RedisBackend(Backend):
         self._answer = 0.0, 0.0, 0.0
         # Redis's time at which the quota's clock was 0, and how far that is ahead of our own: at least, and at most.
         self._origin, self._ahead = 0.0, (0.0, 0.0)
-        self._last_call_failed = False
 
     async def exchange(self, report: Report) -> ExchangeResult:
         try:
-            if self._last_call_failed:
-                # Connecting takes time, which must not make the reading of the clock vague.
-                await self._client.ping()
-            self._last_call_failed = True
-            result = await self._decide_until_unchanged(report)
+            return await self._decide_until_unchanged(report)
         except (RedisError, OSError, TimeoutError) as error:
             # A wrong password or database, or not Redis at all. redis-py has its own types for errors that may pass.
             permanent = isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError
             reason = str(error) or type(error).__name__
-        else:
-            self._last_call_failed = False
-            return result
         # Raised outside of `except`, so that no local variable of redis-py, such as the URL, hangs on it.
         if permanent and self.seen is None:
             raise QuotaUnavailableError(f"{self.description} cannot be used: {reason}", retryable=False)
@@ -166,25 +159,18 @@ class RedisBackend(Backend):
 
 def _make_client(url: Secret, timeout: float) -> Redis:
     """A client that is not connected yet. Errors are raised outside of `except`: the URL would hang on them."""
-    client, options_are_known = None, True
-    try:
+    problem = "expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
+    with contextlib.suppress(TypeError, ValueError, RedisError):
         # No retries here: the caller of `exchange` tries again, and knows for how long.
         client = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
         )
-        pool = client.connection_pool
+        problem = "redis-py does not know one of its options, or refuses its value"
         # Makes no connection, but checks the options.
-        pool.connection_class(**pool.connection_kwargs)
-    except (TypeError, ValueError, RedisError):
-        options_are_known = False
-    if client is None:
-        raise ConfigurationError(
-            "url: expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
-        )
-    if not options_are_known:
-        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
-    _clients.add(client)
-    return client
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        _clients.add(client)
+        return client
+    raise ConfigurationError(f"url: {problem}")
 
 
 _clients: weakref.WeakSet[Redis] = weakref.WeakSet()

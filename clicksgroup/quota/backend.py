@@ -75,13 +75,13 @@ class Backend(abc.ABC):
             ConfigurationError: others keep a different quota there.
         """
 
-    @abc.abstractmethod
-    async def close(self) -> None:
-        """Close files and connections."""
-
     def has_changed(self) -> bool:
         """Whether another process may have changed anything since the last exchange."""
         return True
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Close files and connections."""
 
     @abc.abstractmethod
     def prepare(self, state: SharedState) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import hashlib
@@ -74,18 +75,20 @@ class FileBackend(Backend):
         super().__init__(quota, f"the quota file {pathlib.Path(path)}", "delete that file")
         self._path = pathlib.Path(path).expanduser()
         self._process_lock: ProcessLock | None = None
-        # What the file was after the last exchange.
-        self._signature: tuple[int, ...] = ()
+        # What the file held after the last exchange.
+        self._raw: bytes | None = None
 
     async def exchange(self, report: Report) -> ExchangeResult:
         return await asyncio.to_thread(self._exchange_now, report)
 
+    def has_changed(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._path.read_bytes() != self._raw
+        return True
+
     async def close(self) -> None:
         if self._process_lock is not None:
             self._process_lock.close()
-
-    def has_changed(self) -> bool:
-        return _signature(self._path) != self._signature
 
     def prepare(self, state: SharedState) -> tuple[float, float]:
         now = clock()
@@ -115,7 +118,7 @@ class FileBackend(Backend):
                     with open_private(self._beside("new"), os.O_CREAT | os.O_TRUNC) as stream:
                         stream.write(new)
                     self._beside("new").replace(self._path)
-                self.seen, self._signature = seen, _signature(self._path)
+                self.seen, self._raw = seen, new or raw
                 return result
         except OSError as error:
             reason = self._explain(error)
@@ -137,14 +140,6 @@ class FileBackend(Backend):
 
     def _beside(self, name: str) -> pathlib.Path:
         return self._path.with_name(f"{self._path.name}.{name}")
-
-
-def _signature(path: pathlib.Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @functools.cache

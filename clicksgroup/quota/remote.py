@@ -168,13 +168,12 @@ class Exchanger:
 
     async def _run(self) -> None:
         try:
-            while True:
+            retry_in, leaving = math.inf, False
+            while not leaving or self._events:
+                await self._wait_until_due(retry_in)
                 self._wake.clear()
                 leaving = self.failure is not None
                 retry_in = await self._exchange(leaving)
-                if leaving and not self._events:
-                    return
-                await self._wait_until_due(retry_in)
         except BaseException as error:
             cancelled = ClientClosedError(f"{self._backend.description} was cancelled")
             self._fail(error if isinstance(error, Exception) else cancelled)

@@ -19,7 +19,6 @@ from clicksgroup.quota.ledger import LONGEST_PAUSE, EventKind, Forecast
 
 logger = logging.getLogger("clicksgroup")
 
-
 ANNOUNCED_WAIT = 1.0
 """Seconds. A wait for the quota that is longer is logged."""
 
@@ -108,7 +107,6 @@ class _Opening:
     """How often one event loop has the quota open."""
 
     users: int = 0
-    is_open: bool = False
     # Opening and closing exclude each other, so that no block begins with a quota that is half open.
     transition: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
@@ -177,25 +175,19 @@ class SharedQuota(abc.ABC):
 
     async def __aenter__(self) -> Self:
         opening = self._opening()
-        opening.users += 1
-        try:
-            async with opening.transition:
-                if not opening.is_open:
-                    await self.on_open()
-                    opening.is_open = True
-        except BaseException:
-            opening.users -= 1
-            raise
+        async with opening.transition:
+            if not opening.users:
+                await self.on_open()
+            opening.users += 1
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         opening = self._opening()
-        opening.users -= 1
         async with opening.transition:
-            if opening.is_open and not opening.users:
-                opening.is_open = False
+            opening.users -= 1
+            if not opening.users:
                 await self.on_close()
 
     def _opening(self) -> _Opening:

@@ -152,7 +152,7 @@ def _no_waiting_for_backfills() -> AbstractContextManager[Any]:
 def _no_compare() -> AbstractContextManager[Any]:
     call = redis.SimulatedRedis.call
 
-    async def put(server: Any, known: str | None, new: bytes) -> list[Any]:
+    async def put(server: Any, known: str, new: bytes) -> list[Any]:
         return await call(server, server.digest() if known else known, new)
 
     return mock.patch.object(redis.SimulatedRedis, "call", put)
