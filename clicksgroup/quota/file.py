@@ -7,17 +7,29 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import os
 import pathlib
 import sys
+import threading
+import time
 import uuid
+import weakref
+from collections.abc import Iterator
 
 from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
-from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
 from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK_TIMEOUT = 0.2
+"""Seconds to try for a lock, which is held for a fraction of a millisecond."""
 
 
 class FileQuota(RemoteQuota):
@@ -131,8 +143,9 @@ class FileBackend(Backend):
         reason = error.strerror or str(error)
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
             return reason
-        if error.filename and (owner := owner_of(error.filename)):
-            reason += f": {error.filename} belongs to {owner}"
+        if error.filename:
+            with contextlib.suppress(OSError):
+                reason += _foreign_owner(pathlib.Path(error.filename))
         return (
             f"{reason}; keep the quota in a folder that this user may write (the command line: set XDG_STATE_HOME or "
             "HOME), or in Redis (--redis)"
@@ -142,6 +155,17 @@ class FileBackend(Backend):
         return self._path.with_name(f"{self._path.name}.{name}")
 
 
+def _foreign_owner(path: pathlib.Path) -> str:
+    """Whose file it is, if it is not ours, such as `: quota.json belongs to root (uid 0)`."""
+    uid = path.stat().st_uid
+    if not hasattr(os, "geteuid") or uid == os.geteuid():
+        return ""
+    try:
+        return f": {path} belongs to {path.owner()} (uid {uid})"
+    except KeyError:
+        return f": {path} belongs to uid {uid}"
+
+
 @functools.cache
 def boot_id() -> str:
     """Id of the machine's boot, or "" where the system does not tell it."""
@@ -149,3 +173,98 @@ def boot_id() -> str:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path) -> Iterator[None]:
+    """Exclude all other processes that lock the same file, which is created.
+
+    Raises:
+        TimeoutError: another process holds the lock for longer than `LOCK_TIMEOUT`.
+    """
+    with open_private(path, os.O_CREAT) as stream:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not _try_lock(stream):
+            if time.monotonic() >= deadline:
+                raise TimeoutError("another process holds its lock")
+            time.sleep(0.0005)
+        try:
+            yield
+        finally:
+            # Closing is not enough: a child that was forked meanwhile shares the lock.
+            _unlock(stream)
+
+
+class ProcessLock:
+    """A file that this process keeps locked until it closes the lock or dies; it is created, and removed at the end."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._stream = open_private(path, os.O_CREAT)
+        _try_lock(self._stream)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if not self._stream.closed:
+            _unlock(self._stream)
+            self._stream.close()
+        self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def is_held(path: pathlib.Path) -> bool:
+        """Whether the process that made that lock is alive. The file of a dead one is removed."""
+        with contextlib.suppress(FileNotFoundError), open_private(path) as stream:
+            if not _try_lock(stream):
+                return True
+        path.unlink(missing_ok=True)
+        return False
+
+
+def open_private(path: pathlib.Path, flags: int = 0) -> io.FileIO:
+    """Open a file that only its user may read and write. A child that is forked does not keep it open."""
+    with _forking:
+        stream = io.FileIO(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
+        _open_files.add(stream)
+    return stream
+
+
+_forking = threading.Lock()
+_open_files: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """A forked child shares the locks of its parent, and would keep them alive after the parent's death."""
+    for stream in list(_open_files):
+        stream.close()
+    _open_files.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # Not while a file is being opened: the child would not know it.
+    os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_close_in_child)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(stream: io.FileIO) -> bool:
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(stream: io.FileIO) -> None:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(stream: io.FileIO) -> bool:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(stream: io.FileIO) -> None:
+        fcntl.flock(stream, fcntl.LOCK_UN)

@@ -33,17 +33,12 @@ class _Memory:
     def __init__(self, quota: Quota) -> None:
         self.lock = threading.RLock()
         self.ledger = Ledger(quota)
-        self.members: list[LocalQuota] = []
+        self.members: dict[asyncio.AbstractEventLoop, LocalQuota] = {}
 
     def remove_closed(self, now: float) -> None:
         """Abandon the requests of event loops that were closed."""
-        for member in [member for member in self.members if member.loop.is_closed()]:
-            self.members.remove(member)
-            self.ledger.abandon_all(member.name, now)
-
-    def is_needed(self, now: float) -> bool:
-        """Whether anybody uses it, or anything that happened can make a request wait."""
-        return self.ledger.remembers(now) or any(member.is_busy for member in self.members)
+        for loop in [loop for loop in self.members if loop.is_closed()]:
+            self.ledger.abandon_all(self.members.pop(loop).name, now)
 
 
 class LocalQuota(SharedQuota):
@@ -62,7 +57,7 @@ class LocalQuota(SharedQuota):
         self.loop = loop
         self.name = f"loop {next(_numbers)}"
         self._memory = memory or _Memory(quota)
-        self._memory.members.append(self)
+        self._memory.members[loop] = self
         self._waiters = Waiters(self.dispatch, KEPT)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -132,11 +127,11 @@ class LocalQuota(SharedQuota):
         now = self.loop.time()
         with self._memory.lock:
             self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
-            for member in self._memory.members:
+            for loop, member in self._memory.members.items():
                 if member is not self:
                     # A loop may be closed: the next look removes it.
                     with contextlib.suppress(RuntimeError):
-                        member.loop.call_soon_threadsafe(member.dispatch)
+                        loop.call_soon_threadsafe(member.dispatch)
             if kind == "throttled" or self._waiters:
                 self.dispatch()
 
@@ -165,9 +160,6 @@ def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
         _forget_idle(clock, now)
         memory = _memories.setdefault((owner, clock), _Memory(quota))
         with memory.lock:
-            for member in memory.members:
-                if member.loop is loop and member.quota == quota:
-                    return member
             if memory.ledger.quota != quota:
                 if memory.members:
                     raise ConfigurationError(
@@ -177,7 +169,7 @@ def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
                     )
                 memory.ledger.limits = limits_for(quota, memory.ledger.limits)
                 memory.ledger.quota = quota
-            return LocalQuota(quota, loop, memory)
+            return memory.members.get(loop) or LocalQuota(quota, loop, memory)
 
 
 def _forget_idle(clock: asyncio.AbstractEventLoop | None, now: float) -> None:
@@ -188,7 +180,7 @@ def _forget_idle(clock: asyncio.AbstractEventLoop | None, now: float) -> None:
         elif kept_by is clock:
             with memory.lock:
                 memory.remove_closed(now)
-                if memory.is_needed(now):
+                if memory.ledger.remembers(now) or any(member.is_busy for member in memory.members.values()):
                     continue
                 memory.members.clear()
                 if memory.ledger.limits_in_force == memory.ledger.quota.limits:

@@ -25,7 +25,7 @@ import attrs
 
 from clicksgroup import PaginationWarning
 from clicksgroup.prefetching import Prefetcher
-from clicksgroup.quota import file_lock
+from clicksgroup.quota import file as quota_file
 from clicksgroup.workers import Worker
 from tests.simulation.bodies import START
 from tests.simulation.loop import SerialTask, SimulationLoop
@@ -123,7 +123,7 @@ class Isolation:
         yield mock.patch.object(time, "monotonic", self.loop.time)
         yield mock.patch.object(time, "clock_gettime", self._seconds_of)
         yield mock.patch.object(uuid, "uuid4", _uuid4)
-        yield mock.patch.object(file_lock, "open_private", _registering(file_lock.open_private))
+        yield mock.patch.object(quota_file, "open_private", _registering(quota_file.open_private))
         yield mock.patch.object(sqlite3, "connect", _registering(functools.partial(_connect, sqlite3.connect)))
 
 
