@@ -91,7 +91,7 @@ class Limit:
 
     def raise_if_due(self, used: int, now: float) -> None:
         """Raise the limit by a step where a request needs it, and no 429 has come for long enough."""
-        if self.in_force == self.configured or used < self.in_force or now < self.raise_at:
+        if used < self.in_force or now < self.raise_at:
             return
         if self.step > 0:
             # The last raise was right.

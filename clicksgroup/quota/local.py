@@ -78,7 +78,7 @@ class LocalQuota(SharedQuota):
     async def acquire(self, max_pause: float = math.inf) -> Slot:
         with self._memory.lock:
             now = self.loop.time()
-            if not self._waiters and self._delay(now) == 0:
+            if not self._waiters and self._memory.ledger.delay(now) == 0:
                 return self._grant(now)
         return await self._waiters.wait(max_pause, now)
 
@@ -92,7 +92,7 @@ class LocalQuota(SharedQuota):
             ledger = self._memory.ledger
             # It may have begun in another event loop.
             self._waiters.pause(ledger.paused_until, now)
-            while self._waiters and (delay := self._delay(now)) == 0:
+            while self._waiters and (delay := ledger.delay(now)) == 0:
                 if (waiter := self._waiters.pop()) is not None:
                     waiter.set_result(self._grant(now))
             if not self._waiters:
@@ -103,10 +103,6 @@ class LocalQuota(SharedQuota):
                 delay = RECHECK
             if delay < math.inf:
                 self._timer = self.loop.call_at(now + delay, self.dispatch)
-
-    def _delay(self, now: float) -> float:
-        self._memory.ledger.raise_limits(now)
-        return self._memory.ledger.delay(now)
 
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger

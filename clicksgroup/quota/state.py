@@ -155,8 +155,6 @@ class SharedState(Ledger):
         self._enqueue(holder, request_ids)
         if leaving:
             self.remove(holder, now)
-        if self.queue:
-            self.raise_limits(now)
         # What is held already was granted by an exchange whose result was lost.
         granted = [request_id for request_id in request_ids if request_id in self.places]
         granted += self._grant(holder, now)

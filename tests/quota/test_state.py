@@ -129,3 +129,15 @@ def test_slots_of_dead_process() -> None:
     state.remove("a", 1010.0)
     assert grants(state, "b", "b1", now=1014.9) == []
     assert grants(state, "b", "b1", now=1015.0) == ["b1"]
+
+
+def test_leaving() -> None:
+    """A process that leaves loses its turn, and its slots come back as those of a dead process do."""
+    state = state_of(Quota(in_flight=1))
+    state.join("a", state.quota, 1000.0)
+    assert grants(state, "a", "a1", "a2") == ["a1"]
+    assert grants(state, "b", "b1") == []
+    state.exchange("a", Report(held={"a1": False}, leaving=True), 1010.0)
+    assert (state.holders, state.queue) == ({}, [("b1", "b")])
+    assert grants(state, "b", "b1", now=1014.9) == []
+    assert grants(state, "b", "b1", now=1015.0) == ["b1"]
