@@ -10,17 +10,14 @@ import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
-import cattrs
-import orjson
+from cattrs.preconf import orjson
 
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import ORPHAN_HOLD, Event, Forecast, HeldSlot, Ledger
 from clicksgroup.quota.limits import limits_for
-
-FORMAT = "clicksgroup quota 2"
 
 MIN_MEMORY = 3600.0
 """Seconds for which answers are kept at least, since the next process may be given a longer window."""
@@ -75,6 +72,7 @@ class SharedState(Ledger):
     """All that is remembered of one quota. Its times are those of a clock of its own.
 
     Args:
+        format: says what the bytes are, and in which format.
         clock: when it was last changed.
         origin: when that clock was 0, by the clock that all can read: the machine's, or that of a server.
         boot: id of the boot of the machine, since its clock begins anew with each.
@@ -87,6 +85,7 @@ class SharedState(Ledger):
         queue: the requests that wait, each with its process; the first is next.
     """
 
+    format: Literal["clicksgroup quota 2"] = "clicksgroup quota 2"
     clock: float = 0.0
     origin: float = 0.0
     boot: str = ""
@@ -201,7 +200,7 @@ class SharedState(Ledger):
 
 def dump(state: SharedState) -> bytes:
     """The state as bytes."""
-    return orjson.dumps({"format": FORMAT, **_converter.unstructure(state)})
+    return _converter.dumps(state)
 
 
 def load(raw: bytes) -> SharedState:
@@ -210,14 +209,11 @@ def load(raw: bytes) -> SharedState:
     Raises:
         Exception: it is not one. A foreign value can make the parser raise anything.
     """
-    data = orjson.loads(raw)
-    if data.pop("format") != FORMAT:
-        raise ValueError("another format")
-    state = _converter.structure(data, SharedState)
+    state = _converter.loads(raw, SharedState)
     # The names of holders become paths.
     if not all(re.fullmatch(r"holder-\d+-[0-9a-f]{12}", holder, re.ASCII) for holder in state.holders):
         raise ValueError("not the name of a holder")
     return state
 
 
-_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter = orjson.make_converter(forbid_extra_keys=True)
