@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import weakref
 from typing import NoReturn
 
-import attrs
-
 from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
-from clicksgroup.quota.remote import CLOSE_TIMEOUT, RemoteQuota
+from clicksgroup.quota.backend import Backend, UnreachableError, clock
+from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 from clicksgroup.settings import Secret
 
@@ -27,8 +23,6 @@ try:
     from redis.exceptions import AuthenticationError, InvalidResponse, RedisError, ResponseError
 except ImportError as error:
     raise ImportError('RedisQuota needs an extra: pip install "clicksgroup[redis]"') from error
-
-logger = logging.getLogger("clicksgroup")
 
 ANSWER_TIMEOUT = 2.0
 """Seconds for Redis to connect or to answer, before the call is made again."""
@@ -82,168 +76,101 @@ class RedisQuota(RemoteQuota):
         raise TypeError("a RedisQuota cannot be pickled, since its URL may hold a password: make one in each process")
 
 
-@attrs.frozen
-class _Reading:
-    """A moment of the quota's clock, and the moments of ours between which it was read."""
-
-    at: float
-    sent: float
-    received: float
-
-    def earliest(self, ours: float) -> float:
-        """The least that the quota's clock can show at that moment of ours."""
-        return self.at + ours - self.received
-
-    def latest(self, ours: float) -> float:
-        """The most that it can show."""
-        return self.at + ours - self.sent
-
-
 class RedisBackend(Backend):
     """Reads the state, decides, and puts it back if nobody has changed it in the meantime; else decides again.
 
     The quota has a clock of its own: Redis's minus `SharedState.origin`. Where Redis's clock is set, our own shows it,
-    and the origin moves by the same step. A decision is made for the earliest moment that it can be, and an event is
-    dated the latest that it can have been, so the way to Redis and back costs time but never breaks the quota.
+    and the origin moves by the same step.
     """
 
     def __init__(self, url: Secret, quota: Quota, name: str, outage_timeout: float) -> None:
         if not name or "{" in name or "}" in name:
             raise ConfigurationError(f"name: {name!r}: expected a text without braces, such as 'shop'")
-        super().__init__(quota)
-        self._name = name
         self._key = f"{{clicksgroup:{name}}}"
         self._client = _make_client(url, min(outage_timeout, ANSWER_TIMEOUT))
         self.script = self._client.register_script(SCRIPT)
-        # What was read last, or None before that; Redis's time of the last answer; the quota's.
-        self._raw: bytes | None = None
-        self._server_time = _Reading(0.0, 0.0, 0.0)
-        self._reading: _Reading | None = None
-        self._last_call_failed = False
-
-    def describe(self) -> str:
         options = self._client.connection_pool.connection_kwargs
         address = options.get("path") or f"{options.get('host') or 'localhost'}:{options.get('port') or 6379}"
-        return f"{self._name!r} in Redis at {address}"
-
-    def how_to_end_pause(self) -> str:
-        return f"delete its key {self._key}"
-
-    async def close(self) -> None:
-        if self.seen is not None and not self._last_call_failed:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                async with asyncio.timeout(CLOSE_TIMEOUT):
-                    await self._leave()
-        await self._client.aclose()
+        super().__init__(quota, f"{name!r} in Redis at {address}", f"delete its key {self._key}")
+        # What was read last, or None before that.
+        self._raw: bytes | None = None
+        # Redis's time of the last answer, and our own before and after that call.
+        self._answer = 0.0, 0.0, 0.0
+        # Redis's time at which the quota's clock was 0, and how far that is ahead of our own: at least, and at most.
+        self._origin, self._ahead = 0.0, (0.0, 0.0)
 
     async def exchange(self, report: Report) -> ExchangeResult:
         try:
-            if self._last_call_failed:
-                # Connecting takes time, which must not make the reading of the clock vague.
-                await self._client.ping()
-            self._last_call_failed = True
-            result = await self._decide_until_unchanged(report)
+            return await self._decide_until_unchanged(report)
         except (RedisError, OSError, TimeoutError) as error:
             # A wrong password or database, or not Redis at all. redis-py has its own types for errors that may pass.
             permanent = isinstance(error, (AuthenticationError, InvalidResponse)) or type(error) is ResponseError
             reason = str(error) or type(error).__name__
-        else:
-            self._last_call_failed = False
-            return result
         # Raised outside of `except`, so that no local variable of redis-py, such as the URL, hangs on it.
         if permanent and self.seen is None:
-            raise QuotaUnavailableError(f"{self.describe()} cannot be used: {reason}", retryable=False)
+            raise QuotaUnavailableError(f"{self.description} cannot be used: {reason}", retryable=False)
         raise UnreachableError(reason)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def prepare(self, state: SharedState) -> tuple[float, float]:
+        server, sent, received = self._answer
+        state.origin = state.origin or float(int(server))
+        if self.seen is not None and self.seen[0] == state.epoch:
+            state.origin += self._clock_step(state.origin)
+        # Where no process can tell that it was set, the clock at least never runs backwards.
+        self._origin = state.origin = min(state.origin, server - state.clock)
+        self._ahead = server - self._origin - received, server - self._origin - sent
+        return self._ahead
 
     async def _decide_until_unchanged(self, report: Report) -> ExchangeResult:
         if self._raw is None:
             await self._compare_and_set(None)
         while True:
-            state, now = self._load()
-            assert self._reading is not None
-            events = [event._replace(at=self._reading.latest(event.at)) for event in report.events]
-            result = self.decide(state, report._replace(events=events), now)
-            if await self._compare_and_set(dump_changed(state, self._raw, now)):
-                self.seen = state.epoch, state.changes
+            result, new, seen = self.decide(self._raw or None, report, clock())
+            if await self._compare_and_set(new):
+                self.seen = seen
                 # Where the last answer shows that the clock was set, the origin moves at once, before a new process
                 # reads the clock.
-                if self._expected_time(state) == self._server_time.at - state.origin:
+                if self._clock_step(self._origin) == 0:
                     return result
-
-    async def _leave(self) -> None:
-        """Give the lease back."""
-        while True:
-            state, now = self._load()
-            state.holders.pop(self.holder, None)
-            if await self._compare_and_set(dump_changed(state, self._raw, now)):
-                return
 
     async def _compare_and_set(self, new: bytes | None) -> bool:
         """Put new bytes there, unless others have changed them since: then those are read. None: only look."""
         known = "" if self._raw is None else hashlib.sha1(self._raw, usedforsecurity=False).hexdigest()
         sent = clock()
         seconds, microseconds, other = await self.script(keys=[self._key], args=[known, new or b""])
-        self._server_time = _Reading(int(seconds) + int(microseconds) / 1e6, sent, clock())
+        self._answer = int(seconds) + int(microseconds) / 1e6, sent, clock()
         if other is not None:
             self._raw = other
             return False
         self._raw = self._raw if new is None else new
         return True
 
-    def _load(self) -> tuple[SharedState, float]:
-        """The state that was read, and the quota's time now."""
-        server = self._server_time
-        state = SharedState(self.quota, origin=float(int(server.at)))
-        damaged = False
-        if self._raw:
-            try:
-                state = load(self._raw)
-            except Exception:
-                # A foreign value can make the parser raise anything.
-                damaged = True
-        # Where no process can tell that it was set, the clock at least never runs backwards.
-        right = max(self._expected_time(state), state.clock)
-        state.origin += server.at - state.origin - right
-        self._reading = _Reading(right, server.sent, server.received)
-        now = self._reading.earliest(clock())
-        if damaged:
-            logger.warning("%s is damaged; it is replaced, and nothing is granted for one window", self.describe())
-            state.block_one_window(now)
-        return state, now
-
-    def _expected_time(self, state: SharedState) -> float:
-        """The quota's time at the last answer: what Redis's clock says, unless our own shows that it was set."""
-        server, last = self._server_time, self._reading
-        shown = server.at - state.origin
-        if last is None or self.seen is None or self.seen[0] != state.epoch:
-            return shown
-        earliest, latest = last.earliest(server.sent), last.latest(server.received)
+    def _clock_step(self, origin: float) -> float:
+        """By how much Redis's clock was set before its last answer, as our own shows it."""
+        server, sent, received = self._answer
+        shown, earliest, latest = server - origin, sent + self._ahead[0], received + self._ahead[1]
         if earliest - CLOCK_STEP <= shown <= latest + CLOCK_STEP:
-            return shown
-        return min(max(shown, earliest), latest)
+            return 0.0
+        return shown - min(max(shown, earliest), latest)
 
 
 def _make_client(url: Secret, timeout: float) -> Redis:
     """A client that is not connected yet. Errors are raised outside of `except`: the URL would hang on them."""
-    client, options_are_known = None, True
-    try:
+    problem = "expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
+    with contextlib.suppress(TypeError, ValueError, RedisError):
         # No retries here: the caller of `exchange` tries again, and knows for how long.
         client = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout, socket_connect_timeout=timeout
         )
-        pool = client.connection_pool
+        problem = "redis-py does not know one of its options, or refuses its value"
         # Makes no connection, but checks the options.
-        pool.connection_class(**pool.connection_kwargs)
-    except (TypeError, ValueError, RedisError):
-        options_are_known = False
-    if client is None:
-        raise ConfigurationError(
-            "url: expected redis://, rediss:// or unix:// and an address, such as redis://127.0.0.1:6379"
-        )
-    if not options_are_known:
-        raise ConfigurationError("url: redis-py does not know one of its options, or refuses its value")
-    _clients.add(client)
-    return client
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        _clients.add(client)
+        return client
+    raise ConfigurationError(f"url: {problem}")
 
 
 _clients: weakref.WeakSet[Redis] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""The interface to a file or server that keeps a quota, the state as bytes, and the clock of the exchanges."""
+"""The file or server that keeps a quota, as one process sees it, and the clock of the exchanges."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ import re
 import time
 import uuid
 
-import cattrs
-import orjson
-
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.state import ExchangeResult, Report, SharedState
+from clicksgroup.quota.state import ExchangeResult, Report, SharedState, dump, load
 
 logger = logging.getLogger("clicksgroup")
-
-FORMAT = "clicksgroup quota 2"
 
 
 class UnreachableError(Exception):
@@ -52,32 +47,23 @@ def namespace_offset() -> float:
 
 
 class Backend(abc.ABC):
-    """The file or server that keeps a quota as bytes, for one process. It is opened once.
+    """Keeps a quota as bytes. One event loop makes all calls, one after another.
 
-    A subclass reads the bytes, calls `load` and `decide`, and writes what `dump_changed` gives, all of it in one atomic
-    step. One event loop makes all calls, one after another.
+    An exchange reads the bytes, calls `decide`, and writes what that gives, in one atomic step.
+
+    Args:
+        quota: what this process was given.
+        description: where the quota is kept, for messages, without any password.
+        how_to_end_pause: what a person can do to end a pause, for messages.
     """
 
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: Quota, description: str, how_to_end_pause: str) -> None:
         self.quota = quota
+        self.description = description
+        self.how_to_end_pause = how_to_end_pause
         self.holder = f"holder-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         # What was seen last: the id of the memory, and how often it had changed.
         self.seen: tuple[str, int] | None = None
-
-    @abc.abstractmethod
-    def describe(self) -> str:
-        """Where the quota is kept, for messages. Without any password."""
-
-    @abc.abstractmethod
-    def how_to_end_pause(self) -> str:
-        """What a person can do to end a pause, for messages."""
-
-    async def open(self) -> None:  # noqa: B027
-        """Prepare for exchanges. If it fails, `close` is called.
-
-        Raises:
-            QuotaUnavailableError: trying again would not help.
-        """
 
     @abc.abstractmethod
     async def exchange(self, report: Report) -> ExchangeResult:
@@ -85,6 +71,7 @@ class Backend(abc.ABC):
 
         Raises:
             UnreachableError: it may be tried again.
+            QuotaUnavailableError: trying again would not help.
             ConfigurationError: others keep a different quota there.
         """
 
@@ -96,51 +83,58 @@ class Backend(abc.ABC):
     async def close(self) -> None:
         """Close files and connections."""
 
-    def decide(self, state: SharedState, report: Report, now: float) -> ExchangeResult:
+    @abc.abstractmethod
+    def prepare(self, state: SharedState) -> tuple[float, float]:
+        """Correct the state's origin where a clock was set, and remove processes that are known to be dead.
+
+        Returns:
+            The seconds by which the state's clock is ahead of ours: at least, and at most.
+        """
+
+    def set_aside(self) -> str:
+        """Keep bytes that are damaged from being written over, where that is possible; what was done, in words."""
+        return "it is replaced"
+
+    def decide(
+        self, raw: bytes | None, report: Report, now: float
+    ) -> tuple[ExchangeResult, bytes | None, tuple[str, int]]:
         """Change the state as one exchange does.
+
+        The decision is made for the earliest moment that it can be, and an event is dated the latest that it can have
+        been. So a clock that is read from afar costs time, but never breaks the quota.
+
+        Returns:
+            The result, the new bytes, or None if they are what was read, and what is seen once they are written.
 
         Raises:
             ConfigurationError: others keep a different quota there.
         """
+        state, damaged = SharedState(self.quota), False
+        if raw is not None:
+            try:
+                state = load(raw)
+            except Exception:
+                # A foreign value can make the parser raise anything.
+                damaged = True
+        earliest, latest = self.prepare(state)
+        now += earliest
+        if damaged:
+            message = "%s is damaged; %s, and nothing is granted for one window"
+            logger.warning(message, self.description, self.set_aside())
+            state.block_one_window(now)
         if self.seen is not None and state.compare(*self.seen, now):
             message = "%s has lost what it knew (was it deleted?): nothing is granted for one window, %g s"
-            logger.warning(message, self.describe(), state.memory)
+            logger.warning(message, self.description, state.memory)
         if not state.join(self.holder, self.quota, now):
             raise ConfigurationError(
-                f"{self.describe()}: another process keeps {state.quota!r} there, and this one was given "
+                f"{self.description}: another process keeps {state.quota!r} there, and this one was given "
                 f"{self.quota!r}; give all the same quota, or keep them apart under different names"
             )
-        return state.exchange(self.holder, report, now)
-
-
-def dump_changed(state: SharedState, raw: bytes | None, now: float) -> bytes | None:
-    """The state as bytes, or None if it is what was read."""
-    if dump(state) == raw:
-        return None
-    state.clock = max(now, state.clock)
-    state.changes += 1
-    return dump(state)
-
-
-def dump(state: SharedState) -> bytes:
-    """The state as bytes."""
-    return orjson.dumps({"format": FORMAT, **_converter.unstructure(state)})
-
-
-def load(raw: bytes) -> SharedState:
-    """The state that was dumped.
-
-    Raises:
-        Exception: it is not one. A foreign value can make the parser raise anything.
-    """
-    data = orjson.loads(raw)
-    if data.pop("format") != FORMAT:
-        raise ValueError("another format")
-    state = _converter.structure(data, SharedState)
-    # The names of holders become paths.
-    if not all(re.fullmatch(r"holder-\d+-[0-9a-f]{12}", holder, re.ASCII) for holder in state.holders):
-        raise ValueError("not the name of a holder")
-    return state
-
-
-_converter = cattrs.Converter(forbid_extra_keys=True)
+        events = [event._replace(at=event.at + latest) for event in report.events]
+        result = state.exchange(self.holder, report._replace(events=events), now)
+        new = None
+        if dump(state) != raw:
+            state.clock = max(now, state.clock)
+            state.changes += 1
+            new = dump(state)
+        return result, new, (state.epoch, state.changes)

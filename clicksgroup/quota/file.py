@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import hashlib
-import logging
+import io
 import os
 import pathlib
 import sys
+import threading
+import time
 import uuid
+import weakref
+from collections.abc import Iterator
 
 from clicksgroup.errors import QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota.backend import Backend, UnreachableError, clock, dump_changed, load
-from clicksgroup.quota.file_lock import ProcessLock, lock, open_private, owner_of
+from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.remote import RemoteQuota
 from clicksgroup.quota.state import ExchangeResult, Report, SharedState
 
-logger = logging.getLogger("clicksgroup")
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+LOCK_TIMEOUT = 0.2
+"""Seconds to try for a lock, which is held for a fraction of a millisecond."""
 
 
 class FileQuota(RemoteQuota):
@@ -74,70 +84,68 @@ class FileBackend(Backend):
     """Reads the state from the file, changes it and writes it back, under a lock."""
 
     def __init__(self, path: str | os.PathLike[str], quota: Quota) -> None:
-        super().__init__(quota)
-        self._shown_path = pathlib.Path(path)
-        self._path = self._shown_path.expanduser()
+        super().__init__(quota, f"the quota file {pathlib.Path(path)}", "delete that file")
+        self._path = pathlib.Path(path).expanduser()
         self._process_lock: ProcessLock | None = None
-        # What the file was after the last exchange.
-        self._signature: tuple[int, ...] = ()
-
-    def describe(self) -> str:
-        return f"the quota file {self._shown_path}"
-
-    def how_to_end_pause(self) -> str:
-        return "delete that file"
-
-    async def open(self) -> None:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._process_lock = ProcessLock(self._beside(self.holder))
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    async def close(self) -> None:
-        process_lock, self._process_lock = self._process_lock, None
-        if process_lock is not None:
-            process_lock.close()
-
-    def has_changed(self) -> bool:
-        return _signature(self._path) != self._signature
+        # What the file held after the last exchange.
+        self._raw: bytes | None = None
 
     async def exchange(self, report: Report) -> ExchangeResult:
         return await asyncio.to_thread(self._exchange_now, report)
 
+    def has_changed(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self._path.read_bytes() != self._raw
+        return True
+
+    async def close(self) -> None:
+        if self._process_lock is not None:
+            self._process_lock.close()
+
+    def prepare(self, state: SharedState) -> tuple[float, float]:
+        now = clock()
+        if state.boot != boot_id() or now - state.origin < state.clock:
+            # The machine's clock began anew: everything keeps the age that it had at the last change.
+            state.origin, state.boot = now - state.clock, boot_id()
+        for other in tuple(state.holders):
+            if other != self.holder and not ProcessLock.is_held(self._beside(other)):
+                state.remove(other, now - state.origin)
+        return -state.origin, -state.origin
+
+    def set_aside(self) -> str:
+        aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
+        self._path.replace(aside)
+        return f"it was renamed to {aside.name}"
+
     def _exchange_now(self, report: Report) -> ExchangeResult:
-        if self._process_lock is None:
-            raise UnreachableError("it was closed")
         try:
+            if self._process_lock is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._process_lock = ProcessLock(self._beside(self.holder))
             with lock(self._beside("lock")):
-                raw, now = self._path.read_bytes() if self._path.exists() else None, clock()
-                state = self._load(raw, now)
-                for other in tuple(state.holders):
-                    if other != self.holder and not ProcessLock.is_held(self._beside(other)):
-                        state.remove_dead(other, now)
-                result = self.decide(state, report, now)
-                if (changed := dump_changed(state, raw, now)) is not None:
+                raw = self._path.read_bytes() if self._path.exists() else None
+                result, new, seen = self.decide(raw, report, clock())
+                if new is not None:
                     # No fsync: if the machine crashes, a damaged file costs one window and nothing else.
                     with open_private(self._beside("new"), os.O_CREAT | os.O_TRUNC) as stream:
-                        stream.write(changed)
+                        stream.write(new)
                     self._beside("new").replace(self._path)
-                self.seen, self._signature = (state.epoch, state.changes), _signature(self._path)
+                self.seen, self._raw = seen, new or raw
                 return result
         except OSError as error:
+            reason = self._explain(error)
             if self.seen is None and not isinstance(error, TimeoutError):
-                raise self._unusable(error) from error
-            raise UnreachableError(self._explain(error)) from error
-
-    def _unusable(self, error: OSError) -> QuotaUnavailableError:
-        return QuotaUnavailableError(f"{self.describe()} cannot be used: {self._explain(error)}")
+                raise QuotaUnavailableError(f"{self.description} cannot be used: {reason}") from error
+            raise UnreachableError(reason) from error
 
     def _explain(self, error: OSError) -> str:
         """What is wrong, and what helps."""
         reason = error.strerror or str(error)
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
             return reason
-        if error.filename and (owner := owner_of(error.filename)):
-            reason += f": {error.filename} belongs to {owner}"
+        if error.filename:
+            with contextlib.suppress(OSError):
+                reason += _foreign_owner(pathlib.Path(error.filename))
         return (
             f"{reason}; keep the quota in a folder that this user may write (the command line: set XDG_STATE_HOME or "
             "HOME), or in Redis (--redis)"
@@ -146,30 +154,16 @@ class FileBackend(Backend):
     def _beside(self, name: str) -> pathlib.Path:
         return self._path.with_name(f"{self._path.name}.{name}")
 
-    def _load(self, raw: bytes | None, now: float) -> SharedState:
-        state = SharedState(self.quota, clock=now, boot=boot_id())
-        if raw is not None:
-            try:
-                state = load(raw)
-            except Exception:
-                # A foreign file can make the parser raise anything.
-                aside = self._beside(f"corrupt-{uuid.uuid4().hex[:8]}")
-                self._path.replace(aside)
-                message = "%s is damaged; it was renamed to %s, and nothing is granted for one window"
-                logger.warning(message, self.describe(), aside.name)
-                state.block_one_window(now)
-        if now < state.clock or state.boot != boot_id():
-            state.shift(now - state.clock)
-            state.boot = boot_id()
-        return state
 
-
-def _signature(path: pathlib.Path) -> tuple[int, ...]:
+def _foreign_owner(path: pathlib.Path) -> str:
+    """Whose file it is, if it is not ours, such as `: quota.json belongs to root (uid 0)`."""
+    uid = path.stat().st_uid
+    if not hasattr(os, "geteuid") or uid == os.geteuid():
+        return ""
     try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
+        return f": {path} belongs to {path.owner()} (uid {uid})"
+    except KeyError:
+        return f": {path} belongs to uid {uid}"
 
 
 @functools.cache
@@ -179,3 +173,98 @@ def boot_id() -> str:
         return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+@contextlib.contextmanager
+def lock(path: pathlib.Path) -> Iterator[None]:
+    """Exclude all other processes that lock the same file, which is created.
+
+    Raises:
+        TimeoutError: another process holds the lock for longer than `LOCK_TIMEOUT`.
+    """
+    with open_private(path, os.O_CREAT) as stream:
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while not _try_lock(stream):
+            if time.monotonic() >= deadline:
+                raise TimeoutError("another process holds its lock")
+            time.sleep(0.0005)
+        try:
+            yield
+        finally:
+            # Closing is not enough: a child that was forked meanwhile shares the lock.
+            _unlock(stream)
+
+
+class ProcessLock:
+    """A file that this process keeps locked until it closes the lock or dies; it is created, and removed at the end."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._stream = open_private(path, os.O_CREAT)
+        _try_lock(self._stream)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if not self._stream.closed:
+            _unlock(self._stream)
+            self._stream.close()
+        self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def is_held(path: pathlib.Path) -> bool:
+        """Whether the process that made that lock is alive. The file of a dead one is removed."""
+        with contextlib.suppress(FileNotFoundError), open_private(path) as stream:
+            if not _try_lock(stream):
+                return True
+        path.unlink(missing_ok=True)
+        return False
+
+
+def open_private(path: pathlib.Path, flags: int = 0) -> io.FileIO:
+    """Open a file that only its user may read and write. A child that is forked does not keep it open."""
+    with _forking:
+        stream = io.FileIO(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
+        _open_files.add(stream)
+    return stream
+
+
+_forking = threading.Lock()
+_open_files: weakref.WeakSet[io.FileIO] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """A forked child shares the locks of its parent, and would keep them alive after the parent's death."""
+    for stream in list(_open_files):
+        stream.close()
+    _open_files.clear()
+    _forking.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # Not while a file is being opened: the child would not know it.
+    os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_close_in_child)
+
+
+if sys.platform == "win32":
+
+    def _try_lock(stream: io.FileIO) -> bool:
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(stream: io.FileIO) -> None:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+
+    def _try_lock(stream: io.FileIO) -> bool:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(stream: io.FileIO) -> None:
+        fcntl.flock(stream, fcntl.LOCK_UN)

@@ -163,6 +163,8 @@ class Ledger:
     def delay(self, now: float, ahead: int = 0) -> float:
         """The seconds until time lets a request start: 0 if it may start now, infinity if another must end first.
 
+        A learned limit that is used up is raised if it is due.
+
         Args:
             now: the time.
             ahead: the requests that start before it. They are taken to end at once, but not to be answered.
@@ -177,6 +179,8 @@ class Ledger:
         unanswered = self.unanswered + ahead
         for limit in self.limits:
             counted = _count(self.answered, limit.window, now)
+            if limit.in_force < limit.configured:
+                limit.raise_if_due(unanswered + counted, now)
             excess = unanswered + counted - limit.in_force
             if unanswered and limit.is_probing(unanswered + counted):
                 return math.inf
@@ -185,12 +189,6 @@ class Ledger:
                     return math.inf
                 wait = max(wait, self.answered[excess - counted] + limit.window * CLOCK_DRIFT - now)
         return max(wait, 0.0)
-
-    def raise_limits(self, now: float) -> None:
-        """Raise learned limits that are used up and due. Called when a request wants to start."""
-        for limit in self.limits:
-            if limit.in_force < limit.configured:
-                limit.raise_if_due(self.unanswered + _count(self.answered, limit.window, now), now)
 
     def grant(self, slot_id: str, holder: str = "") -> None:
         """Count a request that is about to start, when `delay` is 0."""

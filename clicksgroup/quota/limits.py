@@ -91,7 +91,7 @@ class Limit:
 
     def raise_if_due(self, used: int, now: float) -> None:
         """Raise the limit by a step where a request needs it, and no 429 has come for long enough."""
-        if self.in_force == self.configured or used < self.in_force or now < self.raise_at:
+        if used < self.in_force or now < self.raise_at:
             return
         if self.step > 0:
             # The last raise was right.
@@ -105,14 +105,6 @@ class Limit:
         if self.suspected is not None:
             return used >= self.suspected[0]
         return self.step > 0 and self.in_force < self.configured and used >= self.in_force - self.step
-
-    def shift(self, seconds: float) -> None:
-        """The clock was set."""
-        self.raise_at += seconds
-        if self.suspected is not None:
-            self.suspected = self.suspected[0], self.suspected[1] + seconds
-        if self.starved_since is not None:
-            self.starved_since += seconds
 
     @property
     def _raise_after(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import threading
@@ -12,8 +13,7 @@ from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import Event, EventKind, Forecast, Ledger
 from clicksgroup.quota.limits import limits_for
-from clicksgroup.quota.shared import SharedQuota, Slot
-from clicksgroup.quota.waiters import Waiters
+from clicksgroup.quota.shared import SharedQuota, Slot, Waiters
 
 RECHECK = 1.0
 """Seconds after which a loop looks again, while only the requests of another loop are in its way: that may end."""
@@ -33,22 +33,12 @@ class _Memory:
     def __init__(self, quota: Quota) -> None:
         self.lock = threading.RLock()
         self.ledger = Ledger(quota)
-        self.members: list[LocalQuota] = []
+        self.members: dict[asyncio.AbstractEventLoop, LocalQuota] = {}
 
     def remove_closed(self, now: float) -> None:
         """Abandon the requests of event loops that were closed."""
-        for member in [member for member in self.members if member.loop.is_closed()]:
-            self.members.remove(member)
-            self.ledger.abandon_all(member.name, now)
-
-    def notify_others(self, changed_by: LocalQuota) -> None:
-        for member in self.members:
-            if member is not changed_by:
-                try:
-                    member.loop.call_soon_threadsafe(member.dispatch)
-                except RuntimeError:
-                    # It was closed: the next look removes it.
-                    continue
+        for loop in [loop for loop in self.members if loop.is_closed()]:
+            self.ledger.abandon_all(self.members.pop(loop).name, now)
 
 
 class LocalQuota(SharedQuota):
@@ -67,9 +57,14 @@ class LocalQuota(SharedQuota):
         self.loop = loop
         self.name = f"loop {next(_numbers)}"
         self._memory = memory or _Memory(quota)
-        self._memory.members.append(self)
+        self._memory.members[loop] = self
         self._waiters = Waiters(self.dispatch, KEPT)
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anybody uses it, or waits."""
+        return self.in_use or bool(self._waiters)
 
     def forecast(self) -> Forecast:
         with self._memory.lock:
@@ -83,14 +78,9 @@ class LocalQuota(SharedQuota):
     async def acquire(self, max_pause: float = math.inf) -> Slot:
         with self._memory.lock:
             now = self.loop.time()
-            if not self._waiters and self._delay(now) == 0:
+            if not self._waiters and self._memory.ledger.delay(now) == 0:
                 return self._grant(now)
         return await self._waiters.wait(max_pause, now)
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anybody uses it, or waits."""
-        return self.in_use or bool(self._waiters)
 
     def dispatch(self) -> None:
         """Grant what may start now, and set the timer for what may start later."""
@@ -99,27 +89,20 @@ class LocalQuota(SharedQuota):
             self._timer = None
         now = self.loop.time()
         with self._memory.lock:
+            ledger = self._memory.ledger
             # It may have begun in another event loop.
-            self._waiters.pause(self._memory.ledger.paused_until, now)
-            while self._waiters:
-                delay = self._delay(now)
-                if delay > 0:
-                    self._wait(now, delay)
-                    return
+            self._waiters.pause(ledger.paused_until, now)
+            while self._waiters and (delay := ledger.delay(now)) == 0:
                 if (waiter := self._waiters.pop()) is not None:
                     waiter.set_result(self._grant(now))
-
-    def _delay(self, now: float) -> float:
-        self._memory.ledger.raise_limits(now)
-        return self._memory.ledger.delay(now)
-
-    def _wait(self, now: float, delay: float) -> None:
-        self._waiters.announce_wait(self._memory.ledger.forecast(now))
-        if delay == math.inf and len(self._memory.members) > 1:
-            self._memory.remove_closed(now)
-            delay = RECHECK
-        if delay < math.inf:
-            self._timer = self.loop.call_at(now + delay, self.dispatch)
+            if not self._waiters:
+                return
+            self._waiters.announce_wait(ledger.forecast(now))
+            if delay == math.inf and len(self._memory.members) > 1:
+                self._memory.remove_closed(now)
+                delay = RECHECK
+            if delay < math.inf:
+                self._timer = self.loop.call_at(now + delay, self.dispatch)
 
     def _grant(self, now: float) -> Slot:
         ledger = self._memory.ledger
@@ -138,10 +121,13 @@ class LocalQuota(SharedQuota):
             # Its requests are abandoned: see `remove_closed`.
             return
         now = self.loop.time()
-        ledger = self._memory.ledger
         with self._memory.lock:
-            ledger.apply(Event(kind, slot.id, now, seconds))
-            self._memory.notify_others(self)
+            self._memory.ledger.apply(Event(kind, slot.id, now, seconds))
+            for loop, member in self._memory.members.items():
+                if member is not self:
+                    # A loop may be closed: the next look removes it.
+                    with contextlib.suppress(RuntimeError):
+                        loop.call_soon_threadsafe(member.dispatch)
             if kind == "throttled" or self._waiters:
                 self.dispatch()
 
@@ -170,10 +156,6 @@ def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
         _forget_idle(clock, now)
         memory = _memories.setdefault((owner, clock), _Memory(quota))
         with memory.lock:
-            memory.remove_closed(now)
-            for member in memory.members:
-                if member.loop is loop and member.quota == quota:
-                    return member
             if memory.ledger.quota != quota:
                 if memory.members:
                     raise ConfigurationError(
@@ -183,18 +165,19 @@ def local_quota(quota: Quota, owner: _Owner) -> LocalQuota:
                     )
                 memory.ledger.limits = limits_for(quota, memory.ledger.limits)
                 memory.ledger.quota = quota
-            return LocalQuota(quota, loop, memory)
+            return memory.members.get(loop) or LocalQuota(quota, loop, memory)
 
 
 def _forget_idle(clock: asyncio.AbstractEventLoop | None, now: float) -> None:
-    for key, memory in list(_memories.items()):
-        if key[1] is not None and key[1].is_closed():
-            del _memories[key]
-        elif key[1] is clock:
+    """Forget quotas that nobody needs any more, but for what was learned about their limits."""
+    for (owner, kept_by), memory in list(_memories.items()):
+        if kept_by is not None and kept_by.is_closed():
+            del _memories[owner, kept_by]
+        elif kept_by is clock:
             with memory.lock:
                 memory.remove_closed(now)
-                if memory.ledger.remembers(now) or any(member.is_busy for member in memory.members):
+                if memory.ledger.remembers(now) or any(member.is_busy for member in memory.members.values()):
                     continue
                 memory.members.clear()
-                if not any(limit.in_force < limit.configured for limit in memory.ledger.limits):
-                    del _memories[key]
+                if memory.ledger.limits_in_force == memory.ledger.quota.limits:
+                    del _memories[owner, kept_by]

@@ -21,9 +21,8 @@ from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnava
 from clicksgroup.plans import Quota
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.ledger import Event, EventKind, Forecast
-from clicksgroup.quota.shared import SharedQuota, Slot
+from clicksgroup.quota.shared import SharedQuota, Slot, Waiters
 from clicksgroup.quota.state import LEASE, ExchangeResult, Report
-from clicksgroup.quota.waiters import Waiters
 
 logger = logging.getLogger("clicksgroup")
 
@@ -63,7 +62,7 @@ class RemoteQuota(SharedQuota):
         # What the last exchange of any loop told, and when.
         self._forecast = super().forecast(), clock()
         self._make_backend = make_backend
-        self._description = make_backend().describe()
+        self._description = make_backend().description
 
     def forecast(self) -> Forecast:
         forecast, at = self._forecast
@@ -78,7 +77,12 @@ class RemoteQuota(SharedQuota):
         return f"<{type(self).__name__} {self._description}: {self.quota!r}, {state}>"
 
     async def acquire(self, max_pause: float = math.inf) -> Slot:
-        return await self._exchanger().acquire(max_pause)
+        exchanger = self._exchangers.get(asyncio.get_running_loop())
+        if exchanger is None:
+            raise ClientClosedError(f"{self!r} is not open in this event loop: use it inside `async with`")
+        if exchanger.failure is not None:
+            raise exchanger.failure
+        return await exchanger.waiters.wait(max_pause, clock())
 
     async def on_open(self) -> None:
         for loop in list(self._exchangers):
@@ -91,12 +95,6 @@ class RemoteQuota(SharedQuota):
     async def on_close(self) -> None:
         await self._exchangers.pop(asyncio.get_running_loop()).close()
 
-    def _exchanger(self) -> Exchanger:
-        exchanger = self._exchangers.get(asyncio.get_running_loop())
-        if exchanger is None:
-            raise ClientClosedError(f"{self!r} is not open in this event loop: use it inside `async with`")
-        return exchanger
-
     def _remember(self, result: ExchangeResult) -> None:
         self._forecast = result.forecast, clock()
         if result.granted:
@@ -107,13 +105,13 @@ class Exchanger:
     """One event loop's part in a quota. `on_result` is told what each exchange shows."""
 
     def __init__(self, backend: Backend, outage_timeout: float, on_result: Callable[[ExchangeResult], None]) -> None:
-        self.backend = backend
-        self.outage_timeout = outage_timeout
+        self._backend = backend
+        self._outage_timeout = outage_timeout
         self._on_result = on_result
         self._wake = asyncio.Event()
         self.waiters = Waiters(
             self._wake.set,
-            f"the pause is kept in {backend.describe()}; to end it, {backend.how_to_end_pause()}; then nothing "
+            f"the pause is kept in {backend.description}; to end it, {backend.how_to_end_pause}; then nothing "
             "starts for one window",
         )
         # One id for each caller that waits, up to a bound.
@@ -126,48 +124,32 @@ class Exchanger:
         self._blocked_since: float | None = None
         self._unreachable_since: float | None = None
         self._poll_interval = POLL[0]
-        self._closing = False
-        # What has ended the exchanges before the quota was closed.
-        self._failure: Exception | None = None
-
-    async def acquire(self, max_pause: float) -> Slot:
-        """Wait until one request may start, as `SharedQuota.acquire` says."""
-        if self._failure is not None:
-            raise self._failure
-        if self._closing:
-            raise ClientClosedError(f"{self.backend.describe()} is closed: use it inside `async with`")
-        return await self.waiters.wait(max_pause, clock())
+        # Why no caller is served any more.
+        self.failure: Exception | None = None
 
     async def open(self) -> None:
-        """Prepare the backend, and make the first exchange."""
-        try:
-            await self.backend.open()
-            await self._connect()
-        except BaseException:
-            await self.backend.close()
-            raise
-        self._task = asyncio.create_task(self._run(), name=f"exchanges with {self.backend.describe()}")
-
-    async def _connect(self) -> None:
         """Make the first exchange, so that a wrong configuration is raised at once."""
-        deadline = time.monotonic() + self.outage_timeout
-        while True:
-            try:
-                began = clock()
-                self._apply(await self.backend.exchange(Report()), began)
-                return
-            except UnreachableError as error:
-                reason = str(error)
-            if time.monotonic() >= deadline:
-                raise self._unavailable(reason)
-            await asyncio.sleep(POLL[1])
+        deadline = time.monotonic() + self._outage_timeout
+        try:
+            while True:
+                try:
+                    began = clock()
+                    self._apply(await self._backend.exchange(Report()), began)
+                    break
+                except UnreachableError as error:
+                    reason = str(error)
+                if time.monotonic() >= deadline:
+                    raise self._unavailable(reason)
+                await asyncio.sleep(POLL[1])
+        except BaseException:
+            await self._backend.close()
+            raise
+        self._task = asyncio.create_task(self._run(), name=f"exchanges with {self._backend.description}")
 
     async def close(self) -> None:
         """Abandon the slots that are held, report it, and close the backend."""
-        self._closing = True
-        self.waiters.refuse(
-            lambda: ClientClosedError(f"{self.backend.describe()} was closed while this call waited for a slot")
-        )
+        if self.failure is None:
+            self._fail(ClientClosedError(f"{self._backend.description} was closed while this call waited for a slot"))
         for slot in tuple(self.held.values()):
             slot.abandon()
         self._wake.set()
@@ -176,37 +158,35 @@ class Exchanger:
             await asyncio.wait({task}, timeout=CLOSE_TIMEOUT)
         finally:
             task.cancel()
-            await self.backend.close()
+            await self._backend.close()
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             raise error
 
+    def _fail(self, failure: Exception) -> None:
+        self.failure = failure
+        self.waiters.refuse(lambda: failure)
+
     async def _run(self) -> None:
         try:
-            while not self._closing or self._has_work():
+            retry_in, leaving = math.inf, False
+            while not leaving or self._events:
+                await self._wait_until_due(retry_in)
                 self._wake.clear()
-                retry_in = await self._exchange()
-                if not self._closing or self._has_work():
-                    await self._wait_until_due(retry_in)
+                leaving = self.failure is not None
+                retry_in = await self._exchange(leaving)
         except BaseException as error:
-            self._closing = True
-            failure = (
-                error if isinstance(error, Exception) else ClientClosedError(f"{self.backend.describe()} was cancelled")
-            )
-            self._failure = failure
-            self.waiters.refuse(lambda: failure)
+            cancelled = ClientClosedError(f"{self._backend.description} was cancelled")
+            self._fail(error if isinstance(error, Exception) else cancelled)
             raise
 
-    def _has_work(self) -> bool:
-        return bool(self._events or self.waiters or self._request_ids)
-
-    async def _exchange(self) -> float:
+    async def _exchange(self, leaving: bool) -> float:
         """Make one exchange; the seconds until time alone lets another request start."""
         request_ids = self._requests()
         held = {slot.id: slot.is_answered for slot in self.held.values()}
-        report = Report(tuple(self._events), request_ids, held)
+        report = Report(tuple(self._events), request_ids, held, leaving)
         began = clock()
         try:
-            result = await self.backend.exchange(report)
+            result = await self._backend.exchange(report)
         except UnreachableError as error:
             return self._on_unavailable(str(error))
         except ConfigurationError as error:
@@ -222,7 +202,7 @@ class Exchanger:
 
         More ids than may be in flight keep the order among the processes, and the bound keeps the shared queue short.
         """
-        wanted = min(len(self.waiters), 2 * self.backend.quota.in_flight + 1)
+        wanted = min(len(self.waiters), 2 * self._backend.quota.in_flight + 1)
         for request_id in self._request_ids[wanted:]:
             self._events.append(Event("refunded", request_id, clock()))
         del self._request_ids[wanted:]
@@ -246,8 +226,6 @@ class Exchanger:
         if result.granted:
             self._poll_interval = POLL[0]
             self.waiters.granted(now)
-        if result.pause_left == 0 and not pause_unreported:
-            self.waiters.end_pause(now)
         self.waiters.pause(now + result.pause_left, now)
         self._announce_wait(result, now)
         return result.retry_in
@@ -256,18 +234,14 @@ class Exchanger:
         return clock() >= self._lease_until - LEASE_MARGIN
 
     def _report(self, slot: Slot, kind: EventKind, seconds: float) -> None:
-        now = clock()
-        self._events.append(Event(kind, slot.id, now, seconds))
-        if kind == "throttled":
-            self.waiters.pause(now + seconds, now)
-        elif kind != "answered":
+        self._events.append(Event(kind, slot.id, clock(), seconds))
+        if kind not in ("answered", "throttled"):
             del self.held[slot.id]
         self._wake.set()
 
     def _announce_wait(self, result: ExchangeResult, now: float) -> None:
         """Log a long wait, for a window or for other processes, once."""
-        if self.waiters:
-            self.waiters.announce_wait(result.forecast)
+        self.waiters.announce_wait(result.forecast)
         if not self.waiters or self.held or not result.others or result.retry_in < math.inf:
             self._blocked_since = None
             return
@@ -277,7 +251,7 @@ class Exchanger:
             logger.warning(
                 "%s: waiting for a place in flight, which %s has held for %.0f s or longer; if it does not run any "
                 "more, its lease expires in %.0f s at the latest",
-                *(self.backend.describe(), others, now - self._blocked_since, LEASE),
+                *(self._backend.description, others, now - self._blocked_since, LEASE),
             )
             self._blocked_since = math.inf
 
@@ -286,33 +260,32 @@ class Exchanger:
         now = asyncio.get_running_loop().time()
         if self._unreachable_since is None:
             self._unreachable_since = now
-        if now < self._unreachable_since + self.outage_timeout:
+        if now < self._unreachable_since + self._outage_timeout:
             return POLL[1]
-        self.waiters.refuse(lambda: self._unavailable(reason), came_until=now - self.outage_timeout)
-        return min(OUTAGE_POLL, self.outage_timeout)
+        self.waiters.refuse(lambda: self._unavailable(reason), came_until=now - self._outage_timeout)
+        return min(OUTAGE_POLL, self._outage_timeout)
 
     def _unavailable(self, reason: str) -> QuotaUnavailableError:
         return QuotaUnavailableError(
-            f"{self.backend.describe()} was out of reach for {self.outage_timeout:g} s (outage_timeout=): {reason}"
+            f"{self._backend.description} was out of reach for {self._outage_timeout:g} s (outage_timeout=): {reason}"
         )
 
     async def _wait_until_due(self, seconds: float) -> None:
         """Wait for the next exchange: time has passed, or something was reported here or changed elsewhere."""
-        # A lease is renewed when a third of it has passed.
         recheck = min(RECHECK, LEASE / 3)
-        if not self.waiters:
-            # While slots are held, a server that lost its memory must soon learn of them. A pause may be ended by hand.
-            idle = recheck if self.held or self.waiters.pause_left(clock()) > 0 else LEASE / 3
-            await self._sleep(min(seconds, idle) if self._events else idle)
-        elif seconds < math.inf:
-            await self._sleep(min(seconds, recheck))
-        else:
+        if self.waiters and seconds == math.inf:
             deadline = time.monotonic() + recheck
             while not self._wake.is_set() and time.monotonic() < deadline:
                 await self._sleep(self._poll_interval)
                 self._poll_interval = min(self._poll_interval * 1.5, POLL[1])
-                if self.backend.has_changed():
+                if self._backend.has_changed():
                     return
+        elif self.waiters or self._events or self.held or self.waiters.pause_left(clock()) > 0:
+            # A server that lost its memory must soon learn of slots that are held. A pause may be ended by hand.
+            await self._sleep(min(seconds, recheck))
+        else:
+            # A lease is renewed when a third of it has passed.
+            await self._sleep(LEASE / 3)
 
     async def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

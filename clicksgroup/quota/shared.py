@@ -6,6 +6,7 @@ import abc
 import asyncio
 import logging
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,9 @@ from clicksgroup.quota.ledger import LONGEST_PAUSE, EventKind, Forecast
 
 logger = logging.getLogger("clicksgroup")
 
+ANNOUNCED_WAIT = 1.0
+"""Seconds. A wait for the quota that is longer is logged."""
+
 
 class QuotaPausedError(Exception):
     """A pause after a 429 is longer than the caller accepts.
@@ -28,12 +32,13 @@ class QuotaPausedError(Exception):
     """
 
     def __init__(self, seconds: float, kept: str) -> None:
-        super().__init__(f"the quota is paused for {seconds:.1f} s; {kept}")
+        # These make another one when it is unpickled.
+        super().__init__(seconds, kept)
         self.seconds = seconds
         self.kept = kept
 
-    def __reduce__(self) -> tuple[type[Self], tuple[float, str]]:
-        return type(self), (self.seconds, self.kept)
+    def __str__(self) -> str:
+        return f"the quota is paused for {self.seconds:.1f} s; {self.kept}"
 
 
 @attrs.define(eq=False, repr=False)
@@ -102,7 +107,6 @@ class _Opening:
     """How often one event loop has the quota open."""
 
     users: int = 0
-    is_open: bool = False
     # Opening and closing exclude each other, so that no block begins with a quota that is half open.
     transition: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
@@ -171,25 +175,19 @@ class SharedQuota(abc.ABC):
 
     async def __aenter__(self) -> Self:
         opening = self._opening()
-        opening.users += 1
-        try:
-            async with opening.transition:
-                if not opening.is_open:
-                    await self.on_open()
-                    opening.is_open = True
-        except BaseException:
-            opening.users -= 1
-            raise
+        async with opening.transition:
+            if not opening.users:
+                await self.on_open()
+            opening.users += 1
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         opening = self._opening()
-        opening.users -= 1
         async with opening.transition:
-            if opening.is_open and not opening.users:
-                opening.is_open = False
+            opening.users -= 1
+            if not opening.users:
                 await self.on_close()
 
     def _opening(self) -> _Opening:
@@ -221,3 +219,91 @@ class SharedQuota(abc.ABC):
         elif wait := forecast.wait():
             state.append(wait)
         return ", ".join(state)
+
+
+class Waiters:
+    """Callers of one event loop that wait for a slot, first come, first served.
+
+    Args:
+        changed: called when a caller begins to wait, and when one was cancelled.
+        kept: where a pause is kept, and how to end it.
+    """
+
+    def __init__(self, changed: Callable[[], None], kept: str) -> None:
+        self._changed = changed
+        self._kept = kept
+        # When the pause ends; None once its end was logged.
+        self._paused_until: float | None = None
+        # For each caller: the longest pause that it accepts, and the moment of the loop's clock at which it came.
+        self._waiting: OrderedDict[asyncio.Future[Slot], tuple[float, float]] = OrderedDict()
+        # The caller whose wait was logged last.
+        self._announced: asyncio.Future[Slot] | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, max_pause: float, now: float) -> Slot:
+        """Wait for a slot. A caller that is cancelled in the moment of the grant gives it back."""
+        if (seconds := self.pause_left(now)) > max(max_pause, 0.0):
+            raise QuotaPausedError(seconds, self._kept)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[Slot] = loop.create_future()
+        self._waiting[waiter] = max_pause, loop.time()
+        self._changed()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if self._waiting.pop(waiter, None) is None and not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().refund()
+            self._changed()
+            raise
+
+    def pop(self) -> asyncio.Future[Slot] | None:
+        """Take out the first caller that was not cancelled; its slot is to be set as the result."""
+        while self._waiting:
+            waiter, _ = self._waiting.popitem(last=False)
+            if not waiter.done():
+                return waiter
+        return None
+
+    def refuse(self, error: Callable[[], Exception], *, came_until: float = math.inf, pause: float = 0.0) -> None:
+        """Raise an error in the callers that came until then, and do not accept so long a pause."""
+        for waiter, (max_pause, came) in list(self._waiting.items()):
+            if came <= came_until and (not pause or max_pause < pause):
+                del self._waiting[waiter]
+                if not waiter.done():
+                    waiter.set_exception(error())
+
+    def pause(self, until: float, now: float) -> None:
+        """Note until when there is a pause, or was one. One that begins is logged, and refuses callers.
+
+        One that was ended by hand is over before its time.
+        """
+        before, left = self._paused_until, until - now
+        if left <= 0:
+            self._paused_until = None if before is None else min(before, now)
+        if left <= 0 or (before is not None and until <= before):
+            return
+        # The end of a pause that is kept elsewhere is known to some milliseconds: those are not another pause.
+        if before is None or (before <= now and until - before >= ANNOUNCED_WAIT):
+            logger.info("429: all requests of this key pause for %.1f s; %s", left, self._kept)
+        self._paused_until = until
+        self.refuse(lambda: QuotaPausedError(left, self._kept), pause=left)
+
+    def pause_left(self, now: float) -> float:
+        """Seconds that are left of the pause, as far as it is known."""
+        return 0.0 if self._paused_until is None else max(self._paused_until - now, 0.0)
+
+    def granted(self, now: float) -> None:
+        """Log the end of a pause, at the first request after it."""
+        if self._paused_until is not None and self._paused_until <= now:
+            self._paused_until = None
+            logger.info("the pause is over")
+
+    def announce_wait(self, forecast: Forecast) -> None:
+        """Log a long wait of the first caller, once. A pause is logged when it begins."""
+        first = next(iter(self._waiting), self._announced)
+        if first is self._announced or forecast.blocked_for > 0 or forecast.seconds_until(1) <= ANNOUNCED_WAIT:
+            return
+        self._announced = first
+        logger.info("%s", forecast.wait())

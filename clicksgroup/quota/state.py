@@ -7,11 +7,13 @@ requests start first come, first served across processes, and the slots of a dea
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import attrs
+from cattrs.preconf import orjson
 
 from clicksgroup.plans import Quota
 from clicksgroup.quota.ledger import ORPHAN_HOLD, Event, Forecast, HeldSlot, Ledger
@@ -36,21 +38,23 @@ class Report(NamedTuple):
         events: what happened to its slots. Where a result was lost, the same events come again.
         request_ids: all its requests that wait, in their order. Those that are missing leave the queue.
         held: all slots that it holds, and whether each was answered: for a memory that does not know them.
+        leaving: whether it closes the quota.
     """
 
     events: Sequence[Event] = ()
     request_ids: Sequence[str] = ()
     held: Mapping[str, bool] = {}
+    leaving: bool = False
 
 
 class ExchangeResult(NamedTuple):
-    """What one exchange gives to the process.
+    """What one exchange gives to the process. All times are seconds from now.
 
     Args:
         granted: ids of requests that may start: they are slots now.
-        retry_in: seconds until time alone lets the next one start; infinity where another process must act first.
-        pause_left: seconds that are left of a pause.
-        lease_left: seconds until the lease of the process expires.
+        retry_in: until time alone lets the next one start; infinity where another process must act first.
+        pause_left: what is left of a pause.
+        lease_left: until the lease of the process expires.
         others: the other processes that hold a place in flight.
         forecast: what the quota allows from now on.
     """
@@ -65,12 +69,13 @@ class ExchangeResult(NamedTuple):
 
 @attrs.define
 class SharedState(Ledger):
-    """All that is remembered of one quota. Times are seconds of one clock that all who share it can read.
+    """All that is remembered of one quota. Its times are those of a clock of its own.
 
     Args:
+        format: says what the bytes are, and in which format.
         clock: when it was last changed.
-        boot: id of the boot of the machine whose clock it is, since that starts anew with each.
-        origin: in a server that keeps the quota, the server's time at which this clock was 0.
+        origin: when that clock was 0, by the clock that all can read: the machine's, or that of a server.
+        boot: id of the boot of the machine, since its clock begins anew with each.
         epoch: id of this memory. A process that knows another one knows more than this memory does.
         changes: how often this memory was changed. A process that has seen more of them knows more, too.
         lost_epoch: the memory before this one, for whose loss one window was blocked.
@@ -80,9 +85,10 @@ class SharedState(Ledger):
         queue: the requests that wait, each with its process; the first is next.
     """
 
+    format: Literal["clicksgroup quota 2"] = "clicksgroup quota 2"
     clock: float = 0.0
-    boot: str = ""
     origin: float = 0.0
+    boot: str = ""
     epoch: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     changes: int = 0
     lost_epoch: str | None = None
@@ -95,21 +101,6 @@ class SharedState(Ledger):
     def blocked_until(self) -> float:
         return max(self.paused_until, self.closed_until)
 
-    def shift(self, seconds: float) -> None:
-        """The clock was set: everything keeps the age that it had at the last change."""
-        self.clock += seconds
-        self.closed_until += seconds
-        self.paused_until += seconds
-        self.answered = [at + seconds for at in self.answered]
-        self.rejected = [at + seconds for at in self.rejected]
-        self.holders = {holder: lease + seconds for holder, lease in self.holders.items()}
-        self.offered = None
-        for slot in self.places.values():
-            if slot.back_at is not None:
-                slot.back_at += seconds
-        for limit in self.limits:
-            limit.shift(seconds)
-
     def block_one_window(self, now: float) -> None:
         """The history is unknown, so nothing is granted for one full window."""
         self.closed_until = max(self.closed_until, now + self.memory)
@@ -117,11 +108,10 @@ class SharedState(Ledger):
     def compare(self, epoch: str, changes: int, now: float) -> bool:
         """Block one window if a process has seen a state that knows more than this one. Whether it does."""
         if epoch == self.epoch and changes > self.changes:
-            self.lost_epoch, self.epoch, self.changes = epoch, uuid.uuid4().hex, changes
-        elif epoch not in (self.epoch, self.lost_epoch):
-            self.lost_epoch = epoch
-        else:
+            self.epoch, self.changes = uuid.uuid4().hex, changes
+        elif epoch in (self.epoch, self.lost_epoch):
             return False
+        self.lost_epoch = epoch
         self.block_one_window(now)
         return True
 
@@ -134,7 +124,7 @@ class SharedState(Ledger):
         for other, lease in tuple(self.holders.items()):
             if lease <= now and other != holder:
                 # Its requests ended when the lease did, at the latest.
-                self.remove_dead(other, lease - ORPHAN_HOLD)
+                self.remove(other, lease - ORPHAN_HOLD)
         if self.quota != quota:
             if self.holders.keys() - {holder}:
                 return False
@@ -143,15 +133,15 @@ class SharedState(Ledger):
             self.holders[holder] = now + LEASE
         return True
 
-    def remove_dead(self, holder: str, now: float) -> None:
-        """Remove a dead process from the queue. The server may be working on its requests: they are abandoned."""
-        del self.holders[holder]
+    def remove(self, holder: str, now: float) -> None:
+        """Remove a process that is dead or leaves. The server may be working on its requests: they are abandoned."""
+        self.holders.pop(holder, None)
         self.queue = [entry for entry in self.queue if entry[1] != holder]
         self.abandon_all(holder, now)
 
     def exchange(self, holder: str, report: Report, now: float) -> ExchangeResult:
         """Apply what a process reports, and grant what may start of its requests."""
-        events, request_ids, held = report
+        events, request_ids, held, leaving = report
         # A memory that was lost, or that took the process for dead, does not know its slots.
         reported = {event.id for event in events}
         for slot_id, answered in held.items():
@@ -162,8 +152,8 @@ class SharedState(Ledger):
         self.abandon_all(holder, now, known={*held, *request_ids})
         self.forget(now, MIN_MEMORY)
         self._enqueue(holder, request_ids)
-        if self.queue:
-            self.raise_limits(now)
+        if leaving:
+            self.remove(holder, now)
         # What is held already was granted by an exchange whose result was lost.
         granted = [request_id for request_id in request_ids if request_id in self.places]
         granted += self._grant(holder, now)
@@ -206,3 +196,24 @@ class SharedState(Ledger):
         if delay == math.inf and self.blocked_until > now:
             return self.blocked_until - now
         return delay or math.inf
+
+
+def dump(state: SharedState) -> bytes:
+    """The state as bytes."""
+    return _converter.dumps(state)
+
+
+def load(raw: bytes) -> SharedState:
+    """The state that was dumped.
+
+    Raises:
+        Exception: it is not one. A foreign value can make the parser raise anything.
+    """
+    state = _converter.loads(raw, SharedState)
+    # The names of holders become paths.
+    if not all(re.fullmatch(r"holder-\d+-[0-9a-f]{12}", holder, re.ASCII) for holder in state.holders):
+        raise ValueError("not the name of a holder")
+    return state
+
+
+_converter = orjson.make_converter(forbid_extra_keys=True)

@@ -21,8 +21,7 @@ from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota
 from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
-from clicksgroup.quota.file import FileBackend, default_path
-from clicksgroup.quota.file_lock import lock
+from clicksgroup.quota.file import FileBackend, default_path, lock
 from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.shared import QuotaPausedError
 from clicksgroup.quota.state import ExchangeResult, Report
@@ -60,7 +59,6 @@ async def spend(quota: FileQuota, requests: int) -> None:
 async def process(path: pathlib.Path, quota: Quota) -> AsyncIterator[FileBackend]:
     """A process that has the quota open, whose exchanges the test makes."""
     backend = FileBackend(path, quota)
-    await backend.open()
     try:
         yield backend
     finally:

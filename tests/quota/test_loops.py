@@ -22,12 +22,11 @@ from clicksgroup.errors import ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota, QuotaPausedError, SharedQuota, Slot
 from clicksgroup.quota import backend as backend_module
-from clicksgroup.quota.backend import clock, dump, load
-from clicksgroup.quota.file import FileBackend
-from clicksgroup.quota.file_lock import lock
+from clicksgroup.quota.backend import clock
+from clicksgroup.quota.file import FileBackend, lock
 from clicksgroup.quota.ledger import LONGEST_PAUSE, Event
 from clicksgroup.quota.local import local_quota
-from clicksgroup.quota.state import LEASE, Report, SharedState
+from clicksgroup.quota.state import LEASE, Report, SharedState, dump, load
 from clicksgroup.redis import RedisQuota
 from tests.redis_server import URL, connected
 

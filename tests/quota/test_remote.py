@@ -52,14 +52,8 @@ class Server:
 
 class ServerBackend(Backend):
     def __init__(self, server: Server, process: str) -> None:
-        super().__init__(server.state.quota)
+        super().__init__(server.state.quota, "the server", "restart it")
         self._server, self._process = server, process
-
-    def describe(self) -> str:
-        return "the server"
-
-    def how_to_end_pause(self) -> str:
-        return "restart it"
 
     async def exchange(self, report: Report) -> ExchangeResult:
         await asyncio.sleep(0)
@@ -69,6 +63,9 @@ class ServerBackend(Backend):
 
     async def close(self) -> None:
         pass
+
+    def prepare(self, state: SharedState) -> tuple[float, float]:
+        return 0.0, 0.0
 
 
 def quota_on(server: Server, process: str = "a", outage_timeout: float = 5.0) -> RemoteQuota:

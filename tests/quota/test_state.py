@@ -48,7 +48,7 @@ def test_keeps_quota(limits: list[tuple[int, float]], in_flight: int, processes:
     def exchange(process: Process, now: float) -> ExchangeResult:
         state.join(process.name, quota, now)
         for name in dead & state.holders.keys():
-            state.remove_dead(name, now)
+            state.remove(name, now)
         return state.exchange(process.name, Report(process.events, process.waiting, process.held), now)
 
     simulation = Simulation(quota, exchange, random.Random(seed), died)
@@ -117,7 +117,7 @@ def test_trial_of_dead_process() -> None:
     exchange(state, "a", Event("throttled", "a1", 1000.0, 1.0), Event("released", "a1", 1000.0), now=1000.0)
     assert grants(state, "a", "a2", now=1001.0) == ["a2"]
     assert grants(state, "b", "b1", "b2", now=1001.0) == []
-    state.remove_dead("a", 1002.0)
+    state.remove("a", 1002.0)
     assert grants(state, "b", "b1", "b2", now=1002.0) == ["b1"]
 
 
@@ -126,16 +126,18 @@ def test_slots_of_dead_process() -> None:
     state = state_of(Quota(in_flight=1))
     state.holders = {"a": math.inf}
     grants(state, "a", "a1")
-    state.remove_dead("a", 1010.0)
+    state.remove("a", 1010.0)
     assert grants(state, "b", "b1", now=1014.9) == []
     assert grants(state, "b", "b1", now=1015.0) == ["b1"]
 
 
-def test_shift() -> None:
-    """A clock that is set makes nothing older or younger."""
-    state = state_of(Quota((1, 60), in_flight=1))
-    grants(state, "a", "a1")
-    exchange(state, "a", Event("released", "a1", 1000.0), now=1000.0)
-    state.shift(-900.0)
-    assert grants(state, "a", "a2", now=100.0 + 60.0) == []
-    assert grants(state, "a", "a2", now=100.0 + 60.1) == ["a2"]
+def test_leaving() -> None:
+    """A process that leaves loses its turn, and its slots come back as those of a dead process do."""
+    state = state_of(Quota(in_flight=1))
+    state.join("a", state.quota, 1000.0)
+    assert grants(state, "a", "a1", "a2") == ["a1"]
+    assert grants(state, "b", "b1") == []
+    state.exchange("a", Report(held={"a1": False}, leaving=True), 1010.0)
+    assert (state.holders, state.queue) == ({}, [("b1", "b")])
+    assert grants(state, "b", "b1", now=1014.9) == []
+    assert grants(state, "b", "b1", now=1015.0) == ["b1"]

@@ -16,7 +16,6 @@ import sys
 import time
 import uuid
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +25,7 @@ import attrs
 
 from clicksgroup import PaginationWarning
 from clicksgroup.prefetching import Prefetcher
-from clicksgroup.quota import file_lock
+from clicksgroup.quota import file as quota_file
 from clicksgroup.workers import Worker
 from tests.simulation.bodies import START
 from tests.simulation.loop import SerialTask, SimulationLoop
@@ -124,8 +123,7 @@ class Isolation:
         yield mock.patch.object(time, "monotonic", self.loop.time)
         yield mock.patch.object(time, "clock_gettime", self._seconds_of)
         yield mock.patch.object(uuid, "uuid4", _uuid4)
-        yield mock.patch("clicksgroup.quota.file._signature", _signature)
-        yield mock.patch.object(file_lock, "open_private", _registering(file_lock.open_private))
+        yield mock.patch.object(quota_file, "open_private", _registering(quota_file.open_private))
         yield mock.patch.object(sqlite3, "connect", _registering(functools.partial(_connect, sqlite3.connect)))
 
 
@@ -137,11 +135,6 @@ async def _inline(function: Callable[..., Any], *args: Any) -> Any:
     result = function(*args)
     await asyncio.sleep(0.0003)
     return result
-
-
-def _signature(path: pathlib.Path) -> tuple[int, ...]:
-    """What a file holds, instead of when it was written."""
-    return (zlib.crc32(path.read_bytes()),) if path.exists() else ()
 
 
 def _connect(connect: Callable[..., sqlite3.Connection], *args: Any, **options: Any) -> sqlite3.Connection:

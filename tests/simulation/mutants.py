@@ -13,7 +13,7 @@ import attrs
 from clicksgroup import Quota
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination
-from clicksgroup.quota import ledger, limits, shared, waiters
+from clicksgroup.quota import ledger, limits, shared
 from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
 from clicksgroup.transport import Attempt
@@ -76,7 +76,7 @@ def _cancelled_waiter_forgotten() -> AbstractContextManager[Any]:
         self._changed()
         return await waiter
 
-    return mock.patch.object(waiters.Waiters, "wait", wait)
+    return mock.patch.object(shared.Waiters, "wait", wait)
 
 
 def _abandoned_released() -> AbstractContextManager[Any]:
@@ -152,7 +152,7 @@ def _no_waiting_for_backfills() -> AbstractContextManager[Any]:
 def _no_compare() -> AbstractContextManager[Any]:
     call = redis.SimulatedRedis.call
 
-    async def put(server: Any, known: str | None, new: bytes) -> list[Any]:
+    async def put(server: Any, known: str, new: bytes) -> list[Any]:
         return await call(server, server.digest() if known else known, new)
 
     return mock.patch.object(redis.SimulatedRedis, "call", put)

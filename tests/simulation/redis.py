@@ -38,8 +38,8 @@ class SimulatedRedis:
         """The quota as one process has it."""
         return RemoteQuota(quota, functools.partial(_Backend, self, quota), OUTAGE_TIMEOUT)
 
-    async def call(self, known: str | None, new: bytes) -> list[Any]:
-        """Compare and set, as `clicksgroup.redis.SCRIPT` says; None for a call that only asks for an answer."""
+    async def call(self, known: str, new: bytes) -> list[Any]:
+        """Compare and set, as `clicksgroup.redis.SCRIPT` says."""
         await self._travel()
         if self._plan.forgets is not None and not self._forgotten and self._loop.time() >= self._plan.forgets:
             self._forgotten, self._value = True, b""
@@ -73,11 +73,7 @@ class _Backend(RedisBackend):
         async def script(*, keys: list[str], args: list[Any]) -> list[Any]:
             return await server.call(*args)
 
-        async def ping() -> None:
-            await server.call(None, b"")
-
         async def aclose() -> None: ...
 
         self.script: Any = script
-        pool = SimpleNamespace(connection_kwargs={})
-        self._client: Any = SimpleNamespace(ping=ping, aclose=aclose, connection_pool=pool)
+        self._client: Any = SimpleNamespace(aclose=aclose)
