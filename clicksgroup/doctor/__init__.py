@@ -5,45 +5,20 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Iterable
 
-import aiohttp
-from aiohttp.client_middlewares import ClientHandlerType
-
 from clicksgroup.client import ClicksClient
 from clicksgroup.dates import DateLike, parse_date
-from clicksgroup.doctor.checks import Answer, Finding, Verdict, check_answers, read_pages
+from clicksgroup.doctor.checks import Finding, Verdict, check_answers, read_pages
+from clicksgroup.doctor.recording import Answer, Recorder
 from clicksgroup.errors import PaginationError, PaginationWarning, RequestError
 from clicksgroup.protocol import PAGE_SIZE, PageResponse
-from clicksgroup.transport import read_body
 
 __all__ = ["REQUESTS", "Answer", "Finding", "Recorder", "Verdict", "check_answers", "examine"]
 
 REQUESTS = 3
 """The most requests that `examine` sends."""
-
-
-class Recorder:
-    """A middleware for an aiohttp session that records each answer with its body.
-
-    `answers` are those so far, in their order. The key is replaced where the server echoes it.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-
-    async def __call__(self, request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-        response = await handler(request)
-        received_at = time.time()
-        body = await read_body(response)
-        if key := request.headers.get("Authorization", "").removeprefix("APIKey "):
-            body = body.replace(key.encode(), b"***")
-        page = int(request.url.query.get("pages", "1"))
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        self.answers.append(Answer(page, response.status, headers, body, received_at))
-        return response
 
 
 async def examine(

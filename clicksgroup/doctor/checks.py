@@ -7,12 +7,13 @@ import enum
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 import orjson
 
+from clicksgroup.doctor.recording import Answer
 from clicksgroup.errors import APIError, DecodeError
 from clicksgroup.protocol import PAGE_SIZE, Check, Decoder, Extra, PageResponse, Query
 from clicksgroup.protocol.decoding import ClickItem, field_names, load_json
@@ -29,25 +30,6 @@ class Verdict(enum.Enum):
     HELD = "held"
     DIFFERS = "differs"
     NOT_SEEN = "not seen"
-
-
-@attrs.frozen
-class Answer:
-    """A recorded answer.
-
-    Args:
-        page: the number of the requested page.
-        status: the HTTP status.
-        headers: the headers, by their names in lower case.
-        body: the body after decompression.
-        received_at: seconds since the epoch, by this machine's clock.
-    """
-
-    page: int
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    received_at: float
 
 
 @attrs.frozen
