@@ -20,7 +20,10 @@ logger = logging.getLogger("clicksgroup")
 
 
 class FetchHooks(Protocol):
-    """What the task that runs `fetch` is told: `clicksgroup.workers.Worker` says what each means."""
+    """How `fetch` and the task that runs it work together: see `clicksgroup.workers.Worker`.
+
+    The first two may raise `CancelledError`, since a request under way must not be cancelled.
+    """
 
     def request_started(self) -> None: ...
     def request_ended(self) -> None: ...
@@ -61,16 +64,20 @@ class _PageFetch:
         self._elapsed = 0.0
 
     async def run(self) -> PageResponse:
+        """Try until there is a page, or an error that is not tried again.
+
+        A 429 has begun a pause of all requests of the key (`Slot.throttled`), and the quota grants the next slot only
+        after it. So only other failures wait here.
+        """
         budget = self._budget
         try:
             while True:
                 attempt, outcome = await self._attempt(await self._admit())
                 if isinstance(outcome, PageResponse):
                     return outcome
-                delay = budget.delay(outcome, pause=attempt.pause, retry_after=attempt.retry_after)
+                delay = budget.next_delay(outcome, pause=attempt.pause, retry_after=attempt.retry_after)
                 message = "attempt %d failed, retrying in at least %.2f s: %s"
                 self._log(logging.WARNING, attempt, message, budget.attempts, delay, outcome)
-                # A pause is waited for by the quota.
                 if attempt.pause is None:
                     await self._back_off(delay)
         finally:
@@ -83,26 +90,27 @@ class _PageFetch:
             while not breaker.admits(self):
                 await self._wait_for_breaker()
             slot = await self._acquire()
-            if breaker.request_started(self):
+            if breaker.try_start(self):
                 return slot
             slot.refund()
 
     async def _wait_for_breaker(self) -> None:
-        """Wait while others try. A page that has been tried already waits no longer than its deadline allows.
+        """Wait until the breaker has changed, because another page sends the trial requests.
 
-        The time in which the page that tries waits for quota does not count for the others either.
+        For a page that has been tried already, this time counts against its deadline, unless there is no trial because
+        the owner of the breaker waits for quota.
         """
         breaker, budget = self._fetcher.breaker, self._budget
         if budget.failure is None:
             await breaker.changed()
             return
-        began, counts = self._clock(), not breaker.owner_waits_for_quota
+        began, uses_deadline = self._clock(), not breaker.owner_waits_for_quota
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(budget.spare_time if counts else None):
+            async with asyncio.timeout(budget.spare_time if uses_deadline else None):
                 await breaker.changed()
-        if counts:
+        if uses_deadline:
             budget.time_left -= self._clock() - began
-        # The clock's rounding may leave a little.
+        # Rounding of the clock may leave a little more than 0.
         if budget.spare_time <= 1e-6:
             raise budget.too_late(budget.failure)
 
@@ -141,7 +149,7 @@ class _PageFetch:
         outcome = await attempt.run(min(timeout, budget.time_left), bound)
         self._elapsed = self._clock() - began - attempt.waited
         budget.attempt_ended(self._elapsed)
-        # That the deadline cut this attempt says nothing; the failure before it says why there was another one.
+        # Where the deadline has cut this attempt short, the failure before it tells the user more.
         if attempt.timed_out and bound == "deadline=" and budget.failure is not None:
             outcome = budget.failure
         outcome.attempts = budget.attempts

@@ -24,8 +24,8 @@ Batch: TypeAlias = tuple[Iterable[T], int]
 """Some items, and how many pages they are."""
 
 LOOK_AHEAD = 3
-"""Pages that a prefetcher works ahead of its reader, besides as many as may be in flight. Where the reader waits, the
-pages of the date that it waits for come on top: that one is fetched to its end."""
+"""Pages that a prefetcher works ahead of its reader, besides as many as may be in flight. The date that the reader
+waits for is fetched to its end: its pages do not count."""
 
 
 @attrs.frozen
@@ -55,7 +55,7 @@ class DateState:
     done: bool = False
     # What waits for its turn, in order.
     batches: list[Batch[Any]] = attrs.field(factory=list)
-    # Pages of it that are under way, or were fetched and are no batch yet.
+    # Pages of it that were asked for and are not in `batches` yet.
     pages_ahead: int = 0
 
 
@@ -69,7 +69,7 @@ class Prefetcher(Generic[T]):
     _ordered: bool
     _in_flight: int
     fetch: Callable[[PageRequest, Worker], Awaitable[PageResponse]]
-    # Where the client knows workers until they have ended.
+    # All workers of the client, which cancels them when it is closed.
     _all_workers: set[Worker]
     # Why the quota makes requests wait, for the repr.
     _wait_status: Callable[[], str] = str
@@ -77,7 +77,7 @@ class Prefetcher(Generic[T]):
     def __attrs_post_init__(self) -> None:
         # Items of the page that is being read.
         self.items: deque[T] = deque()
-        # No more requests, though the loop has not closed it yet.
+        # A finalizer has dropped the stream: no more requests, even before the event loop closes this.
         self.abandoned = False
         self._loop = asyncio.get_running_loop()
         # Dates are held back until they are complete.
@@ -90,8 +90,8 @@ class Prefetcher(Generic[T]):
         self._ready: deque[Batch[T]] = deque()
         # Pages under way, and pages that were fetched and not read.
         self._pages_ahead = 0
-        # What the stream ends with when all dates under way are given, and what it has ended with.
-        self._last_error: BaseException | None = None
+        # The error to end with when all dates under way are given, and the one that the stream has ended with.
+        self._final_error: BaseException | None = None
         self._error: BaseException | None = None
         self._traceback: TracebackType | None = None
         self._over = False
@@ -125,19 +125,19 @@ class Prefetcher(Generic[T]):
             self._all_workers.add(worker)
 
     def take_next(self) -> tuple[DateState, PageRequest] | None:
-        """The page to be fetched now: of the earliest date that has one and may go on, or of a new one."""
-        # Otherwise a worker is back from its backoff, and another has its place.
+        """The page to fetch now: the next of the earliest date that may go on, or the first of a new date."""
+        # While a worker backs off, another may use its place. When it is back, there is one too many.
         if self._active() > self._in_flight:
             return None
         first = self._states[0] if self._states else None
         reader_waits = self._reader is not None and not self._reader.done()
-        # The date that the reader waits for is fetched to its end.
         not_counted = first.pages_ahead if first is not None and reader_waits else 0
         has_room = self._pages_ahead - not_counted < self._most_ahead
         for state in self._states:
-            # Where any date may be given, and where pages are fetched one at a time, places would be empty otherwise.
-            may_pass = state is first or not self._ordered or not state.paginator.parallel
-            if state.done or not (has_room or (reader_waits and may_pass)):
+            # Without room, dates go on only while the reader waits: the one that it waits for, any date where the
+            # order does not matter, and dates that fetch one page at a time, which would leave places empty.
+            serves_reader = state is first or not self._ordered or not state.paginator.parallel
+            if state.done or not (has_room or (reader_waits and serves_reader)):
                 continue
             if (request := state.paginator.next_request(self._in_flight)) is not None:
                 self._recount(state)
@@ -176,7 +176,7 @@ class Prefetcher(Generic[T]):
         self._all_workers.discard(worker)
 
     def close(self, error: BaseException | None = None) -> None:
-        """End it: nothing more is given. `error` is raised to a reader who has not read it to its end."""
+        """End it: nothing more is given. A reader that has not come to the end yet meets `error`."""
         if error is not None and self._error is None and not (self._over and not self._ready and not self.items):
             self._error = error
         self.items.clear()
@@ -210,8 +210,8 @@ class Prefetcher(Generic[T]):
         try:
             paginator = next(self._paginators, None)
         except BaseException as error:
-            # Out of the caller's iterable of dates.
-            self._last_error = error
+            # The caller's iterable of dates has raised it.
+            self._final_error = error
             paginator = None
         if paginator is None:
             self._paginators = None
@@ -241,8 +241,8 @@ class Prefetcher(Generic[T]):
             self._end_after(state, error)
 
     def _end_after(self, failed: DateState, error: BaseException) -> None:
-        """Let a date end the stream: in order, after those before it; else, after those that are complete."""
-        self._last_error = error
+        """Let a failed date end the stream, after the dates before it or, without order, those that are complete."""
+        self._final_error = error
         self._paginators = None
         states = self._states
         dropped = states[states.index(failed) + 1 :] if self._ordered else [s for s in states if not s.done]
@@ -269,8 +269,8 @@ class Prefetcher(Generic[T]):
             elif self._ordered:
                 break
         if self._paginators is None and not self._states:
-            if self._last_error is not None and not self._over:
-                self._error = _raisable(self._last_error)
+            if self._final_error is not None and not self._over:
+                self._error = _raisable(self._final_error)
                 self._traceback = self._error.__traceback__
             self._stop()
         elif self._ready:

@@ -1,7 +1,9 @@
 """Which failed request is tried again, and when.
 
-An error says itself whether the same request may succeed later (`ClicksGroupError.retryable`). `RetryBudget` decides
-for one page, and `CircuitBreaker` holds all pages of a client back while the server fails.
+An error says itself whether the same request may succeed later (`ClicksGroupError.retryable`): by its class or HTTP
+status (`errors.py`), by the failure of the connection (`transport_errors.py`), by whether its body was cut
+(`protocol/decoding.py`), or since the date may have changed (`protocol/pagination.py`). By that `RetryBudget` decides for
+one page. `CircuitBreaker` holds all pages of a client back while the server fails.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ class RetryPolicy:
         attempts: requests for one page at the most, the first included.
         backoff: seconds; before the n-th retry a random time up to `backoff * 2**(n-1)` passes (full jitter).
         max_backoff: seconds; the most that such a random time may be.
-        deadline: seconds for one page from its first attempt to its last, waits for quota apart. It bounds a pause
-            too: one that is longer raises `RateLimitError` without a request.
+        deadline: seconds for one page from its first attempt to its last. Waits for quota do not count. But where a
+            pause after a 429 is longer than what is left, `RateLimitError` is raised without a request.
 
     Raises:
         ConfigurationError: fewer than one attempt, a negative time, a deadline that is not positive.
@@ -68,9 +70,9 @@ class RetryBudget:
 
     @property
     def spare_time(self) -> float:
-        """Seconds that may pass before the next attempt.
+        """Seconds that may pass before the next attempt: what is left, less the longest attempt so far.
 
-        One that the deadline would cut shorter than those before it took is not worth a request.
+        An attempt with less time than those before it took is not worth a request.
         """
         return self.time_left - self._longest_attempt
 
@@ -83,18 +85,21 @@ class RetryBudget:
         """A random time to wait after the last attempt has failed."""
         return self._policy.delay(self.attempts)
 
-    def delay(self, error: RequestError, *, pause: float | None, retry_after: float | None) -> float:
-        """The seconds before the next attempt, after one that failed. Where there is none, the error is raised.
+    def next_delay(self, error: RequestError, *, pause: float | None, retry_after: float | None) -> float:
+        """The seconds to wait before the next attempt. If there must be none, this raises the error.
 
-        A pause after a 429 is not spent, but must not be longer than what is left.
+        A pause of all requests after a 429 does not use up the deadline. But no page waits for one that is longer than
+        what is left of it.
         """
         self.failure = error
         asked = retry_after or 0.0
         delay = pause if pause is not None else max(self.backoff(), asked)
         if not error.retryable:
-            raise self.final(error)
+            raise self.explained(error)
         if self.attempts >= self._policy.attempts:
-            raise self.final(error, f"RetryPolicy allows {self._policy.attempts}" if self._policy.attempts > 1 else "")
+            raise self.explained(
+                error, f"RetryPolicy allows {self._policy.attempts}" if self._policy.attempts > 1 else ""
+            )
         needed = max(delay, self._longest_attempt) if pause is not None else delay + self._longest_attempt
         if needed >= self.time_left:
             raise self.too_late(error, f"to wait {asked:g} s as asked" if 0 < self.time_left <= asked else "another")
@@ -102,9 +107,9 @@ class RetryBudget:
 
     def too_late(self, error: RequestError, what: str = "another") -> RequestError:
         """The error of the last attempt, since the deadline leaves no time for another."""
-        return self.final(error, f"{what} would pass RetryPolicy's deadline of {self._policy.deadline:g} s")
+        return self.explained(error, f"{what} would pass RetryPolicy's deadline of {self._policy.deadline:g} s")
 
-    def final(self, error: RequestError, reason: str = "") -> RequestError:
+    def explained(self, error: RequestError, reason: str = "") -> RequestError:
         """The error, with how often it was tried and why no more."""
         attempts = f"{self.attempts} attempts" if self.attempts > 1 else ""
         if said := "; ".join(filter(None, (attempts, reason))):
@@ -148,38 +153,38 @@ def parse_http_date(text: str) -> datetime.datetime | None:
 class CircuitBreaker:
     """Holds requests back while the server fails, so that an outage does not multiply them.
 
-    Closed: every page may send. After the first failure it is open: pages wait without spending attempts, but for one
-    trial request at a time (half open). The page that failed first sends the trials, on its own schedule. After the
-    very first failure one other page may go once: that tells a server that is down from a page that always fails.
-    An answer closes the breaker.
+    Closed: every page may send. After a failure it is open: pages wait and spend no attempts, except for one trial
+    request at a time (half open). The page that failed first is the owner, and sends the trials on its own schedule.
+    After a single failure one other page may also send a trial: if that succeeds, the server is up, and only the owner
+    fails. An answer closes the breaker. Pages are told apart by identity.
     """
 
     def __init__(self) -> None:
         # In a row, over all pages.
         self._failures = 0
-        # The page that failed first, and the page whose trial request is under way.
+        # The owner, and the page whose trial request is under way.
         self._owner: object | None = None
         self._trial: object | None = None
-        # Set once, by the next change.
+        # Set by the next change, and then replaced by a new one.
         self._changed = asyncio.Event()
-        # The page that waits for quota. It may be the owner of an outage that is over.
-        self._waits_for_quota: object | None = None
+        # The owner, while it waits for quota. It may have been the owner of an earlier outage.
+        self._waiting_owner: object | None = None
 
     @property
     def owner_waits_for_quota(self) -> bool:
         """Whether no trial request is sent because there is no quota for it."""
-        return self._owner is not None and self._waits_for_quota is self._owner
+        return self._owner is not None and self._waiting_owner is self._owner
 
     def quota_wait_began(self, page: object) -> None:
-        """`page` waits for quota."""
+        """`page` begins to wait for quota. If it is the owner, no trial is sent meanwhile."""
         if page is self._owner:
-            self._waits_for_quota = page
+            self._waiting_owner = page
             self._wake()
 
     def quota_wait_ended(self, page: object) -> None:
         """It does not wait any more."""
-        if page is self._waits_for_quota:
-            self._waits_for_quota = None
+        if page is self._waiting_owner:
+            self._waiting_owner = None
             self._wake()
 
     def admits(self, page: object) -> bool:
@@ -196,7 +201,7 @@ class CircuitBreaker:
         """Wait until `admits` or `owner_waits_for_quota` may have changed."""
         await self._changed.wait()
 
-    def request_started(self, page: object) -> bool:
+    def try_start(self, page: object) -> bool:
         """Begin a request for `page`, if it may still send one."""
         if not self.admits(page):
             return False
@@ -205,7 +210,7 @@ class CircuitBreaker:
         return True
 
     def request_ended(self, page: object, *, failed: bool) -> None:
-        """It failed in a way that is retryable, or else the server answered: then the outage is over."""
+        """A request for `page` has ended. Unless it failed in a way that is retryable, the outage is over."""
         if failed:
             self._failures += 1
             if self._owner is None:

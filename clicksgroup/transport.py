@@ -24,14 +24,14 @@ MAX_BODY_BYTES = 2 * 2**20
 CHUNK_BYTES = 2**16
 
 NO_REUSE_SECONDS = 300.0
-"""For so long connections are not reused after one was dropped."""
+"""Seconds for which no connection is reused after one was dropped."""
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 
 @attrs.define
 class Counters:
-    """What `Stats` is a snapshot of."""
+    """The running figures of a client; `Stats` is a snapshot of them."""
 
     requests: int = 0
     retries: int = 0
@@ -60,12 +60,12 @@ class Transport:
 
     def __attrs_post_init__(self) -> None:
         self._url = URL(self.base_url)
-        # Those given with a request would replace the session's own. aiohttp has no public name for them: where the
-        # private one is gone, they are taken to be none.
+        # Middlewares that are given with a request replace the session's own, so those are given again. aiohttp has no
+        # public name for them. Where the private one is gone, they are taken to be none.
         self.session_middlewares = tuple(getattr(self.session, "_middlewares", ()))
 
-    def get(self, target: str, attempt: ClientMiddlewareType) -> Awaitable[aiohttp.ClientResponse]:
-        """The answer's head. `attempt` is the innermost middleware: it sees every request on the wire."""
+    def get(self, target: str, innermost: ClientMiddlewareType) -> Awaitable[aiohttp.ClientResponse]:
+        """The answer's head. The innermost middleware sees every request on the wire."""
         path, _, query = target.partition("?")
         return self.session.get(
             # To parse a URL takes seven times as long as to build it.
@@ -81,7 +81,7 @@ class Transport:
             auto_decompress=True,
             read_bufsize=CHUNK_BYTES,
             timeout=_NO_TIMEOUT,
-            middlewares=(_without_resend, *self.session_middlewares, attempt),
+            middlewares=(_without_resend, *self.session_middlewares, innermost),
         )
 
     def reuses_nothing(self) -> bool:
@@ -89,9 +89,9 @@ class Transport:
         return self._fresh_until is not None and asyncio.get_running_loop().time() < self._fresh_until
 
     def connection_dropped(self) -> None:
-        """A server that has answered before dropped a connection: perhaps it closes them without a word.
+        """Stop reusing connections for a while: a server that has answered before may close them without saying so.
 
-        A request on such a connection costs a slot and a backoff, a new connection costs a handshake.
+        A request on a connection that is closed costs a slot and a backoff. A new connection costs a handshake.
         """
         if self.counters.pages:
             self._fresh_until = asyncio.get_running_loop().time() + NO_REUSE_SECONDS
@@ -104,9 +104,9 @@ class Attempt:
     Args:
         transport: what all attempts of a client have in common.
         request: what to ask for.
-        slot: leave to send one request; it is given back.
+        slot: permission to send one request. The attempt gives it back.
         another_slot: called where a middleware of the session sends the request again.
-        backoff: seconds of pause after a 429 at the least, whatever the server says.
+        backoff: gives the shortest pause after a 429, in seconds.
     """
 
     _transport: Transport
@@ -114,22 +114,25 @@ class Attempt:
     _slot: Slot
     _another_slot: Callable[[], Awaitable[Slot]]
     _backoff: Callable[[], float]
-    # The status of the answer, the seconds that one without success asked to wait, and the seconds of pause that a
-    # 429 has brought upon all who share the quota.
+    # The HTTP status, if there was an answer.
     status: int | None = attrs.field(init=False, default=None)
+    # Seconds that an answer without success asked to wait.
     retry_after: float | None = attrs.field(init=False, default=None)
+    # Seconds of pause of all who share the quota, after a 429.
     pause: float | None = attrs.field(init=False, default=None)
-    # Seconds that went into waiting for another slot, and whether our own bound passed.
+    # Seconds of waiting for another slot.
     waited: float = attrs.field(init=False, default=0.0)
+    # The time that `run` was given has passed.
     timed_out: bool = attrs.field(init=False, default=False)
-    # Requests on the wire so far, and whether that of the present slot may have reached the server.
+    # Requests on the wire so far.
     _wire_requests: int = attrs.field(init=False, default=0)
+    # The request that holds the present slot may have reached the server.
     _sent: bool = attrs.field(init=False, default=False)
     _seconds: float = attrs.field(init=False)
     _timeout: asyncio.Timeout = attrs.field(init=False)
 
     async def run(self, seconds: float, bound: str) -> PageResponse | RequestError:
-        """The page or the error, no later than in so many seconds; `bound` names the argument that they come from.
+        """The page or the error, after `seconds` at the latest. `bound` names the argument that sets them.
 
         Raises:
             ClientClosedError: the session that the client borrowed was closed.
@@ -140,6 +143,7 @@ class Attempt:
             self._slot.refund()
             raise ClientClosedError("the session that the client borrowed was closed: nothing more can be sent")
         self._seconds = seconds
+        # Whether the server is done with the request.
         ended = True
         try:
             async with asyncio.timeout(seconds) as self._timeout:
@@ -149,7 +153,7 @@ class Attempt:
                     self._request_started()
                     self._head_arrived(response)
                 if not response.content.is_eof() and self._slot.expired():
-                    # The body would be read in a place that is no longer ours.
+                    # Another request may have the place in flight by now.
                     response.close()
                     return self._failure(TimeoutError("this process stood still for too long"))
                 body = await read_body(response)
@@ -160,8 +164,8 @@ class Attempt:
             raise
         except _TooLargeError as error:
             if 200 <= error.status < 300:
-                return too_large(error.size, MAX_BODY_BYTES, error.head, self._request, transport.decoder.redact)
-            return self._interpret(error.status, error.head)
+                return too_large(error.size, MAX_BODY_BYTES, error.beginning, self._request, transport.decoder.redact)
+            return self._interpret(error.status, error.beginning)
         except _DroppedError as error:
             transport.connection_dropped()
             return self._failure(error.cause)
@@ -219,8 +223,8 @@ class Attempt:
         try:
             response = decoder.read(body, self._request)
         except RequestError as error:
-            # A whole body that is not JSON is a maintenance page of a server that has answered before, or else the
-            # answer of a server that is not the API.
+            # A whole body that is not JSON: a server that has answered before is in maintenance, so it is tried again.
+            # Any other server is not the API.
             if isinstance(error, DecodeError) and not error.field and not error.retryable:
                 error.retryable = counters.pages > 0
                 error.stops_all = not error.retryable
@@ -283,7 +287,7 @@ class _DroppedError(aiohttp.ClientConnectionError):
 
 
 async def _without_resend(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-    """A middleware outside of those of the session."""
+    """The outermost middleware: aiohttp must not send a request again by itself."""
     try:
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -297,16 +301,17 @@ async def _without_resend(request: aiohttp.ClientRequest, handler: ClientHandler
 class _TooLargeError(Exception):
     status: int
     size: str
-    head: bytes
+    beginning: bytes
 
 
 async def read_body(response: aiohttp.ClientResponse) -> bytes:
     """The whole body, up to `MAX_BODY_BYTES`. A longer one fails the attempt, and nothing more of it is read."""
     try:
         if response.content.at_eof():
-            # A middleware has read the body, or there is none. aiohttp keeps it, also after a release: `text` gives it.
+            # A middleware has read the body, or there is none. aiohttp keeps it, also after a release, for `text`. In
+            # Latin-1 each byte is a character.
             return (await response.text("latin-1")).encode("latin-1")
-        # A body that has not arrived whole may be of any length.
+        # A body that has arrived whole is in memory already. Any other may be of any length.
         if not response.content.is_eof():
             length = response.content_length or 0
             if length > MAX_BODY_BYTES:
@@ -314,13 +319,13 @@ async def read_body(response: aiohttp.ClientResponse) -> bytes:
             response.content = _CappedContent(response)  # type: ignore[assignment]
         return await response.read()
     finally:
-        # One that was read to its end is closed already, but for a 101.
+        # aiohttp has closed one that was read to its end, except after a 101.
         if not response.closed:
             response.close()
 
 
 class _CappedContent:
-    """The content of a response, read in chunks up to a limit where aiohttp would read on without one."""
+    """The content of a response, read in chunks up to a limit. aiohttp itself reads without one."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._content = response.content

@@ -135,7 +135,7 @@ class Pages:
     async def send(self, page: int) -> None:
         """It has its slot, and sends if there is leave to."""
         self.ready.discard(page)
-        if not self.breaker.request_started(page):
+        if not self.breaker.try_start(page):
             await self.arrive(page)
             return
         self.flying.add(page)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import attrs
 
 from clicksgroup.plans import Quota
-from clicksgroup.quota.limits import Limit, limits_for
+from clicksgroup.quota.learned_limits import Limit, limits_for
 
 CLOCK_DRIFT = 1.0005
 """Each window is counted longer by this factor, since the server's clock may run a little slower than ours."""

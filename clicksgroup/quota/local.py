@@ -11,8 +11,8 @@ import time
 
 from clicksgroup.errors import ConfigurationError
 from clicksgroup.plans import Quota
+from clicksgroup.quota.learned_limits import limits_for
 from clicksgroup.quota.ledger import Event, EventKind, Forecast, Ledger
-from clicksgroup.quota.limits import limits_for
 from clicksgroup.quota.shared import SharedQuota, Slot, Waiters
 
 RECHECK = 1.0

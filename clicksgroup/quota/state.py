@@ -16,8 +16,8 @@ import attrs
 from cattrs.preconf import orjson
 
 from clicksgroup.plans import Quota
+from clicksgroup.quota.learned_limits import limits_for
 from clicksgroup.quota.ledger import ORPHAN_HOLD, Event, Forecast, HeldSlot, Ledger
-from clicksgroup.quota.limits import limits_for
 
 MIN_MEMORY = 3600.0
 """Seconds for which answers are kept at least, since the next process may be given a longer window."""

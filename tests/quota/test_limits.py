@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from benchmarks.lower import CASES, Case, Server, run_against
 from clicksgroup.plans import Quota
+from clicksgroup.quota.learned_limits import Limit, limits_for
 from clicksgroup.quota.ledger import Event, Ledger
-from clicksgroup.quota.limits import Limit, limits_for
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.quota.shared import SharedQuota
 from tests.virtual_time import VirtualTimeLoop, in_virtual_time

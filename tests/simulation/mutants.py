@@ -13,7 +13,7 @@ import attrs
 from clicksgroup import Quota
 from clicksgroup.prefetching import Prefetcher
 from clicksgroup.protocol import pagination
-from clicksgroup.quota import ledger, limits, shared
+from clicksgroup.quota import learned_limits, ledger, shared
 from clicksgroup.store import locks
 from clicksgroup.store.backfill import Backfill
 from clicksgroup.transport import Attempt
@@ -62,8 +62,8 @@ def _freed_at_the_send() -> AbstractContextManager[Any]:
 
 
 def _one_too_wide() -> AbstractContextManager[Any]:
-    def wider(quota: Quota) -> list[limits.Limit]:
-        return [limits.Limit(count + 1, window, count + 1) for count, window in quota.limits]
+    def wider(quota: Quota) -> list[learned_limits.Limit]:
+        return [learned_limits.Limit(count + 1, window, count + 1) for count, window in quota.limits]
 
     return mock.patch.object(ledger, "limits_for", wider)
 

@@ -1,4 +1,7 @@
-"""The limit of one window: what is configured, or a lower one that was learned from answers of 429."""
+"""The limit of one window: what is configured, or a lower one that was learned from answers of 429.
+
+Whether a request may start within these limits is decided by `Ledger.delay` (`ledger.py`).
+"""
 
 from __future__ import annotations
 
