@@ -2,8 +2,8 @@
 
 An error says itself whether the same request may succeed later (`ClicksGroupError.retryable`): by its class or HTTP
 status (`errors.py`), by the failure of the connection (`transport_errors.py`), by whether its body was cut
-(`protocol/decoding.py`), or since the date may have changed (`protocol/pagination.py`). By that `RetryBudget` decides for
-one page. `CircuitBreaker` holds all pages of a client back while the server fails.
+(`protocol/decoding.py`), or since the date may have changed (`protocol/pagination.py`). By that `RetryBudget` decides
+for one page. `CircuitBreaker` holds all pages of a client back while the server fails.
 """
 
 from __future__ import annotations

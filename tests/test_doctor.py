@@ -335,3 +335,36 @@ def is_refused(envelope: Envelope) -> bool:
         except RequestError:
             return True
     return False
+
+
+def test_limit_headers_of_all_answers() -> None:
+    """Rate limit headers are shown of each answer, not only of the first."""
+    heads = [{"x-ratelimit-remaining": "9"}, {"x-ratelimit-remaining": "8", "retry-after": "3"}]
+    findings = check_answers([Answer(1, 200, head, b"", 0.0) for head in heads])
+    (finding,) = [finding for finding in findings if finding.assumption == "there are no rate limit headers"]
+    assert finding.came == "x-ratelimit-remaining: 9, x-ratelimit-remaining: 8, retry-after: 3"
+
+
+def test_no_record_of_groups() -> None:
+    """Where groups are asked for and none is listed, nothing was seen of whether others would be."""
+    result = {"extra": {"pages": 1, "nextPages": 1, "nextYn": "N", "count": 0, "totalCount": 0}, "list": []}
+    answer = Answer(1, 200, {}, orjson.dumps({"code": 0, "message": "", "result": result}), 0.0)
+    findings = {finding.assumption: finding for finding in check_answers([answer], (5555,))}
+    finding = findings["no groups are listed but those asked for"]
+    assert (finding.verdict, finding.came) == (
+        Verdict.NOT_SEEN,
+        "no record came, or all were asked for; name some with --groups",
+    )
+    assert findings["groups without clicks are left out, or listed with 0"].came == "left out, such as 5555"
+
+
+def test_new_fields_are_listed_once() -> None:
+    """A new field of all records is named once, so that it does not hide others."""
+    records = [
+        {"grpIdx": n, "grpNm": "a", "acesCnt": 2, "pernCnt": 1, "colour": "#" + "f" * 50, "zone": n} for n in range(9)
+    ]
+    extra = {"pages": 1, "nextPages": 1, "nextYn": "N", "count": 9, "totalCount": 9}
+    envelope = {"code": 0, "message": "", "result": {"extra": extra, "list": records}}
+    findings = check_answers([Answer(1, 200, {}, orjson.dumps(envelope), 0.0)])
+    (finding,) = [finding for finding in findings if finding.assumption == "there are no fields but those documented"]
+    assert finding.came == f'result.list[].colour: "#{"f" * 50}", result.list[].zone: 0'

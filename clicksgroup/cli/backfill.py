@@ -105,7 +105,7 @@ async def backfill(
 
 @attrs.define
 class _DatesProgress:
-    """How many of the `total` dates are done, and how many pages all of them will take."""
+    """How many of the `total` dates are done, and how many pages those take that were not final already."""
 
     opened: OpenedClient
     total: int

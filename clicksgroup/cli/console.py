@@ -64,7 +64,7 @@ def note(*parts: str | None, style: str | None = None) -> None:
 
 
 def say_failures(failures: Sequence[str]) -> None:
-    """Name dates that failed, as far as a terminal has room for them."""
+    """Name the first `MAX_FAILURES` dates that failed."""
     for failure in failures[:MAX_FAILURES]:
         say(failure, "red")
     if len(failures) > MAX_FAILURES:

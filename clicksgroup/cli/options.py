@@ -63,7 +63,8 @@ def today_in(zone: str, now: datetime.datetime | None = None) -> datetime.date:
     try:
         return now.astimezone(zoneinfo.ZoneInfo(zone)).date()
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        advice = "name one such as Asia/Seoul or UTC" if zoneinfo.available_timezones() else "pip install tzdata"
+        has_data = bool(zoneinfo.available_timezones())
+        advice = "name one such as Asia/Seoul" if has_data else "it has no time zone data: pip install tzdata"
         raise ConfigurationError(f"--tz: {zone!r} is not a time zone that this system knows; {advice}") from None
 
 
@@ -133,6 +134,7 @@ def parse_proxy(url: str) -> str | None:
 
 def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[[F], F]:
     """Options that a command receives as one argument: `name`, which `make` makes of their values."""
+    values = [str(parameter.name) for parameter in click.command(together(*options)(lambda: None)).params]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -142,7 +144,6 @@ def gathered(name: str, make: Callable[..., object], *options: Any) -> Callable[
 
         return together(*options)(cast("F", wrapped))
 
-    values = [str(parameter.name) for parameter in click.command(together(*options)(lambda: None)).params]
     return decorate
 
 

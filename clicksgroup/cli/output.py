@@ -56,7 +56,7 @@ _SHORTEST_NAME = 5
 
 # What a table calls the attributes that it shows. A column is as wide as its heading at the least, so that it keeps its
 # place. A name gets the room that is left.
-_NAMES = ("group_name", "name", "memo")
+_TEXTS = ("group_name", "name", "memo")
 _HEADINGS = {
     "date": "date      ",
     "group_id": "    id",
@@ -68,7 +68,13 @@ _HEADINGS = {
     "clicks": "     clicks",
     "unique_users": "unique users",
 }
-_NARROW_HEADINGS = _HEADINGS | {"group_id": "   id", "id": "   id", "clicks": " clicks", "unique_users": "  users"}
+_NARROW_HEADINGS = _HEADINGS | {
+    "group_id": "   id",
+    "id": "   id",
+    "link_count": "links",
+    "clicks": " clicks",
+    "unique_users": "  users",
+}
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A text that begins with one of these, also in full width, is a formula to a spreadsheet
@@ -189,7 +195,7 @@ class _TableWriter:
         self._buffer = buffer
         self._names = [field.name for field in attrs.fields(record) if field.name in headings]
         self._header: list[list[str]] = [[headings[name] for name in self._names]]
-        self._widths = [0 if name in _NAMES else len(headings[name]) for name in self._names]
+        self._widths = [0 if name in _TEXTS else len(headings[name]) for name in self._names]
         self._gap = " " if width < NARROW else "  "
         self._room = width - len(self._gap) * (len(self._names) - 1)
 

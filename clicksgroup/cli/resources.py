@@ -1,4 +1,4 @@
-"""The resources of a command: a client with its quota and the time that it still needs, ids of groups, or a store."""
+"""The resources of a command: a client with its quota and the time left, ids of groups, or a store."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ async def find_ids(access: Access, groups: GroupChoice, opened: OpenedClient | N
 
 @attrs.frozen
 class StoreChoice:
-    """Which store, whose dates in it, and which of them are final. A sandbox without a location has made-up clicks."""
+    """Which store, whose dates in it, and which of them are final. With `sandbox` alone, clicks are made up."""
 
     location: str | None
     account: str

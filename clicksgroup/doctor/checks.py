@@ -63,6 +63,8 @@ def check_answers(answers: Sequence[Answer], groups: tuple[int, ...] | None = No
     """
     pages = read_pages(answers)
     seen = [finding for answer in answers for finding in (*_check_head(answer), *_check_body(answer))]
+    if answers:
+        seen.append(_check_limit_headers(answers))
     if pages:
         seen += [*_check_date(pages), *_check_groups(pages, groups)]
     firsts = [page for page in pages if page.request.number == 1]
@@ -102,12 +104,15 @@ class _Assumption(enum.Enum):
     FIELDS = "there are no fields but those documented", _NO_PAGE
     PAGE_NUMBER = "pages is the page that was asked for", _NO_PAGE
     COUNT = "count is the length of list", _NO_PAGE
-    PAGE_SIZE = f"a page that is not the last holds {PAGE_SIZE} records", _ONE_PAGE
+    FULL_PAGES = f"a page that is not the last holds {PAGE_SIZE} records", _ONE_PAGE
     NEXT_PAGE = "nextPages is the next page", _ONE_PAGE
     LAST_NEXT_PAGE = "on the last page nextPages is that page", "no last page came"
     TOTAL = "totalCount is the number of records on all pages", "no last page came"
     GROUPS_ONCE = "a group is listed once", _NO_RECORD
-    REQUESTED_GROUPS = "no groups are listed but those asked for", "all were asked for; name some with --groups"
+    REQUESTED_GROUPS = (
+        "no groups are listed but those asked for",
+        "no record came, or all were asked for; name some with --groups",
+    )
     USERS = "no group has more users than clicks", _NO_RECORD
     SAME_ORDER = "a page asked for twice lists the same order", "the first page did not come twice, or it changed"
     SAME_TOTALS = "a page asked for twice has the same totals", "the first page did not come twice"
@@ -145,14 +150,18 @@ def _check_head(answer: Answer) -> Iterator[Finding]:
     coding = answer.headers.get("content-encoding", "identity").lower()
     advice = "only gzip was asked for: please report what came"
     yield _Assumption.COMPRESSION.check(coding in ("identity", "gzip"), coding, advice)
-    limits = [f"{name}: {value}" for name, value in answer.headers.items() if _LIMIT_HEADER.search(name)]
-    advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
-    yield _Assumption.LIMIT_HEADERS.check(not limits, bounded(", ".join(limits) or "none"), advice)
     if date := parse_http_date(answer.headers.get("date", "")):
         skew = date.timestamp() - answer.received_at
         came = f"the server's is {abs(skew):,.0f} s {'ahead' if skew > 0 else 'behind'}"
         advice = "set this machine's clock, or take care with today and yesterday; waiting is not affected"
         yield _Assumption.CLOCKS.check(abs(skew) <= MAX_SKEW, came, advice)
+
+
+def _check_limit_headers(answers: Sequence[Answer]) -> Finding:
+    headers = [header for answer in answers for header in answer.headers.items()]
+    limits = dict.fromkeys(f"{name}: {value}" for name, value in headers if _LIMIT_HEADER.search(name))
+    advice = "if a limit in it is not your plan's, set quota=Quota((N, SECONDS)) (--quota N/SECONDS)"
+    return _Assumption.LIMIT_HEADERS.check(not limits, bounded(", ".join(limits) or "none"), advice)
 
 
 def _check_body(answer: Answer) -> Iterator[Finding]:
@@ -228,7 +237,7 @@ def _check_page(page: PageResponse, body: dict[str, Any]) -> Iterator[Finding]:
     yield _Assumption.COUNT.check(extra.count == size, f"count is {extra.count}, list holds {size}", _WARN_GIVES_DATA)
     if extra.nextYn == "Y" or size > PAGE_SIZE:
         advice = "estimates are wrong by that much; nothing else is"
-        yield _Assumption.PAGE_SIZE.check(size == PAGE_SIZE, f"page {number} holds {size}", advice)
+        yield _Assumption.FULL_PAGES.check(size == PAGE_SIZE, f"page {number} holds {size}", advice)
     if extra.nextYn == "Y":
         came = f"page {number} says Y and nextPages {_show(extra.nextPages)}"
         advice = "the chain of pages cannot be followed: please report what came"
@@ -245,8 +254,8 @@ def _check_page(page: PageResponse, body: dict[str, Any]) -> Iterator[Finding]:
         yield _Assumption.USERS.check(record.unique_users <= record.clicks, came, advice)
 
 
-def _undocumented(body: dict[str, Any]) -> Iterator[str]:
-    """Each field that is not documented, with its value."""
+def _undocumented(body: dict[str, Any]) -> list[str]:
+    """Each field that is not documented, with its first value."""
     result = body["result"]
     parts = [
         ("", body, {"code", "message", "result"}),
@@ -254,9 +263,11 @@ def _undocumented(body: dict[str, Any]) -> Iterator[str]:
         ("result.extra.", result["extra"], {*field_names(Extra)}),
         *(("result.list[].", row, {*field_names(ClickItem)}) for row in result["list"]),
     ]
+    found: dict[str, Any] = {}
     for path, part, documented in parts:
-        for name in part.keys() - documented:
-            yield f"{path}{name}: {_show(part[name])}"
+        for name in sorted(part.keys() - documented):
+            found.setdefault(f"{path}{name}", part[name])
+    return [f"{name}: {_show(value)}" for name, value in found.items()]
 
 
 def _check_date(pages: Sequence[PageResponse]) -> Iterator[Finding]:
@@ -278,7 +289,7 @@ def _check_date(pages: Sequence[PageResponse]) -> Iterator[Finding]:
 def _check_groups(pages: Sequence[PageResponse], asked: tuple[int, ...] | None) -> Iterator[Finding]:
     """The groups that were asked for and those that are listed."""
     listed = dict.fromkeys(group_id for page in pages for group_id in _group_ids(page))
-    if asked:
+    if asked and listed:
         others = [group_id for group_id in listed if group_id not in asked]
         came = f"asked for {_show_ids(asked)}, grpIdx {_show_ids(others)} came too" if others else ""
         advice = (

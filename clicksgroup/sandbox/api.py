@@ -244,11 +244,17 @@ def rejection(request: SeenRequest, plan: Plan) -> tuple[int, str, str] | None:
         return 1001, "ymd must be a date in the form YYYY-MM-DD.", "ymd는 YYYY-MM-DD 형식의 날짜여야 합니다."
     if request.path == V2_PATH:
         if request.date is None or request.end is None or request.end < request.date:
-            english = "startYmd and endYmd must be dates in the form YYYY-MM-DD, in order."
-            return 1002, english, "startYmd와 endYmd는 YYYY-MM-DD 형식의 날짜여야 하며 순서가 맞아야 합니다."
+            return (
+                1002,
+                "startYmd and endYmd must be dates in the form YYYY-MM-DD, in order.",
+                "startYmd와 endYmd는 YYYY-MM-DD 형식의 날짜여야 하며 순서가 맞아야 합니다.",
+            )
         if (request.end - request.date).days >= (plan.totals_days or MAX_RANGE_DAYS):
-            english = "The range is longer than your plan allows."
-            return 1003, english, "조회 기간이 요금제에서 허용하는 범위를 초과했습니다."
+            return (
+                1003,
+                "The range is longer than your plan allows.",
+                "조회 기간이 요금제에서 허용하는 범위를 초과했습니다.",
+            )
     if request.page is None:
         return 1004, "pages must be a whole number from 1.", "pages는 1 이상의 정수여야 합니다."
     if request.path == GROUPS_PATH:
@@ -258,11 +264,17 @@ def rejection(request: SeenRequest, plan: Plan) -> tuple[int, str, str] | None:
         if plan.groups_required:
             return 1006, "grpIdxList is required on your plan.", "사용 중인 요금제에서는 grpIdxList가 필수입니다."
     elif not request.groups:
-        english = "grpIdxList must be group ids separated by commas."
-        return 1005, english, "grpIdxList는 쉼표로 구분된 그룹 번호여야 합니다."
+        return (
+            1005,
+            "grpIdxList must be group ids separated by commas.",
+            "grpIdxList는 쉼표로 구분된 그룹 번호여야 합니다.",
+        )
     elif plan.groups_per_request is not None and len(request.groups) > plan.groups_per_request:
-        english = "grpIdxList holds more ids than your plan allows."
-        return 1007, english, "grpIdxList의 그룹 수가 요금제 한도를 초과했습니다."
+        return (
+            1007,
+            "grpIdxList holds more ids than your plan allows.",
+            "grpIdxList의 그룹 수가 요금제 한도를 초과했습니다.",
+        )
     return None
 
 

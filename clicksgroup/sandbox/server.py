@@ -100,6 +100,8 @@ class Sandbox:
         self._requests: list[SeenRequest] = []
         self._attempts: Counter[tuple[object, ...]] = Counter()
         self._next_arrival = asyncio.Event()
+        # Both None unless it runs.
+        self._web: web.Server | None = None
         self._server: asyncio.Server | None = None
         self._url: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -168,22 +170,27 @@ class Sandbox:
             await self._next_arrival.wait()
 
     async def __aenter__(self) -> Self:
-        if self._server is not None:
+        if self._web is not None:
             raise RuntimeError("the sandbox is already running; enter it only once")
         self._loop = asyncio.get_running_loop()
         self._web = web.Server(self._handle, access_log=None, max_line_size=_MAX_LINE)
-        self._server = await self._loop.create_server(self._web, "127.0.0.1", self._port)
+        try:
+            self._server = await self._loop.create_server(self._web, "127.0.0.1", self._port)
+        except BaseException:
+            self._web = None
+            raise
         self._url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        if self._server is not None:
-            self._server.close()
+        server, connections = self._server, self._web
+        self._server = self._web = None
+        if server is not None and connections is not None:
+            server.close()
             # Requests that have arrived are handled before idle connections are closed.
             await asyncio.sleep(0)
-            self._web.pre_shutdown()
-            await self._web.shutdown(_SHUTDOWN_TIMEOUT)
-            self._server = None
+            connections.pre_shutdown()
+            await connections.shutdown(_SHUTDOWN_TIMEOUT)
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.plan.value} {'not running' if self._server is None else self._url}>"
@@ -282,9 +289,12 @@ def run_in_thread(sandbox: Sandbox) -> Iterator[Sandbox]:
     thread = threading.Thread(target=loop.run_forever, name="clicks_sandbox", daemon=True)
     thread.start()
     try:
-        yield asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+        asyncio.run_coroutine_threadsafe(sandbox.__aenter__(), loop).result()
+        try:
+            yield sandbox
+        finally:
+            asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
     finally:
-        asyncio.run_coroutine_threadsafe(sandbox.__aexit__(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -135,6 +135,9 @@ def test_failed_start() -> None:
         port = int(sandbox.url.rpartition(":")[2])
         with pytest.raises(OSError, match="address"), run_in_thread(Sandbox(port=port)):
             pytest.fail("it began")
+        with pytest.raises(RuntimeError, match="already running"), run_in_thread(sandbox):
+            pytest.fail("it began twice")
+        assert "http://127.0.0.1" in repr(sandbox)
     assert "clicks_sandbox" not in [thread.name for thread in threading.enumerate()]
 
 

@@ -295,6 +295,17 @@ async def test_disconnects(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
+async def test_entered_twice_at_once(ask: Ask) -> None:
+    """Of two tasks that enter it at the same time, the second is refused."""
+    sandbox = Sandbox(quota=FAST)
+    entered = await asyncio.gather(sandbox.__aenter__(), sandbox.__aenter__(), return_exceptions=True)
+    assert [type(one) for one in entered] == [Sandbox, RuntimeError]
+    assert (await ask(sandbox, ymd=DATE)).status == 200
+    await sandbox.__aexit__(None, None, None)
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await ask(sandbox, ymd=DATE)
+
+
 async def test_restart(ask: Ask) -> None:
     """A port can be used again, and a running sandbox cannot be entered twice."""
     sandbox = Sandbox(quota=FAST)

@@ -128,7 +128,7 @@ def _clean_end_after_error() -> AbstractContextManager[Any]:
 
     def end_after(prefetcher: Any, failed: Any, error: BaseException) -> None:
         end(prefetcher, failed, error)
-        prefetcher._last_error = None
+        prefetcher._final_error = None
 
     return mock.patch.object(Prefetcher, "_end_after", end_after)
 
