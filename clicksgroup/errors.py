@@ -93,14 +93,14 @@ class RequestError(ClicksGroupError):
         self.attempts = attempts
 
 
-class Location(TypedDict):
+class PageLocation(TypedDict):
     """Which page an error is about."""
 
     date: datetime.date
     page: int
 
 
-class _Where(Location, total=False):
+class _Where(PageLocation, total=False):
     """What every kind of `RequestError` takes besides its own."""
 
     attempts: int
@@ -138,8 +138,7 @@ class StatusError(RequestError):
         **where: Unpack[_Where],
     ) -> None:
         super().__init__(message, **where)
-        if status is not None:
-            self.status = status
+        self.status = type(self).status if status is None else status
         self.retry_after = retry_after
         if where.get("retryable") is None:
             self.retryable = self.status >= 500 or self.status in RETRYABLE_STATUSES

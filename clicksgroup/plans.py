@@ -122,6 +122,6 @@ def _checked_limit(limit: tuple[int, float]) -> tuple[int, float]:
             if 0 < window < math.inf:
                 return count, float(window)
     raise ConfigurationError(
-        f"quota: {limit!r}: expected a (requests, seconds) pair, a whole number from 1 and a positive number of "
+        f"quota: {limit!r}: expected a (requests, seconds) pair of a whole number from 1 and a positive number of "
         "seconds, such as Quota((24, 60))"
     )

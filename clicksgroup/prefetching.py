@@ -131,7 +131,7 @@ class Prefetcher(Generic[T]):
             return None
         first = self._states[0] if self._states else None
         reader_waits = self._reader is not None and not self._reader.done()
-        not_counted = first.pages_ahead if first is not None and reader_waits else 0
+        not_counted = first.pages_ahead + len(first.batches) if first is not None and reader_waits else 0
         has_room = self._pages_ahead - not_counted < self._most_ahead
         for state in self._states:
             # Without room, dates go on only while the reader waits: the one that it waits for, any date where the

@@ -95,9 +95,9 @@ class RetryBudget:
         asked = retry_after or 0.0
         delay = pause if pause is not None else max(self.backoff(), asked)
         if not error.retryable:
-            raise self.explained(error)
+            raise self._explained(error)
         if self.attempts >= self._policy.attempts:
-            raise self.explained(
+            raise self._explained(
                 error, f"RetryPolicy allows {self._policy.attempts}" if self._policy.attempts > 1 else ""
             )
         needed = max(delay, self._longest_attempt) if pause is not None else delay + self._longest_attempt
@@ -107,9 +107,9 @@ class RetryBudget:
 
     def too_late(self, error: RequestError, what: str = "another") -> RequestError:
         """The error of the last attempt, since the deadline leaves no time for another."""
-        return self.explained(error, f"{what} would pass RetryPolicy's deadline of {self._policy.deadline:g} s")
+        return self._explained(error, f"{what} would pass RetryPolicy's deadline of {self._policy.deadline:g} s")
 
-    def explained(self, error: RequestError, reason: str = "") -> RequestError:
+    def _explained(self, error: RequestError, reason: str = "") -> RequestError:
         """The error, with how often it was tried and why no more."""
         attempts = f"{self.attempts} attempts" if self.attempts > 1 else ""
         if said := "; ".join(filter(None, (attempts, reason))):

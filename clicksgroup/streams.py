@@ -1,4 +1,4 @@
-"""Streams: what a reader holds, whether the items come from the API or from a store.
+"""Streams: what a reader holds, whether the items come from the API or from a store; and what a client has open.
 
 The work behind a `Stream` is a `Prefetcher`'s. Nothing in it refers to the stream, so a stream that is dropped is
 collected, and ends its prefetcher.

@@ -66,6 +66,15 @@ async def test_slow_reader(kind: str, ordered: bool) -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("kind", DELIVERIES)
+async def test_large_date_first(kind: str) -> None:
+    """Without order, small dates are fetched beside a large one that fetches a page at a time."""
+    world = World(lambda number: 1 if number else 20, Quota(in_flight=3))
+    await read(world.stream(map(day, range(31)), kind, ordered=False, check="warn"))
+    assert asyncio.get_running_loop().time() == 20
+
+
+@in_virtual_time
 async def test_backing_off() -> None:
     """While a worker backs off another has its place, and no longer."""
     backing_off = iter([100.0])

@@ -9,7 +9,7 @@ from typing import Any
 
 from clicksgroup import Day, GroupClicks, Page, Quota, Stream, TransportError
 from clicksgroup.prefetching import ItemFactory, Prefetcher
-from clicksgroup.protocol import Extra, PageRequest, PageResponse, Paginator, Query
+from clicksgroup.protocol import Check, Extra, PageRequest, PageResponse, Paginator, Query
 from clicksgroup.quota.local import LocalQuota
 from clicksgroup.workers import Worker
 
@@ -70,6 +70,7 @@ class World:
         ordered: bool = True,
         rereads: int = 2,
         change: Callable[[PageResponse], None] = lambda _: None,
+        check: Check = "strict",
     ) -> Stream[Any]:
         """The items of those dates. `change` may change each response."""
 
@@ -78,7 +79,7 @@ class World:
             change(response)
             return response
 
-        paginators = (Paginator([Query(date, date)], None, "strict", rereads=rereads) for date in dates)
+        paginators = (Paginator([Query(date, date)], None, check, rereads=rereads) for date in dates)
 
         def begin() -> Prefetcher[Any]:
             n = self._quota.quota.in_flight

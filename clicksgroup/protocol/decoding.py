@@ -74,7 +74,7 @@ class PageResponse:
     attempts: int = 1
 
     def page(self) -> Page:
-        """The same for users."""
+        """The page as users get it."""
         query, number, extra = self.request.query, self.request.number, self.extra
         next_number = number + 1 if extra.nextYn == "Y" else None
         records = tuple(self.records)
@@ -185,7 +185,7 @@ def _records(rows: list[Any], make: Callable[[int, str, int, int], Any]) -> list
         except (KeyError, TypeError):
             fits = False
         if not fits:
-            _structure_as(ClickItem, row, f"result.list[{index}]")
+            group_id, name, clicks, users = attrs.astuple(_structure_as(ClickItem, row, f"result.list[{index}]"))
         records.append(make(group_id, name, clicks, users))
     return records
 

@@ -142,8 +142,7 @@ class Paginator:
         self._arrived: dict[int, PageResponse | BaseException] = {}
         # The page to ask for next, the last one that may be asked for, and the one to accept next.
         first = self._start if self._part == 0 else 1
-        self._turn = self._last_number = first
-        self._next_number: int = first
+        self._next_number = self._last_number = self._turn = first
         self._listed: set[int] = set()
         # The server ignores the list of groups, which check="warn" lets pass.
         self._ignored = False

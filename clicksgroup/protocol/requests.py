@@ -11,7 +11,7 @@ import attrs
 
 from clicksgroup.arguments import parse_groups, whole_number
 from clicksgroup.dates import DateLike, date_range
-from clicksgroup.errors import ConfigurationError, Location
+from clicksgroup.errors import ConfigurationError, PageLocation
 from clicksgroup.plans import Plan
 
 ApiVersion: TypeAlias = Literal["v1", "v2"]
@@ -51,15 +51,15 @@ class Query:
     kind: QueryKind = "clicks"
     name: str | None = None
     # The path and query of its pages, up to the number.
-    target: str = attrs.field(init=False, eq=False, repr=False)
+    target_prefix: str = attrs.field(init=False, eq=False, repr=False)
 
     def __str__(self) -> str:
         if self.kind == "groups":
             return "list of groups"
         return str(self.start) if self.start == self.end else f"{self.start} to {self.end}"
 
-    @target.default
-    def _target(self) -> str:
+    @target_prefix.default
+    def _make_target_prefix(self) -> str:
         if self.kind == "groups":
             name = "" if self.name is None else f"nm={quote(self.name, safe='')}&"
             return f"{_GROUPS_PATH}?{name}pages="
@@ -69,7 +69,7 @@ class Query:
 
     def page(self, number: int) -> PageRequest:
         """The request for one page of the answer."""
-        return PageRequest(self, number, f"{self.target}{number}")
+        return PageRequest(self, number, f"{self.target_prefix}{number}")
 
 
 @attrs.frozen
@@ -81,7 +81,7 @@ class PageRequest:
     target: str
 
     @property
-    def where(self) -> Location:
+    def where(self) -> PageLocation:
         """The page, as errors name it."""
         return {"date": self.query.start, "page": self.number}
 
@@ -160,7 +160,7 @@ def _split_by_length(groups: tuple[int, ...], room: int) -> Iterator[tuple[int, 
     """Parts whose URLs fit, each but the last of a multiple of the page size, so that no page is left half full."""
     # Dates are all of one length; a page number takes four digits at the most here.
     today = datetime.date.max
-    room -= len(Query(today, today, (), "v2").target) + 4
+    room -= len(Query(today, today, (), "v2").target_prefix) + 4
     begin = 0
     while begin < len(groups):
         end, length = begin, -1

@@ -107,6 +107,7 @@ class _Opening:
     """How often one event loop has the quota open."""
 
     users: int = 0
+    is_open: bool = False
     # Opening and closing exclude each other, so that no block begins with a quota that is half open.
     transition: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
@@ -175,19 +176,26 @@ class SharedQuota(abc.ABC):
 
     async def __aenter__(self) -> Self:
         opening = self._opening()
-        async with opening.transition:
-            if not opening.users:
-                await self.on_open()
-            opening.users += 1
+        opening.users += 1
+        try:
+            async with opening.transition:
+                if not opening.is_open:
+                    await self.on_open()
+                    opening.is_open = True
+        except BaseException:
+            opening.users -= 1
+            raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         opening = self._opening()
+        # Before the lock: where this is cancelled, the next block that ends closes the quota.
+        opening.users -= 1
         async with opening.transition:
-            opening.users -= 1
-            if not opening.users:
+            if opening.is_open and not opening.users:
+                opening.is_open = False
                 await self.on_close()
 
     def _opening(self) -> _Opening:
