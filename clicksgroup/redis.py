@@ -114,7 +114,7 @@ class RedisBackend(Backend):
     async def close(self) -> None:
         await self._client.aclose()
 
-    def prepare(self, state: SharedState) -> tuple[float, float]:
+    def prepare(self, state: SharedState, now: float) -> tuple[float, float]:  # noqa: ARG002
         server, sent, received = self._answer
         state.origin = state.origin or float(int(server))
         if self.seen is not None and self.seen[0] == state.epoch:
@@ -154,7 +154,8 @@ class RedisBackend(Backend):
         shown, earliest, latest = server - origin, sent + self._ahead[0], received + self._ahead[1]
         if earliest - CLOCK_STEP <= shown <= latest + CLOCK_STEP:
             return 0.0
-        return shown - min(max(shown, earliest), latest)
+        # Taken for the earliest moment that it can be, it costs time but lets no window end too soon.
+        return shown - earliest
 
 
 def _make_client(url: Secret, timeout: float) -> Redis:

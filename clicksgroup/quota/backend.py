@@ -84,7 +84,7 @@ class Backend(abc.ABC):
         """Close files and connections."""
 
     @abc.abstractmethod
-    def prepare(self, state: SharedState) -> tuple[float, float]:
+    def prepare(self, state: SharedState, now: float) -> tuple[float, float]:
         """Correct the state's origin where a clock was set, and remove processes that are known to be dead.
 
         Returns:
@@ -116,7 +116,7 @@ class Backend(abc.ABC):
             except Exception:
                 # A foreign value can make the parser raise anything.
                 damaged = True
-        earliest, latest = self.prepare(state)
+        earliest, latest = self.prepare(state, now)
         now += earliest
         if damaged:
             message = "%s is damaged; %s, and nothing is granted for one window"

@@ -87,6 +87,7 @@ class FileBackend(Backend):
         super().__init__(quota, f"the quota file {pathlib.Path(path)}", "delete that file")
         self._path = pathlib.Path(path).expanduser()
         self._process_lock: ProcessLock | None = None
+        self._closed = False
         # What the file held after the last exchange.
         self._raw: bytes | None = None
 
@@ -99,11 +100,11 @@ class FileBackend(Backend):
         return True
 
     async def close(self) -> None:
+        self._closed = True
         if self._process_lock is not None:
             self._process_lock.close()
 
-    def prepare(self, state: SharedState) -> tuple[float, float]:
-        now = clock()
+    def prepare(self, state: SharedState, now: float) -> tuple[float, float]:
         if state.boot != boot_id() or now - state.origin < state.clock:
             # The machine's clock began anew: everything keeps the age that it had at the last change.
             state.origin, state.boot = now - state.clock, boot_id()
@@ -137,6 +138,10 @@ class FileBackend(Backend):
             if self.seen is None and not isinstance(error, TimeoutError):
                 raise QuotaUnavailableError(f"{self.description} cannot be used: {reason}") from error
             raise UnreachableError(reason) from error
+        finally:
+            # An exchange that was cancelled goes on in its thread.
+            if self._closed and self._process_lock is not None:
+                self._process_lock.close()
 
     def _explain(self, error: OSError) -> str:
         """What is wrong, and what helps."""

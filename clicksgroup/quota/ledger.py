@@ -180,7 +180,7 @@ class Ledger:
         for limit in self.limits:
             counted = _count(self.answered, limit.window, now)
             if limit.in_force < limit.configured:
-                limit.raise_if_due(unanswered + counted, now)
+                limit.raise_if_due(self.unanswered + counted, now)
             excess = unanswered + counted - limit.in_force
             if unanswered and limit.is_probing(unanswered + counted):
                 return math.inf
@@ -198,6 +198,9 @@ class Ledger:
 
     def apply(self, event: Event) -> None:
         """Note what was reported about a slot."""
+        if event.kind == "throttled":
+            # Also of a slot that is not known: it may have been taken away, or forgotten.
+            self.paused_until = max(self.paused_until, event.at + event.seconds)
         slot = self.places.get(event.id)
         if slot is None:
             return

@@ -210,14 +210,18 @@ class Exchanger:
         return tuple(self._request_ids)
 
     def _apply(self, result: ExchangeResult, began: float) -> float:
+        if began >= self._lease_until:
+            # This process stood still. Others may have been granted its places meanwhile.
+            for slot in self.held.values():
+                slot.expire()
         self._lease_until = began + result.lease_left
         self._on_result(result)
-        # A slot that was granted before the backend heard of our 429 must not be used.
-        pause_unreported = any(event.kind == "throttled" for event in self._events)
+        # A slot that was granted before the backend heard of a 429 must not be used.
+        paused = result.pause_left > 0 or any(event.kind == "throttled" for event in self._events)
         for request_id in result.granted:
             self._request_ids.remove(request_id)
             slot = self.held[request_id] = Slot(self._report, request_id, self._has_expired)
-            waiter = None if pause_unreported else self.waiters.pop()
+            waiter = None if paused else self.waiters.pop()
             if waiter is None:
                 slot.refund()
             else:

@@ -58,6 +58,7 @@ class Slot:
     id: str = ""
     _has_expired: Callable[[], bool] | None = None
     is_answered: bool = attrs.field(default=False, init=False)
+    _was_taken: bool = attrs.field(default=False, init=False)
     _has_ended: bool = attrs.field(default=False, init=False)
 
     def expired(self) -> bool:
@@ -67,7 +68,11 @@ class Slot:
         the event loop), or when the quota was closed. Ask right before the head of a request is written: if it has
         expired, `refund()` it and acquire another one.
         """
-        return self._has_ended or (self._has_expired is not None and self._has_expired())
+        return self._has_ended or self._was_taken or (self._has_expired is not None and self._has_expired())
+
+    def expire(self) -> None:
+        """Others may have been granted the slot. Called by the quota."""
+        self._was_taken = True
 
     def answered(self) -> None:
         """The headers of the answer have arrived, and it is not a 429: one window from now it counts no longer."""

@@ -85,7 +85,7 @@ class SharedState(Ledger):
         queue: the requests that wait, each with its process; the first is next.
     """
 
-    format: Literal["clicksgroup quota 2"] = "clicksgroup quota 2"
+    format: Literal["clicksgroup quota 3"] = "clicksgroup quota 3"
     clock: float = 0.0
     origin: float = 0.0
     boot: str = ""

@@ -11,6 +11,7 @@ import pathlib
 import stat
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -21,7 +22,7 @@ from clicksgroup.plans import Quota
 from clicksgroup.quota import FileQuota
 from clicksgroup.quota import file as file_module
 from clicksgroup.quota import remote as remote_module
-from clicksgroup.quota.file import FileBackend, default_path, lock
+from clicksgroup.quota.file import FileBackend, ProcessLock, default_path, lock
 from clicksgroup.quota.ledger import Event
 from clicksgroup.quota.shared import QuotaPausedError
 from clicksgroup.quota.state import ExchangeResult, Report
@@ -381,3 +382,31 @@ async def test_foreign_holder(path: pathlib.Path) -> None:
     async with process(path, Quota((5, 60), in_flight=5)) as quota:
         assert await granted(quota) == 0
     assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
+async def test_cancelled_opening(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening that is cancelled leaves no lock of a process behind, though its thread goes on."""
+    began, may_go_on, ended = threading.Event(), threading.Event(), threading.Event()
+    exchange_now, make_lock = FileBackend._exchange_now, ProcessLock
+
+    def lock_late(path: pathlib.Path) -> ProcessLock:
+        began.set()
+        may_go_on.wait(5)
+        return make_lock(path)
+
+    def exchange(backend: FileBackend, report: Report) -> ExchangeResult:
+        try:
+            return exchange_now(backend, report)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(file_module, "ProcessLock", lock_late)
+    monkeypatch.setattr(FileBackend, "_exchange_now", exchange)
+    opening = asyncio.create_task(FileQuota(tmp_path / "quota.json", Quota((9, 60))).__aenter__())
+    await asyncio.to_thread(began.wait, 5)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    may_go_on.set()
+    await asyncio.to_thread(ended.wait, 5)
+    assert not list(tmp_path.glob("*holder*"))

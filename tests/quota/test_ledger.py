@@ -230,3 +230,19 @@ def test_several_windows() -> None:
         ledger.apply(Event("answered", "sent", now))
         ledger.apply(Event("released", "sent", now))
     assert ledger.delay(2.0) == pytest.approx(10 * CLOCK_DRIFT - 2)
+
+
+def test_looking_ahead_raises_no_limit() -> None:
+    """A learned limit is raised only where requests use it up, not because others wait."""
+    ledger = Ledger(Quota((24, 2), in_flight=3))
+    (limit,) = ledger.limits
+    limit.in_force = 12
+    assert ledger.delay(1000.0, ahead=20) == math.inf
+    assert limit.in_force == 12
+
+
+def test_pause_of_unknown_slot() -> None:
+    """A 429 pauses all, also where its slot was forgotten meanwhile."""
+    ledger = Ledger(Quota(in_flight=2))
+    ledger.apply(Event("throttled", "forgotten", 1.0, 60.0))
+    assert ledger.delay(2.0) == 59.0

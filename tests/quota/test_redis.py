@@ -303,6 +303,8 @@ class FakeRedis:
         self.step = 0.0
         # Seconds that a call takes to arrive.
         self.late = 0.0
+        # Seconds that its answer takes to arrive.
+        self.slow = 0.0
         self.quota = quota
         self.memory = b""
         self.calls = 0
@@ -333,6 +335,7 @@ class FakeRedis:
         found = None if unchanged else self.memory
         if unchanged and value:
             self.memory = value
+        self.now += self.slow
         return b"%d" % seconds, b"%d" % (rest * 1_000_000), found
 
     def exchange(self, process: Process, now: float | None = None) -> ExchangeResult:
@@ -445,6 +448,20 @@ def test_pause(server: FakeRedis) -> None:
     assert server.granted(b, "b1") == []
     server.granted(a, events=(Event("answered", "a2", server.now),))
     assert server.granted(b, "b1") == ["b1"]
+
+
+def test_clock_step_and_slow_answer(server: FakeRedis) -> None:
+    """Where the clock was set forward and the answer that shows it is slow, no window ends too soon."""
+    a = Process("a")
+    server.granted(a, "a1", "a2", "a3")
+    server.granted(a, events=tuple(Event("released", slot, server.now) for slot in ("a1", "a2", "a3")))
+    answered_at = server.now
+    server.step, server.slow = 30.0, 2.0
+    server.granted(a)
+    server.slow = 0.0
+    while not server.granted(a, *(f"b{i}" for i in range(4))):
+        server.now += 0.1
+    assert server.now >= answered_at + 60
 
 
 def test_slow_call(server: FakeRedis) -> None:

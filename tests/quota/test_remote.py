@@ -10,10 +10,10 @@ import pytest
 
 from clicksgroup.errors import ClientClosedError, ConfigurationError, QuotaUnavailableError
 from clicksgroup.plans import Quota
-from clicksgroup.quota import QuotaPausedError, Slot
+from clicksgroup.quota import QuotaPausedError, Slot, remote
 from clicksgroup.quota.backend import Backend, UnreachableError, clock
 from clicksgroup.quota.remote import RemoteQuota
-from clicksgroup.quota.state import ExchangeResult, Report, SharedState
+from clicksgroup.quota.state import LEASE, ExchangeResult, Report, SharedState
 
 
 class Server:
@@ -64,7 +64,7 @@ class ServerBackend(Backend):
     async def close(self) -> None:
         pass
 
-    def prepare(self, state: SharedState) -> tuple[float, float]:
+    def prepare(self, state: SharedState, now: float) -> tuple[float, float]:
         return 0.0, 0.0
 
 
@@ -249,3 +249,34 @@ def test_not_a_quota(server: Server) -> None:
     """A quota of another type is refused, and the error shows a right one."""
     with pytest.raises(TypeError, match=r"expected Quota, got tuple; write Quota\(\(24, 60\), in_flight=2\)"):
         RemoteQuota((24, 60), lambda: ServerBackend(server, "a"), 5.0)  # type: ignore[arg-type]
+
+
+async def test_grant_of_lost_result(server: Server) -> None:
+    """A slot whose grant was lost on the way is not handed out in a pause that was reported since."""
+    async with quota_on(server) as quota:
+        server.state.quota = Quota((100, 3600), in_flight=2)
+        first = await quota.acquire()
+        server.lose_results = 1
+        waiting = asyncio.create_task(quota.acquire(max_pause=10))
+        while server.lose_results:
+            await asyncio.sleep(0)
+        first.throttled(60)
+        first.release()
+        with pytest.raises(QuotaPausedError):
+            await waiting
+
+
+async def test_standstill(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot of a process that stood still for longer than its lease has expired, also after the next exchange."""
+    server.state.holders["a"] = clock() + LEASE
+    async with quota_on(server) as quota:
+        slot = await quota.acquire()
+        assert not slot.expired()
+        monkeypatch.setattr(remote, "clock", lambda: clock() + LEASE + 1)
+        assert slot.expired()
+        await server.exchanged()
+        monkeypatch.undo()
+        server.state.holders["a"] = clock() + LEASE
+        await server.exchanged()
+        assert slot.expired()
+        slot.refund()
