@@ -274,9 +274,9 @@ async def test_standstill(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
         assert not slot.expired()
         monkeypatch.setattr(remote, "clock", lambda: clock() + LEASE + 1)
         assert slot.expired()
-        await server.exchanged()
+        await server.exchanged(1)
         monkeypatch.undo()
         server.state.holders["a"] = clock() + LEASE
-        await server.exchanged()
+        await server.exchanged(1)
         assert slot.expired()
         slot.refund()
