@@ -10,7 +10,7 @@ import abc
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterator
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -129,21 +129,23 @@ class Stream(ItemStream[T]):
 
 
 class SharedAnswer(Generic[T]):
-    """The one item of a stream, for all who ask the same at the same time. The last caller who leaves ends the stream.
+    """What some work returns, for all who ask the same at the same time. The last caller who leaves cancels the work.
 
     Others find this answer in `pending` under its query, until it is there.
     """
 
-    def __init__(self, stream: ItemStream[T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]) -> None:
+    def __init__(
+        self, work: Coroutine[Any, Any, T], query: Hashable, pending: dict[Hashable, SharedAnswer[Any]]
+    ) -> None:
         self._callers = 0
         self._query = query
         self._pending = pending
         pending[query] = self
-        self._task = asyncio.create_task(_first_of(stream), name="clicksgroup answer")
+        self._task = asyncio.create_task(work, name="clicksgroup answer")
         self._task.add_done_callback(self._ended)
 
     async def get(self) -> T:
-        """The item. A caller that is cancelled does not disturb the others."""
+        """The answer. A caller that is cancelled does not disturb the others."""
         self._callers += 1
         try:
             await asyncio.wait((self._task,))
@@ -168,9 +170,12 @@ class SharedAnswer(Generic[T]):
             task.exception()
 
 
-async def _first_of(stream: ItemStream[T]) -> T:
-    async with stream:
-        return await anext(stream)
+async def share(
+    query: Hashable, pending: dict[Hashable, SharedAnswer[Any]], work: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """What `work` returns, shared by all who ask the same until it is there."""
+    shared: SharedAnswer[T] = pending.get(query) or SharedAnswer(work(), query, pending)
+    return await shared.get()
 
 
 class Lifecycle:
@@ -244,6 +249,10 @@ class Lifecycle:
 
     async def ask(self, query: Hashable, stream: Callable[[], Stream[T]]) -> T:
         """The one item of a stream, shared by all who ask the same until it is there."""
+
+        async def first() -> T:
+            async with stream() as items:
+                return await anext(items)
+
         self.opened()
-        shared: SharedAnswer[T] = self._shared_answers.get(query) or SharedAnswer(stream(), query, self._shared_answers)
-        return await shared.get()
+        return await share(query, self._shared_answers, first)

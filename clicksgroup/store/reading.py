@@ -65,7 +65,7 @@ class StoreStream(ItemStream[T]):
 
     Args:
         read_chunk: given a position, returns the items from there and the position after them, or None at the end.
-            It leaves nothing open: in the database each call is a short transaction.
+            Each call is a short transaction, so that no reader leaves one open.
         start: the first position.
     """
 

@@ -19,7 +19,7 @@ from clicksgroup.store.locks import account_lock
 from clicksgroup.store.reading import Coverage, Groups, Reader, RecordStream, StoreStream, is_final
 from clicksgroup.store.schema import storable
 from clicksgroup.store.writing import Writer
-from clicksgroup.streams import SharedAnswer
+from clicksgroup.streams import SharedAnswer, share
 
 if TYPE_CHECKING:
     from arro3.core import Table
@@ -174,15 +174,8 @@ class ClickStore:
         """
         instance("max_age", max_age, datetime.timedelta, type(None), example="timedelta(minutes=5)")
         wanted, ids = parse_date(date), parse_groups(groups)
-
-        async def read_chunk(_: int) -> tuple[list[Day], None]:
-            return [await self._fetch_day(client, wanted, ids, max_age)], None
-
         query = (id(client), wanted, ids, max_age)
-        shared: SharedAnswer[Day] = self._pending.get(query) or SharedAnswer(
-            StoreStream(read_chunk, 0), query, self._pending
-        )
-        return await shared.get()
+        return await share(query, self._pending, lambda: self._fetch_day(client, wanted, ids, max_age))
 
     def clicks(self, start: DateLike, end: DateLike, *, groups: Iterable[int] | None = None) -> RecordStream:
         """The stored records from `start` to `end`, both included, by date and group id; no request.
