@@ -7,11 +7,12 @@ three times, so every one of them can be replaced: pass `quota=` to the client.
 
 from __future__ import annotations
 
+import contextlib
 import enum
-import math
 
 import attrs
 
+from clicksgroup.arguments import positive, whole_number
 from clicksgroup.errors import ConfigurationError
 
 
@@ -118,9 +119,9 @@ class Quota:
 
 def _checked_limit(limit: tuple[int, float]) -> tuple[int, float]:
     match limit:
-        case (count, window) if type(count) is int and count >= 1 and type(window) in (int, float):
-            if 0 < window < math.inf:
-                return count, float(window)
+        case (count, window):
+            with contextlib.suppress(TypeError, ConfigurationError):
+                return whole_number("quota", count), float(positive("quota", window, finite=True))
     raise ConfigurationError(
         f"quota: {limit!r}: expected a (requests, seconds) pair of a whole number from 1 and a positive number of "
         "seconds, such as Quota((24, 60))"

@@ -176,14 +176,15 @@ class Ledger:
             ends = self.in_flight(now)
             if len(ends) >= self.quota.in_flight:
                 wait = max(wait, ends[-self.quota.in_flight] - now)
-        unanswered = self.unanswered + ahead
+        unanswered = self.unanswered
         for limit in self.limits:
             counted = _count(self.answered, limit.window, now)
             if limit.in_force < limit.configured:
-                limit.raise_if_due(self.unanswered + counted, now)
-            excess = unanswered + counted - limit.in_force
-            if unanswered and limit.is_probing(unanswered + counted):
+                limit.raise_if_due(unanswered + counted, now)
+            used = unanswered + ahead + counted
+            if used > counted and limit.is_probing(used):
                 return math.inf
+            excess = used - limit.in_force
             if excess >= 0:
                 if excess >= counted:
                     return math.inf
@@ -265,7 +266,7 @@ class Ledger:
         self._end_trial(slot_id)
 
     def _throttled(self, event: Event) -> None:
-        """Lower the limit of the window that was fullest, begin the pause, and require a trial request after it."""
+        """Lower the limit of the window that was fullest, and require a trial request after the pause."""
         bisect.insort(self.rejected, event.at)
         accepted = [self.unanswered + self._accepted(limit.window, event.at) for limit in self.limits]
         fullest = max(
@@ -274,7 +275,6 @@ class Ledger:
         if fullest is not None:
             same_burst = self.half_open and self.trial != event.id
             fullest[1].throttled(fullest[0], event.at, same_burst=same_burst)
-        self.paused_until = max(self.paused_until, event.at + event.seconds)
         self.half_open, self.trial = True, None
 
     def _end_trial(self, slot_id: str, *, passed: bool = False) -> None:
